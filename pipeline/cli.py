@@ -1,0 +1,118 @@
+"""The command line all stages share: `--config`, `--set`, `--fold`, and what becomes of errors and output."""
+
+import argparse
+import logging
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import NoReturn
+
+from pipeline.config import Config, ConfigError, load
+from pipeline.files import InputError, run_dir
+
+log = logging.getLogger("pipeline")
+
+DEFAULT_CONFIG = "configs/digits.toml"
+
+
+def parse(stage: str, about: str, argv: Sequence[str] | None, *, fold: bool = False) -> argparse.Namespace:
+    """Read a stage's arguments; a mistake is one line on stderr and exit 2."""
+    parser = _Parser(f"python -m pipeline.{stage}", description=about, allow_abbrev=False)
+    parser.add_argument(
+        "--config",
+        type=Path,
+        default=Path(DEFAULT_CONFIG),
+        help=f"a config file, or the folder of a competition with a detected one (default: {DEFAULT_CONFIG})",
+    )
+    parser.add_argument(
+        "--set", nargs="+", action="extend", default=[], metavar="KEY=VALUE", help="settings, such as train.lr=0.01"
+    )
+    if fold:
+        parser.add_argument("--fold", metavar="K", help="a fold's number, or full (default: each in turn)")
+    return parser.parse_args(argv)
+
+
+def config_path(target: Path) -> Path:
+    """The config that `--config` means: a file as it is; for a competition's folder, the one detected for it."""
+    if target.suffix == ".toml" and not target.is_dir():
+        return target
+    return Path("configs") / f"{target.resolve().name}.toml"
+
+
+def run_stage(
+    stage: str,
+    about: str,
+    work: Callable[[Config, str | None], None],
+    argv: Sequence[str] | None = None,
+    *,
+    fold: bool = False,
+) -> int:
+    """Parse, load, call a stage's function, and turn what the user can cause into one message and an exit status.
+
+    Returns:
+        0; 1 where the data or the machine is the cause; 2 for arguments and settings. Bugs keep their traceback.
+    """
+    arguments = parse(stage, about, argv, fold=fold)
+    try:
+        path = config_path(arguments.config)
+        if arguments.config.is_dir() and not path.is_file():
+            raise InputError(
+                f"{path} does not exist. It is made by: python -m pipeline.detect --config {arguments.config}"
+            )
+        cfg = load(path, arguments.set)
+    except (ConfigError, InputError) as error:
+        print(f"{stage}: {error}", file=sys.stderr)
+        return 2
+    return guarded(stage, lambda: work(cfg, getattr(arguments, "fold", None)), run_dir(cfg))
+
+
+def guarded(stage: str, work: Callable[[], None], folder: Path | None) -> int:
+    """Call a stage's work with the log open; errors that the user can mend become one line."""
+    try:
+        with_log(folder)
+        work()
+    except ConfigError as error:
+        print(f"{stage}: {error}", file=sys.stderr)
+        return 2
+    except (InputError, OSError, MemoryError) as error:
+        log.error("%s: %s", stage, str(error) or type(error).__name__)
+        return 1
+    except KeyboardInterrupt:
+        log.error("%s: interrupted; the same command goes on from here", stage)
+        return 130
+    return 0
+
+
+def with_log(folder: Path | None) -> None:
+    """Send the log to the terminal and, with the time, to `log.txt` in the run's folder."""
+    log.setLevel(logging.INFO)
+    log.propagate = False
+    for handler in list(log.handlers):
+        log.removeHandler(handler)
+        handler.close()
+    log.addHandler(_Terminal())
+    if folder is not None:
+        folder.mkdir(parents=True, exist_ok=True)
+        file = logging.FileHandler(folder / "log.txt", encoding="utf-8")
+        file.setFormatter(logging.Formatter("%(asctime)s %(message)s"))
+        log.addHandler(file)
+
+
+class _Terminal(logging.Handler):
+    """Messages to stdout, errors to stderr, without breaking a progress bar that is being drawn."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        stream = sys.stderr if record.levelno >= logging.ERROR else sys.stdout
+        bar = sys.modules.get("tqdm")
+        if bar is not None:
+            bar.tqdm.write(self.format(record), file=stream)
+        else:
+            print(self.format(record), file=stream, flush=True)
+
+
+class _Parser(argparse.ArgumentParser):
+    """Usage errors are one line, not the whole usage."""
+
+    def error(self, message: str) -> NoReturn:
+        print(f"{self.prog}: {message}", file=sys.stderr)
+        raise SystemExit(2)

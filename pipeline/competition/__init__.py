@@ -1,0 +1,1 @@
+"""What the competition is: tables, labels, folds, metric, submission (pandas and scikit-learn, never torch)."""

@@ -1,0 +1,184 @@
+"""The competitions' scores in one table: name, direction, what they need, which kinds of labels they score.
+
+Each is scikit-learn's, or tested against an independent computation.
+"""
+
+import difflib
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import numpy as np
+
+from pipeline.config import ConfigError
+
+Array = np.ndarray[Any, Any]
+Need = Literal["labels", "probs", "numbers"]
+
+
+@dataclass(frozen=True)
+class Metric:
+    """A score. `function(targets, predicted)` takes what `needs` says:
+
+    labels: class numbers int (num_images,), or flags (num_images, num_classes) for `multi`;
+    probs: float (num_images, num_classes), with targets as `Task.encode` gives them;
+    numbers: float (num_images,).
+    """
+
+    name: str
+    needs: Need
+    higher_is_better: bool
+    kinds: tuple[Literal["single", "multi", "ordinal", "number"], ...]
+    function: Callable[[Array, Array], float]
+    top: int = 1
+
+
+def score(name: str, targets: Array, predicted: Array) -> float | None:
+    """The metric, or None where it is undefined (one class only, say).
+
+    Args:
+        name: a metric's name.
+        targets: as `Task.encode` gives them.
+        predicted: what the metric needs, see `Metric`.
+    """
+    if not len(targets):
+        return None
+    value = get(name).function(targets, predicted)
+    return float(value) if math.isfinite(value) else None
+
+
+def get(name: str) -> Metric:
+    """The metric of a name.
+
+    Raises:
+        ConfigError: there is no such metric; the nearest is named.
+    """
+    if name in METRICS:
+        return METRICS[name]
+    near = difflib.get_close_matches(name, list(METRICS), 1, 0.5)
+    hint = f"Did you mean {near[0]!r}?" if near else ""
+    raise ConfigError(f"'task.metric' must be one of {', '.join(METRICS)}. Got {name!r}. {hint}".strip())
+
+
+def _accuracy(targets: Array, labels: Array) -> float:
+    same = targets == labels
+    return float((same if same.ndim == 1 else same.all(1)).mean())
+
+
+def _error(targets: Array, labels: Array) -> float:
+    return 1.0 - _accuracy(targets, labels)
+
+
+def _balanced_accuracy(targets: Array, labels: Array) -> float:
+    """Mean recall over the classes that occur."""
+    recalls = [float((labels[targets == number] == number).mean()) for number in np.unique(targets)]
+    return float(np.mean(recalls))
+
+
+def _f1(average: str) -> Callable[[Array, Array], float]:
+    def function(targets: Array, labels: Array) -> float:
+        from sklearn.metrics import f1_score
+
+        return float(f1_score(targets, labels, average=average, zero_division=0))
+
+    return function
+
+
+def _log_loss(targets: Array, probs: Array) -> float:
+    """Mean negative log of the true class's probability (rows renormalised, clipped to 1e-15), in nats."""
+    probs = np.clip(probs.astype(np.float64), 1e-15, 1.0)
+    if targets.ndim == 2:
+        negative = np.clip(1.0 - probs, 1e-15, 1.0)
+        return float(-np.mean(targets * np.log(probs) + (1 - targets) * np.log(negative)))
+    rows = probs[np.arange(len(targets)), targets] / probs.sum(1)
+    return float(-np.mean(np.log(rows)))
+
+
+def _roc_auc(targets: Array, probs: Array) -> float:
+    """Two classes: the second's probability decides. More: undefined."""
+    if targets.ndim == 2:
+        return _mean_column_auc(targets, probs)
+    if probs.shape[1] != 2:
+        return math.nan
+    return _auc(targets == 1, probs[:, 1])
+
+
+def _mean_column_auc(targets: Array, probs: Array) -> float:
+    flags = targets if targets.ndim == 2 else np.eye(probs.shape[1])[targets]
+    return float(np.mean([_auc(flags[:, column] > 0, probs[:, column]) for column in range(probs.shape[1])]))
+
+
+def _auc(positive: Array, scores: Array) -> float:
+    """Area under the ROC curve from ranks (Mann-Whitney U), ties at their mean rank; NaN with one class only."""
+    num_positive = int(positive.sum())
+    num_negative = len(positive) - num_positive
+    if not num_positive or not num_negative:
+        return math.nan
+    _, inverse, counts = np.unique(scores, return_inverse=True, return_counts=True)
+    ranks = (np.cumsum(counts) - (counts - 1) / 2)[inverse]
+    return float((ranks[positive].sum() - num_positive * (num_positive + 1) / 2) / (num_positive * num_negative))
+
+
+def _quadratic_kappa(targets: Array, labels: Array) -> float:
+    from sklearn.metrics import cohen_kappa_score
+
+    if len(np.unique(np.concatenate([targets, labels]))) < 2:
+        return math.nan
+    return float(cohen_kappa_score(targets, labels, weights="quadratic"))
+
+
+def _mcc(targets: Array, labels: Array) -> float:
+    from sklearn.metrics import matthews_corrcoef
+
+    return float(matthews_corrcoef(targets, labels))
+
+
+def _map_at(top: int) -> Callable[[Array, Array], float]:
+    def function(targets: Array, probs: Array) -> float:
+        place = _place(targets, probs)
+        return float(np.where(place < top, 1.0 / (1 + place), 0.0).mean())
+
+    return function
+
+
+def _top_at(top: int) -> Callable[[Array, Array], float]:
+    return lambda targets, probs: float((_place(targets, probs) < top).mean())
+
+
+def _place(targets: Array, probs: Array) -> Array:
+    """How many classes stand before the true one, ties broken by the class number as in `decide`."""
+    own = probs[np.arange(len(targets)), targets][:, None]
+    earlier = (probs == own) & (np.arange(probs.shape[1]) < targets[:, None])
+    return ((probs > own) | earlier).sum(1)
+
+
+def _rmse(targets: Array, numbers: Array) -> float:
+    return float(np.sqrt(np.mean((targets.reshape(-1) - numbers.reshape(-1)) ** 2)))
+
+
+def _mae(targets: Array, numbers: Array) -> float:
+    return float(np.mean(np.abs(targets.reshape(-1) - numbers.reshape(-1))))
+
+
+METRICS = {
+    metric.name: metric
+    for metric in (
+        Metric("accuracy", "labels", True, ("single", "ordinal", "multi"), _accuracy),
+        Metric("error", "labels", False, ("single", "ordinal", "multi"), _error),
+        Metric("balanced_accuracy", "labels", True, ("single", "ordinal"), _balanced_accuracy),
+        Metric("macro_f1", "labels", True, ("single", "ordinal", "multi"), _f1("macro")),
+        Metric("micro_f1", "labels", True, ("single", "ordinal", "multi"), _f1("micro")),
+        Metric("samples_f1", "labels", True, ("multi",), _f1("samples")),
+        Metric("log_loss", "probs", False, ("single", "ordinal", "multi"), _log_loss),
+        Metric("roc_auc", "probs", True, ("single", "multi"), _roc_auc),
+        Metric("mean_column_auc", "probs", True, ("single", "multi"), _mean_column_auc),
+        Metric("quadratic_kappa", "labels", True, ("ordinal", "single"), _quadratic_kappa),
+        Metric("mcc", "labels", True, ("single", "ordinal"), _mcc),
+        Metric("map@5", "probs", True, ("single",), _map_at(5), top=5),
+        Metric("map@3", "probs", True, ("single",), _map_at(3), top=3),
+        Metric("top@5", "probs", True, ("single",), _top_at(5), top=5),
+        Metric("rmse", "numbers", False, ("number",), _rmse),
+        Metric("mae", "numbers", False, ("number",), _mae),
+    )
+}

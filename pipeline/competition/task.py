@@ -1,0 +1,161 @@
+"""What is to be predicted: kind, classes, and the only code that turns labels into numbers and back."""
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Any, Literal
+
+import numpy as np
+import pandas as pd
+
+from pipeline.competition import metrics
+from pipeline.competition.table import Samples, some
+from pipeline.config import Config, ConfigError
+from pipeline.files import InputError
+
+Kind = Literal["single", "multi", "ordinal", "number"]
+
+
+@dataclass(frozen=True)
+class Task:
+    """Kind and classes of a competition's labels.
+
+    kind `single`: one class of many; `multi`: any number of tags; `ordinal`: a grade, classes in order; `number`: a
+    number, with the train labels' mean and standard deviation, in which networks learn it.
+    """
+
+    kind: Kind
+    classes: tuple[str, ...]
+    metric: str
+    labels: tuple[str, ...]
+    tag_separator: str = ""
+    mean: float = 0.0
+    std: float = 1.0
+
+    @property
+    def num_outputs(self) -> int:
+        """Outputs of a network: one for each class; one for a number."""
+        return 1 if self.kind == "number" else len(self.classes)
+
+    @property
+    def activation(self) -> Literal["softmax", "sigmoid", "identity"]:
+        """What turns logits into probabilities; the identity for (standardised) numbers."""
+        if self.kind in ("single", "ordinal"):
+            return "softmax"
+        return "sigmoid" if self.kind == "multi" else "identity"
+
+    def encode(self, labels: pd.DataFrame, source: str = "the train table") -> np.ndarray[Any, Any]:
+        """Text labels -> targets.
+
+        Args:
+            labels: (num_images, num_columns) text.
+            source: what to call the table in a message.
+
+        Returns:
+            int64 (num_images,) class numbers for `single` and `ordinal`; float32 (num_images, num_classes) of 0 and 1
+            for `multi`; float32 (num_images, 1) in the label's own unit for `number`.
+
+        Raises:
+            InputError: labels that are no class, with counts and the first five.
+        """
+        if self.kind == "number":
+            return _numbers(labels[self.labels[0]], source).astype(np.float32)[:, None]
+        if len(self.labels) > 1:
+            flags = _flags(labels, self.labels, source)
+            return flags.argmax(1) if self.kind != "multi" else flags.astype(np.float32)
+        column = labels[self.labels[0]]
+        numbers = {name: number for number, name in enumerate(self.classes)}
+        if self.kind == "multi":
+            return self._encode_tags(column, numbers, source)
+        codes = column.map(numbers)
+        if codes.isna().any():
+            unknown = list(dict.fromkeys(column[codes.isna()]))
+            raise InputError(f"{source}, column {self.labels[0]!r}: {some('labels are no train class', unknown)}")
+        return codes.to_numpy(np.int64)
+
+    def _encode_tags(self, column: "pd.Series[str]", numbers: dict[str, int], source: str) -> np.ndarray[Any, Any]:
+        targets = np.zeros((len(column), len(self.classes)), np.float32)
+        rows = [split_tags(cell, self.tag_separator) for cell in column]
+        unknown = list(dict.fromkeys(tag for tags in rows for tag in tags if tag not in numbers))
+        if unknown:
+            raise InputError(f"{source}, column {self.labels[0]!r}: {some('tags are no train class', unknown)}")
+        for row, tags in enumerate(rows):
+            targets[row, [numbers[tag] for tag in tags]] = 1
+        return targets
+
+
+def make_task(cfg: Config, samples: Samples) -> Task:
+    """Decide the kind, by rule from the settings and the labels, and number the classes.
+
+    Raises:
+        ConfigError: kind and metric do not fit the labels.
+        InputError: labels that cannot be read as this kind.
+    """
+    metric = metrics.get(cfg.task.metric)
+    columns, separator = cfg.data.labels, cfg.data.tag_separator
+    kind = cfg.task.kind if cfg.task.kind != "auto" else _auto_kind(cfg, samples, metric)
+    if kind not in metric.kinds:
+        raise ConfigError(
+            f"task.metric = {metric.name!r} scores {' or '.join(metric.kinds)} labels. Got kind {kind!r}; "
+            f"set task.kind or task.metric"
+        )
+    task = Task(kind, (), cfg.task.metric, columns, separator)
+    if kind == "number":
+        if len(columns) != 1:
+            raise ConfigError(f"task.kind = 'number' needs one label column. Got {len(columns)} in data.labels")
+        numbers = _numbers(samples.labels[columns[0]], cfg.data.train)
+        return replace(task, mean=float(numbers.mean()), std=float(numbers.std()) or 1.0)
+    if len(columns) > 1:
+        return replace(task, classes=columns)
+    cells = list(dict.fromkeys(samples.labels[columns[0]]))
+    if kind == "multi":
+        cells = list(dict.fromkeys(tag for cell in cells for tag in split_tags(cell, separator)))
+    elif "" in cells:
+        count = int((samples.labels[columns[0]] == "").sum())
+        raise InputError(f"{cfg.data.train}: {count:,} of {len(samples):,} labels in column {columns[0]!r} are empty")
+    if not cells:
+        raise InputError(f"{cfg.data.train}: column {columns[0]!r} has no label at all")
+    return replace(task, classes=tuple(in_order(cells)))
+
+
+def in_order(names: Sequence[str]) -> list[str]:
+    """Class names in order: as numbers where all are whole numbers, else as text."""
+    if all(re.fullmatch(r"-?\d+", name) for name in names):
+        return sorted(names, key=lambda name: (int(name), name))
+    return sorted(names)
+
+
+def split_tags(cell: str, separator: str) -> list[str]:
+    """The tags in one cell; an empty cell has none."""
+    tags = cell.split() if separator in ("", " ") else [tag.strip() for tag in cell.split(separator)]
+    return [tag for tag in dict.fromkeys(tags) if tag]
+
+
+def _auto_kind(cfg: Config, samples: Samples, metric: metrics.Metric) -> Kind:
+    """One column: what the metric scores, else one class; several: one class where each row has exactly one 1."""
+    if len(cfg.data.labels) > 1:
+        flags = _flags(samples.labels, cfg.data.labels, cfg.data.train)
+        exclusive = bool((flags.sum(1) == 1).all()) and "single" in metric.kinds
+        return "single" if exclusive else "multi"
+    if cfg.data.tag_separator:
+        return "multi"
+    return metric.kinds[0]
+
+
+def _flags(labels: pd.DataFrame, columns: Sequence[str], source: str) -> np.ndarray[Any, Any]:
+    """Columns of 0 and 1 -> int64 (num_images, num_columns)."""
+    words = {"0": 0, "1": 1, "0.0": 0, "1.0": 1, "False": 0, "True": 1, "false": 0, "true": 1}
+    values = labels[list(columns)].apply(lambda column: column.map(words))
+    if values.isna().to_numpy().any():
+        wrong = list(dict.fromkeys(labels[list(columns)].to_numpy()[values.isna().to_numpy()]))
+        raise InputError(f"{source}: columns of labels must hold 0 or 1. Got {some('other values', wrong)}")
+    return values.to_numpy(np.int64)
+
+
+def _numbers(column: "pd.Series[str]", source: str) -> np.ndarray[Any, Any]:
+    """A text column of finite numbers -> float64 (num_images,)."""
+    values = pd.to_numeric(column, errors="coerce").to_numpy(np.float64)
+    if not np.isfinite(values).all():
+        wrong = list(dict.fromkeys(column[~np.isfinite(values)]))
+        raise InputError(f"{source}, column {column.name!r}: {some('labels are no finite numbers', wrong)}")
+    return values

@@ -1,0 +1,329 @@
+"""Every setting: typed, checked, documented. TOML in, a frozen `Config` out.
+
+Only what can change a result is a setting; the machine (device, threads) is detected. `README.md` lists the settings
+from the `description`s below; `tests/test_readme.py` keeps the two equal.
+"""
+
+import difflib
+import json
+import tomllib
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Annotated, Any, Literal, get_args, get_origin
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+View = Literal[
+    "identity", "hflip", "vflip", "rot90", "rot180", "rot270", "shift_up", "shift_down", "shift_left", "shift_right"
+]
+Probability = Annotated[float, Field(ge=0.0, le=1.0)]
+
+
+class ConfigError(ValueError):
+    """A setting that cannot be used; the message names the key, what must hold and what was got."""
+
+
+class Section(BaseModel):
+    """A table of the TOML file."""
+
+    model_config = ConfigDict(extra="forbid", strict=True, frozen=True, allow_inf_nan=False, protected_namespaces=())
+
+
+class DataConfig(Section):
+    """Where the competition's files are. Paths are relative to `root`; templates name a table's columns in braces."""
+
+    root: str = Field("input/digits", min_length=1, description="the competition's folder")
+    train: str = Field("train.csv", min_length=1, description="the train table (csv), or a path template that makes it")
+    id: str = Field("id", min_length=1, description="the id column")
+    labels: tuple[str, ...] = Field(("label",), min_length=1, description="the label column, or one column per class")
+    tag_separator: str = Field("", description='what separates several tags in one label cell; "" for one label')
+    image: str = Field("train/{id}.png", min_length=1, description="template of a train image's path")
+    test: str = Field(
+        "sample_submission.csv", min_length=1, description="the table of the test ids, or a path template that makes it"
+    )
+    test_id: str = Field("", description='the id column of the test table and the sample; "": as in the train table')
+    test_image: str = Field("test/{id}.png", min_length=1, description="template of a test image's path")
+    sample_submission: str = Field(
+        "sample_submission.csv", description='the sample submission; "" writes id and answer columns'
+    )
+    group: str = Field("", description='column of images that must share a fold (a patient, a sender); "" for none')
+    answers: str = Field("", description="answers of the test images, read after the submission is written, to score")
+    bad_images: Literal["error", "drop"] = Field(
+        "error", description="unreadable images: stop, or leave out of training and give a test image the class prior"
+    )
+
+
+class TaskConfig(Section):
+    """What is to be predicted and how it is scored."""
+
+    kind: Literal["auto", "single", "multi", "ordinal", "number"] = Field(
+        "auto", description="one class of many, several tags, an ordered grade, a number; auto: seen from the labels"
+    )
+    metric: str = Field("accuracy", description="the competition's score, see `pipeline/competition/metrics.py`")
+
+
+class FoldsConfig(Section):
+    """How the train images are split."""
+
+    num_folds: int = Field(5, ge=0, le=1000, description="folds; 0 (with full_fit): no validation")
+    seed: int = Field(0, ge=0, lt=2**32, description="seed of the split; 0 is a seed like any other")
+    full_fit: bool = Field(False, description="also train one model on every train image")
+    column: str = Field("", description='the user\'s own fold column in the train table; "" for none')
+
+    @model_validator(mode="after")
+    def _something_to_train(self) -> "FoldsConfig":
+        if self.num_folds == 1:
+            raise ValueError("'num_folds' must be 0 or at least 2. Got 1: one fold leaves nothing to train on")
+        if self.num_folds == 0 and not self.full_fit:
+            raise ValueError("'num_folds = 0' needs 'full_fit = true': otherwise nothing is trained")
+        return self
+
+
+class ImageConfig(Section):
+    """How an image file becomes pixels; what the decoded cache is made by."""
+
+    size: int = Field(224, ge=1, le=4096, description="height and width that the network sees, in pixels")
+    cache_size: int = Field(
+        0, ge=0, le=4096, description="height and width kept in the cache, larger to give random crops room; 0: size"
+    )
+    channels: Literal[1, 3, 4] = Field(3, description="1 grey, 3 RGB, 4 RGB and alpha")
+    fit: Literal["squash", "crop", "pad"] = Field(
+        "squash", description="how a rectangle becomes a square: squashed, its centre cropped, padded with black"
+    )
+
+    @model_validator(mode="after")
+    def _cache_holds_the_image(self) -> "ImageConfig":
+        if 0 < self.cache_size < self.size:
+            raise ValueError(f"'cache_size' must be 0 or at least 'size' ({self.size}). Got {self.cache_size}")
+        return self
+
+    @property
+    def stored(self) -> int:
+        """Height and width of the images in the cache, in pixels."""
+        return self.cache_size or self.size
+
+
+class AugmentConfig(Section):
+    """What happens to training images only."""
+
+    policy: Literal[
+        "none", "autoaugment-imagenet", "autoaugment-cifar10", "autoaugment-svhn", "randaugment", "trivialaugment"
+    ] = Field("none", description="the published policies; see `pipeline/images/policies.py`")
+    hflip: Probability = Field(0.0, description="probability of a left-right flip")
+    vflip: Probability = Field(0.0, description="probability of an upside-down flip")
+    pad_crop: int = Field(0, ge=0, le=512, description="random crop after padding by this many pixels (reflected)")
+    min_area: float = Field(
+        1.0, gt=0.0, le=1.0, description="random resized crop: smallest part of the image's area; 1: no such crop"
+    )
+    erasing: Probability = Field(0.0, description="probability of erasing a random rectangle")
+    mixup: float = Field(0.0, ge=0.0, le=100.0, description="alpha of mixup; 0: off")
+    cutmix: float = Field(0.0, ge=0.0, le=100.0, description="alpha of cutmix; 0: off; with mixup, one of the two")
+    mix_until: Probability = Field(1.0, description="part of the epochs after which mixup and cutmix stop")
+    albumentations: str = Field(
+        "", description="a pipeline saved by albumentations.save (json or yaml), applied first, image by image"
+    )
+
+
+class ModelConfig(Section):
+    """The network."""
+
+    name: str = Field("resnet18", min_length=1, description="lenet5, net, mlp, resnet9, or any name of timm")
+    pretrained: bool = Field(False, description="start from timm's published weights (fetched once by timm)")
+    weights: str = Field("", description="start from a local .safetensors file instead: no network is needed")
+    width: int = Field(64, ge=1, le=1024, description="resnet9: channels of its first layer")
+    dropout: float = Field(0.0, ge=0.0, lt=1.0, description="dropout before the classifier, where the network has it")
+    drop_path: float = Field(0.0, ge=0.0, lt=1.0, description="stochastic depth, where the timm network has it")
+    normalisation: Literal["auto", "data", "imagenet"] = Field(
+        "auto",
+        description="mean and std of the pixels: the training images' own, ImageNet's; "
+        "auto: the pretrained weights' own, else the data's",
+    )
+
+
+class TrainConfig(Section):
+    """How a fold is trained. The last epoch's weights are the model: no epoch is chosen on the data that scores it."""
+
+    num_epochs: int = Field(10, ge=1, le=100_000, description="epochs")
+    batch_size: int = Field(32, ge=1, le=65_536, description="images in a batch")
+    accumulate: int = Field(1, ge=1, le=4096, description="batches whose gradients make one step")
+    loss: Literal["auto", "cross_entropy", "nll", "mse", "bce", "focal", "huber"] = Field(
+        "auto", description="auto: cross_entropy for one class of many, bce for tags, mse for numbers"
+    )
+    label_smoothing: float = Field(0.0, ge=0.0, lt=1.0, description="of cross entropy, and of bce")
+    focal_gamma: float = Field(2.0, ge=0.0, le=10.0, description="focus of the focal loss on hard images")
+    class_weights: Literal["none", "balanced"] = Field("none", description="weight classes by 1 / their frequency")
+    optimizer: str = Field("adamw", min_length=1, description="sgd, nesterov, adam, adamw, rmsprop, or timm's by name")
+    lr: float = Field(1e-3, gt=0.0, le=100.0, description="learning rate, the highest of its schedule")
+    momentum: float = Field(0.9, ge=0.0, lt=1.0, description="of sgd, nesterov and rmsprop; the first beta of adam")
+    weight_decay: float = Field(0.01, ge=0.0, le=10.0, description="weight decay; not on biases and norms")
+    schedule: Literal["constant", "step", "cosine", "onecycle"] = Field("onecycle", description="of the learning rate")
+    warmup: Probability = Field(0.0, description="part of the steps in which the rate rises; 0 with onecycle: 0.3")
+    step_epochs: int = Field(30, ge=1, le=100_000, description="schedule step: epochs between two drops")
+    step_factor: float = Field(0.1, gt=0.0, le=1.0, description="schedule step: factor of a drop")
+    ema: float = Field(0.0, ge=0.0, lt=1.0, description="decay of the averaged weights per step; 0: none")
+    clip_grad: float = Field(0.0, ge=0.0, le=1e6, description="largest norm of the gradient; 0: any")
+    precision: Literal["auto", "float32", "bfloat16", "float16"] = Field(
+        "auto", description="of the multiplications; auto: by rule from the machine and the network"
+    )
+    seed: int = Field(0, ge=0, lt=2**32, description="seed of weights, order and augmentation")
+    deterministic: bool = Field(False, description="on a GPU: the same bytes at every run, more slowly")
+
+
+class InferConfig(Section):
+    """How a trained network predicts; validation and test alike."""
+
+    views: tuple[View, ...] = Field(("identity",), min_length=1, description="views whose probabilities are averaged")
+    batch_size: int = Field(0, ge=0, le=65_536, description="images in a batch; 0: the larger of 128 and train's")
+
+
+class EnsembleConfig(Section):
+    """How the folds' predictions become one."""
+
+    method: Literal["mean", "rank"] = Field("mean", description="mean of probabilities, or of their ranks by class")
+
+
+class Config(Section):
+    """All settings of a run. `name` is the run's name: the config file's stem."""
+
+    name: str = Field("digits", exclude=True)
+    data: DataConfig = DataConfig()
+    task: TaskConfig = TaskConfig()
+    folds: FoldsConfig = FoldsConfig()
+    image: ImageConfig = ImageConfig()
+    augment: AugmentConfig = AugmentConfig()
+    model: ModelConfig = ModelConfig()
+    train: TrainConfig = TrainConfig()
+    infer: InferConfig = InferConfig()
+    ensemble: EnsembleConfig = EnsembleConfig()
+
+    @property
+    def root(self) -> Path:
+        """The competition's folder."""
+        return Path(self.data.root)
+
+    @property
+    def competition(self) -> str:
+        """The competition's name: the last part of `data.root`."""
+        return self.root.resolve().name
+
+
+def sections() -> Iterator[tuple[str, type[Section]]]:
+    """Name and class of each section, in the order of the file."""
+    for name, field in Config.model_fields.items():
+        kind = field.annotation
+        if isinstance(kind, type) and issubclass(kind, Section):
+            yield name, kind
+
+
+def load(path: Path, overrides: Sequence[str] = ()) -> Config:
+    """Read a config file and apply `KEY=VALUE` overrides.
+
+    Raises:
+        ConfigError: a key or value that cannot be used, or a file that is not TOML; nothing else is looked at.
+    """
+    if not path.is_file():
+        raise ConfigError(
+            f"{path} does not exist. Name a config, or a competition's folder after: "
+            "python -m pipeline.detect --config FOLDER"
+        )
+    try:
+        values = tomllib.loads(path.read_text(encoding="utf-8-sig"))
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError, RecursionError) as error:
+        raise ConfigError(f"{path} is not TOML: {error}") from None
+    if "name" in values:
+        raise ConfigError(f"{path}: Unknown setting 'name'. A run is named by its config file")
+    for override in overrides:
+        _apply(values, override)
+    return check({**values, "name": path.stem}, str(path))
+
+
+def check(values: dict[str, Any], source: str = "settings") -> Config:
+    """Settings as plain values -> `Config`.
+
+    Raises:
+        ConfigError: the first few things that are wrong, each with the key, the value and what is allowed.
+    """
+    try:
+        return Config.model_validate(_tuples(values))
+    except ValidationError as error:
+        found = "; ".join(_sentence(detail) for detail in error.errors()[:5])
+        raise ConfigError(f"{source}: {found}") from None
+
+
+def to_toml(cfg: Config) -> str:
+    """All settings as a TOML file that `load` reads back."""
+    lines = []
+    for name, values in cfg.model_dump(mode="json").items():
+        # A JSON text, number, boolean or list of texts is the same in TOML.
+        lines += [
+            f"[{name}]",
+            *(f"{key} = {json.dumps(value, ensure_ascii=False)}" for key, value in values.items()),
+            "",
+        ]
+    return "\n".join(lines)
+
+
+def _apply(values: dict[str, Any], override: str) -> None:
+    """Set one `section.key=value` in place; the value is TOML unless the setting is text."""
+    key, equals, text = override.partition("=")
+    section, dot, name = key.strip().partition(".")
+    kind = dict(sections()).get(section)
+    if not equals or not dot:
+        raise ConfigError(f"--set takes SECTION.KEY=VALUE. Got {override!r}")
+    if kind is None or name not in kind.model_fields:
+        raise ConfigError(f"--set: Unknown setting {key!r}. {_nearest(key)}")
+    table = values.setdefault(section, {})
+    if not isinstance(table, dict):
+        raise ConfigError(f"[{section}] must be a table. Got {table!r}")
+    annotation = kind.model_fields[name].annotation
+    is_text = annotation is str or (get_origin(annotation) is Literal and isinstance(get_args(annotation)[0], str))
+    table[name] = text if is_text else _toml_value(key, text)
+
+
+def _toml_value(key: str, text: str) -> Any:
+    try:
+        parsed = tomllib.loads(f"value = {text}")
+    except (tomllib.TOMLDecodeError, RecursionError):
+        raise ConfigError(f'--set {key}: the value must be TOML (0.1, true, ["a", "b"]). Got {text!r}') from None
+    if list(parsed) != ["value"]:
+        raise ConfigError(f"--set {key}: one value is wanted. Got {text!r}")
+    return parsed["value"]
+
+
+def _tuples(value: Any) -> Any:
+    """TOML's lists as the tuples that frozen settings hold."""
+    if isinstance(value, dict):
+        return {key: _tuples(item) for key, item in value.items()}
+    if isinstance(value, list):
+        return tuple(_tuples(item) for item in value)
+    return value
+
+
+def _sentence(detail: Any) -> str:
+    """One pydantic error as a sentence: key, what must hold, what was got."""
+    location = [str(part) for part in detail["loc"]]
+    key = ".".join(location)
+    got = _short(detail["input"])
+    if detail["type"] == "extra_forbidden":
+        return f"Unknown setting '{key}'. {_nearest(key)}"
+    message = str(detail["msg"]).removeprefix("Value error, ")
+    if detail["type"] == "value_error":
+        return f"[{key}] {message}"
+    return f"'{key}': {message[0].lower()}{message[1:]}. Got {got}"
+
+
+def _short(value: Any, limit: int = 80) -> str:
+    text = repr(value)
+    return text if len(text) <= limit else text[: limit - 3] + "..."
+
+
+def _nearest(key: str) -> str:
+    """The known key nearest to an unknown one, as a question."""
+    known = [name for section, kind in sections() for name in (section, *(f"{section}.{f}" for f in kind.model_fields))]
+    by_last = {name.rpartition(".")[2]: name for name in reversed(known)}
+    near = difflib.get_close_matches(key, known, 1, 0.6) or [
+        by_last[name] for name in difflib.get_close_matches(key.rpartition(".")[2], list(by_last), 1, 0.6)
+    ]
+    if near:
+        return f"Did you mean '{near[0]}'?"
+    return "The sections are: " + ", ".join(name for name, _ in sections())

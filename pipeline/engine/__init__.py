@@ -1,0 +1,1 @@
+"""What runs the networks: the loop, the optimizer, the machine."""

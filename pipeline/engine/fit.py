@@ -1,0 +1,189 @@
+"""The training of one model: from its images to its checkpoint."""
+
+import copy
+from dataclasses import asdict, dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from pipeline.cli import log
+from pipeline.competition import decide
+from pipeline.competition.fold_table import Labelled
+from pipeline.config import Config
+from pipeline.engine.losses import class_weights, make_loss
+from pipeline.engine.machine import Machine, find_machine
+from pipeline.engine.predict import activate
+from pipeline.engine.run_model import Result, run_model
+from pipeline.engine.update import Update
+from pipeline.files import InputError
+from pipeline.images.albumentations_file import AlbumentationsFile
+from pipeline.images.augment import Augment
+from pipeline.images.batches import Batches, derived_seed, epoch_order, id_keys, statistics
+from pipeline.images.cache import Images
+from pipeline.images.mix import mix
+from pipeline.model.build import build_model, pretrained_statistics
+from pipeline.model.checkpoint import Checkpoint
+
+Array = np.ndarray[Any, Any]
+Statistics = tuple[tuple[float, ...], tuple[float, ...]]
+
+IMAGENET: Statistics = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
+
+
+@dataclass(frozen=True)
+class Fitted:
+    """A trained model, a row per epoch, and the machine that it was trained on."""
+
+    checkpoint: Checkpoint
+    history: list[dict[str, Any]]
+    machine: Machine
+
+
+def fit(cfg: Config, part: int | str, labelled: Labelled, images: Images) -> Fitted:
+    """Train one model.
+
+    Args:
+        cfg: the settings.
+        part: the fold that validates it, or `full` for a model of all images.
+        labelled: the labelled images with their folds.
+        images: their pixels, in the same order.
+
+    Returns:
+        The weights after the last epoch (averaged ones where `train.ema` asks for them): no epoch is chosen on the
+        images that score it.
+
+    Raises:
+        InputError: no image is left to train on.
+    """
+    task, settings, size = labelled.task, cfg.train, cfg.image.size
+    usable = np.array([not entry.bad for entry in images.entries])
+    train_numbers, valid_numbers = (numbers[usable[numbers]] for numbers in labelled.split(part))
+    if not len(train_numbers):
+        raise InputError(f"fold {part} leaves no image to train on. Lower folds.num_folds")
+
+    seed = derived_seed("weights", settings.seed, part)
+    model = build_model(cfg.model, size, cfg.image.channels, task.num_outputs, seed)
+    machine = find_machine(settings.precision, model, deterministic=settings.deterministic)
+    model = machine.place(model)
+    normalisation = _normalisation(cfg, model, images, train_numbers)
+    standard = (labelled.targets - task.mean) / task.std if task.kind == "number" else labelled.targets
+    targets = torch.from_numpy(standard.astype(labelled.targets.dtype))
+    weights = None
+    if settings.class_weights == "balanced":
+        weights = class_weights(targets[torch.from_numpy(train_numbers)], task.num_outputs).to(machine.device)
+    loss = make_loss(settings, task.kind, weights)
+    make_batches = partial(
+        Batches,
+        images,
+        size=size,
+        normalisation=normalisation,
+        device=machine.device,
+        dtype=machine.dtype,
+        targets=targets,
+    )
+    augment = Augment(cfg.augment, size, settings.seed)
+    keys = id_keys(labelled.samples.ids)
+
+    pipeline = (
+        AlbumentationsFile(Path(cfg.augment.albumentations), settings.seed) if cfg.augment.albumentations else None
+    )
+
+    def own(pixels: Array, numbers: Array, epoch: int) -> Array:
+        assert pipeline is not None
+        return pipeline(pixels, keys[torch.from_numpy(numbers)].numpy(), epoch)
+
+    def change(pixels: Tensor, numbers: Array, epoch: int) -> Tensor:
+        return augment(pixels, keys[torch.from_numpy(numbers)], epoch)
+
+    def mixed(batch: Tensor, hard: Tensor, numbers: Array, step: int, epoch: int) -> tuple[Tensor, Tensor]:
+        soft = functional.one_hot(hard, task.num_outputs).float() if task.activation == "softmax" else hard
+        seed = derived_seed("mix", settings.seed, part)
+        return mix(batch, soft, keys[torch.from_numpy(numbers)], epoch, step, cfg.augment, seed)
+
+    update = Update(settings, model, machine, len(make_batches(train_numbers, settings.batch_size)))
+    final = copy.deepcopy(model) if update.ema else model
+    counts = f"{len(train_numbers):,} images, {len(valid_numbers):,} validate"
+    log.info("train %s: %s on %s, %s", part, cfg.model.name, counts, machine.describe())
+
+    history = []
+    for epoch in range(settings.num_epochs):
+        name = f"{part} epoch {epoch + 1}/{settings.num_epochs}"
+        mixes = (
+            cfg.augment.mixup > 0 or cfg.augment.cutmix > 0
+        ) and epoch < cfg.augment.mix_until * settings.num_epochs
+        order = epoch_order(train_numbers, settings.seed, part, epoch)
+        batches = make_batches(
+            order,
+            settings.batch_size,
+            each=partial(own, epoch=epoch) if pipeline else None,
+            change=None if augment.is_idle else partial(change, epoch=epoch),
+            mix=partial(mixed, epoch=epoch) if mixes else None,
+        )
+        row: dict[str, Any] = {"epoch": epoch + 1, "lr": update.lr}
+        drawn = (settings.seed, part, epoch)
+        trained = run_model(model, batches, "train", machine, loss=loss, update=update, seed=drawn, label=name)
+        row |= _scores("train", trained, labelled, order)
+        if update.ema:
+            update.ema.copy_to(final)
+        if len(valid_numbers):
+            batches = make_batches(valid_numbers, max(settings.batch_size, 128))
+            valid = run_model(final, batches, "valid", machine, loss=loss, label=f"{name} valid")
+            row |= _scores("valid", valid, labelled, valid_numbers)
+        history.append(row)
+        log.info("train %s, %.0f images/s", _line(name, row, task.metric), trained.images_per_second)
+
+    config = cfg.model_dump(mode="json", include={"image", "augment", "model", "train"})
+    extra = {"task": asdict(task), "part": str(part), "prior": _prior(labelled, train_numbers), "network": _name(model)}
+    return Fitted(Checkpoint(final.state_dict(), config, task.classes, normalisation, extra), history, machine)
+
+
+def _scores(mode: str, result: Result, labelled: Labelled, numbers: Array) -> dict[str, float | None]:
+    """Loss and metric over every image of a pass."""
+    probs = activate(result.outputs, labelled.task).numpy()
+    score = decide.score(labelled.task, labelled.targets[numbers], probs)
+    return {f"{mode}_loss": result.loss, f"{mode}_score": score}
+
+
+def _line(name: str, row: dict[str, Any], metric: str) -> str:
+    """One epoch in a line; train's figures are of augmented images, before each step."""
+    text = f"{name}: train loss {row['train_loss']:.4f}"
+    for mode in ("train", "valid"):
+        if mode == "valid" and "valid_loss" in row:
+            text += f", valid loss {row['valid_loss']:.4f}"
+        score = row.get(f"{mode}_score")
+        if score is not None:
+            text += f" {metric} {score:.4f}"
+    return text
+
+
+def _name(model: nn.Module) -> str:
+    """timm's own name of a network, by which it is built again without the hub; "" for ours."""
+    return str(getattr(model, "pretrained_cfg", {}).get("architecture", ""))
+
+
+def _prior(labelled: Labelled, numbers: Array) -> list[float]:
+    """The train classes' shares (a number's mean): what is said of an image that cannot be read."""
+    targets = labelled.targets[numbers]
+    if targets.ndim == 1:
+        targets = np.bincount(targets, minlength=labelled.task.num_outputs)[None] / len(targets)
+    return [float(share) for share in targets.mean(0)]
+
+
+def _normalisation(cfg: Config, model: nn.Module, images: Images, numbers: Array) -> Statistics:
+    """Mean and standard deviation per channel, in [0, 1], as `model.normalisation` says."""
+    rule, channels = cfg.model.normalisation, cfg.image.channels
+    known = pretrained_statistics(model) if cfg.model.pretrained or cfg.model.weights else None
+    if rule == "imagenet":
+        known = IMAGENET
+    if rule == "data" or known is None:
+        return statistics(images, numbers)
+    if channels == 3:
+        return known
+    # Other channels than the weights were made for: the mean over theirs.
+    mean, std = (sum(values) / len(values) for values in known)
+    return (mean,) * channels, (std,) * channels

@@ -1,0 +1,148 @@
+"""Losses: (logits, targets) -> one float32 loss per image."""
+
+from collections.abc import Callable
+from functools import partial
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from pipeline.config import ConfigError, TrainConfig
+
+Loss = Callable[[Tensor, Tensor], Tensor]
+
+# Which losses make sense for which kind of label; the first is that of `auto`.
+_ALLOWED = {
+    "single": ("cross_entropy", "nll", "mse", "focal"),
+    "ordinal": ("cross_entropy", "nll", "mse", "focal"),
+    "multi": ("bce", "focal"),
+    "number": ("mse", "huber"),
+}
+# The smallest base of a power in the focal loss: 0 ** (gamma - 1) in its gradient is infinite for gamma < 1.
+_TINY = 1e-12
+
+
+def make_loss(cfg: TrainConfig, kind: str, class_weights: Tensor | None) -> Loss:
+    """The loss that the settings name for a kind of label.
+
+    Class weights multiply each image's loss by the weight of its class, and each term of soft or several targets by the
+    weight of its own. Nothing is divided by the weights' sum: those of `class_weights` sum to the number of images that
+    they were counted on, so the mean over these equals torch's weighted mean.
+
+    Args:
+        cfg: loss, label smoothing, focal gamma.
+        kind: single, ordinal, multi or number.
+        class_weights: float32 (num_outputs,) on the device of the logits; None for equal weights.
+
+    Returns:
+        A function of logits (batch, num_outputs), of any float dtype, and targets; it gives float32 (batch,). The
+        targets of `single` and `ordinal` are int64 (batch,) class numbers or soft float (batch, num_outputs); of
+        `multi` float (batch, num_outputs) in [0, 1]; of `number` float (batch, 1), standardised.
+
+    Raises:
+        ConfigError: the loss, the label smoothing or the class weights make no sense for this kind.
+    """
+    allowed = _ALLOWED[kind]
+    name = allowed[0] if cfg.loss == "auto" else cfg.loss
+    if name not in allowed:
+        raise ConfigError(
+            f"'train.loss' must be one of auto, {', '.join(allowed)} for labels of kind {kind}. Got {name!r}"
+        )
+    if cfg.label_smoothing and name not in ("cross_entropy", "bce"):
+        raise ConfigError(
+            f"'train.label_smoothing' works with cross_entropy and bce and must be 0 with loss {name}. "
+            f"Got {cfg.label_smoothing}"
+        )
+    if kind == "number":
+        if class_weights is not None:
+            raise ConfigError("'train.class_weights' must be \"none\" where numbers are predicted. Got 'balanced'")
+        return _huber if name == "huber" else _squared_error
+    if name == "cross_entropy":
+        return partial(_cross_entropy, weights=class_weights, smoothing=cfg.label_smoothing)
+    if name == "nll":
+        return partial(_nll, weights=class_weights)
+    if name == "mse":
+        return partial(_brier, weights=class_weights)
+    if name == "bce":
+        return partial(_bce, weights=class_weights, smoothing=cfg.label_smoothing)
+    focal = _focal_tags if kind == "multi" else _focal
+    return partial(focal, weights=class_weights, gamma=cfg.focal_gamma)
+
+
+def class_weights(targets: Tensor, num_classes: int) -> Tensor:
+    """Weights that make every class count alike: n / (k * count), as scikit-learn's "balanced".
+
+    Args:
+        targets: int64 (num_images,) class numbers, or float (num_images, num_classes) tags, of which n is their sum.
+        num_classes: length of the result.
+
+    Returns:
+        float32 (num_classes,) on the device of the targets; k counts the classes that occur, the others get 0. Their
+        sum over the images is n.
+    """
+    counts = targets.double().sum(0) if targets.is_floating_point() else torch.bincount(targets, minlength=num_classes)
+    occurs = counts > 0
+    weights = counts.sum() / (occurs.sum() * counts.double())
+    return torch.where(occurs, weights, 0.0).float()
+
+
+def _cross_entropy(logits: Tensor, targets: Tensor, *, weights: Tensor | None, smoothing: float) -> Tensor:
+    targets = targets.float() if targets.is_floating_point() else targets
+    return functional.cross_entropy(logits.float(), targets, weights, reduction="none", label_smoothing=smoothing)
+
+
+def _nll(logits: Tensor, targets: Tensor, *, weights: Tensor | None) -> Tensor:
+    """Negative log likelihood; log-softmax leaves the outputs of a network that ends in one as they are."""
+    log_probs = logits.float().log_softmax(1)
+    if not targets.is_floating_point():
+        return functional.nll_loss(log_probs, targets, weights, reduction="none")
+    return -(_weighted(targets, weights) * log_probs).sum(1)
+
+
+def _brier(logits: Tensor, targets: Tensor, *, weights: Tensor | None) -> Tensor:
+    """Squared error of the probabilities, mean over classes (Brier 1950, page 1, over the number of classes)."""
+    soft = _soft(logits, targets)
+    errors = (logits.float().softmax(1) - soft).square().mean(1)
+    return errors if weights is None else errors * (soft * weights).sum(1)
+
+
+def _bce(logits: Tensor, targets: Tensor, *, weights: Tensor | None, smoothing: float) -> Tensor:
+    """Binary cross entropy, mean over tags; smoothing moves the targets towards 0.5."""
+    targets = targets.float() * (1 - smoothing) + 0.5 * smoothing
+    return functional.binary_cross_entropy_with_logits(logits.float(), targets, weights, reduction="none").mean(1)
+
+
+def _focal(logits: Tensor, targets: Tensor, *, weights: Tensor | None, gamma: float) -> Tensor:
+    """Focal loss with softmax (Lin et al. 2017, equation 4)."""
+    log_probs = logits.float().log_softmax(1)
+    focus = (-log_probs.expm1()).clamp_min(_TINY).pow(gamma)
+    return -(_weighted(_soft(logits, targets), weights) * focus * log_probs).sum(1)
+
+
+def _focal_tags(logits: Tensor, targets: Tensor, *, weights: Tensor | None, gamma: float) -> Tensor:
+    """Focal loss with a sigmoid per tag, mean over tags (Lin et al. 2017, equation 4)."""
+    logits, targets = logits.float(), targets.float()
+    entropy = functional.binary_cross_entropy_with_logits(logits, targets, weights, reduction="none")
+    probs = logits.sigmoid()
+    wrong = probs * (1 - targets) + (1 - probs) * targets
+    return (entropy * wrong.clamp_min(_TINY).pow(gamma)).mean(1)
+
+
+def _squared_error(logits: Tensor, targets: Tensor) -> Tensor:
+    return (logits.float() - targets.float()).square().mean(1)
+
+
+def _huber(logits: Tensor, targets: Tensor) -> Tensor:
+    """Squared near the target, linear from one standard deviation on (Huber 1964, page 75)."""
+    return functional.huber_loss(logits.float(), targets.float(), reduction="none").mean(1)
+
+
+def _soft(logits: Tensor, targets: Tensor) -> Tensor:
+    """Class numbers as one-hot float32 (batch, num_outputs); soft targets as they are."""
+    if targets.is_floating_point():
+        return targets.float()
+    return functional.one_hot(targets, logits.shape[1]).float()
+
+
+def _weighted(targets: Tensor, weights: Tensor | None) -> Tensor:
+    return targets.float() if weights is None else targets.float() * weights

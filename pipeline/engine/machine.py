@@ -1,0 +1,111 @@
+"""The machine: device, threads, precision. Detected, never a setting, but for `train.precision`."""
+
+import contextlib
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+from torch import nn
+
+Precision = Literal["float32", "bfloat16", "float16"]
+
+
+@dataclass(frozen=True)
+class Machine:
+    """Where networks run and in which precision they multiply."""
+
+    device: torch.device
+    precision: Precision
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """The dtype of inputs: that of the multiplications, so that nothing is converted twice."""
+        return {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}[self.precision]
+
+    def autocast(self) -> torch.autocast:
+        """Multiply in the machine's precision; weights, sums and losses stay float32."""
+        enabled = self.precision != "float32"
+        return torch.autocast(self.device.type, dtype=self.dtype if enabled else None, enabled=enabled)
+
+    def place(self, model: nn.Module) -> nn.Module:
+        """Move a network to the device, in the memory format in which convolutions are fastest."""
+        return model.to(device=self.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+
+    def seed(self, seed: int) -> None:
+        """Seed what networks draw from. Not torch.manual_seed: it costs 10 ms where CUDA was not started."""
+        torch.default_generator.manual_seed(seed)
+        if self.device.type == "cuda":
+            torch.cuda.manual_seed(seed)
+        elif self.device.type == "mps":
+            torch.mps.manual_seed(seed)
+
+    def describe(self) -> str:
+        """Device and precision in a few words."""
+        name = torch.cuda.get_device_name(self.device) if self.device.type == "cuda" else self.device.type
+        threads = f", {torch.get_num_threads()} threads" if self.device.type == "cpu" else ""
+        return f"{name}{threads}, {self.precision}"
+
+
+def find_device() -> torch.device:
+    """CUDA where there is one, else Apple's GPU, else the CPU."""
+    if torch.cuda.is_available():
+        return torch.device("cuda", int(os.environ.get("LOCAL_RANK", "0")))
+    if torch.backends.mps.is_available():
+        return torch.device("mps")
+    return torch.device("cpu")
+
+
+def find_machine(precision: str, model: nn.Module, *, deterministic: bool = False) -> Machine:
+    """The device, and the precision by rule where the setting is `auto`.
+
+    The rule asks the device's capability and the network, never a clock: bfloat16 on CUDA from compute capability 8.0
+    (Ampere), float16 with a scaler on older ones; bfloat16 on CPUs that multiply in it (AMX, AVX512-BF16), but float32
+    there for networks made of depthwise convolutions, which such CPUs do not speed up; float32 elsewhere.
+    """
+    device = find_device()
+    if device.type == "cpu":
+        torch.set_num_threads(num_cores())
+    if device.type == "cuda":
+        # TF32 where float32 is asked for: 10 bits of mantissa, several times the speed (Ampere white paper, page 27).
+        torch.set_float32_matmul_precision("high")
+    torch.use_deterministic_algorithms(deterministic and device.type == "cuda")
+    torch.backends.cudnn.benchmark = not deterministic
+    chosen: Precision = _by_rule(device, model) if precision == "auto" else precision  # type: ignore[assignment]
+    return Machine(device, chosen)
+
+
+def _by_rule(device: torch.device, model: nn.Module) -> Precision:
+    if device.type == "cuda":
+        return "bfloat16" if torch.cuda.get_device_capability(device) >= (8, 0) else "float16"
+    if device.type == "cpu":
+        capable = torch.cpu._is_amx_tile_supported() or torch.cpu._is_avx512_bf16_supported()
+        return "bfloat16" if capable and not _is_depthwise(model) else "float32"
+    return "float32"
+
+
+def _is_depthwise(model: nn.Module) -> bool:
+    """Whether most of a network's convolutions with a window are depthwise."""
+    windows = [m for m in model.modules() if isinstance(m, nn.Conv2d) and m.kernel_size != (1, 1)]
+    depthwise = [m for m in windows if m.groups > 1 and m.groups == m.in_channels]
+    return 2 * len(depthwise) > len(windows)
+
+
+def num_cores() -> int:
+    """Cores that this process may use; `OMP_NUM_THREADS` where the user has set it."""
+    if limit := os.environ.get("OMP_NUM_THREADS", ""):
+        return max(1, int(limit)) if limit.isdigit() else 1
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+@contextlib.contextmanager
+def out_of_memory_named(batch_size: int) -> Iterator[None]:
+    """Turn the device's lack of memory into the settings to lower."""
+    try:
+        yield
+    except torch.OutOfMemoryError as error:
+        raise MemoryError(
+            f"the device has too little memory for batches of {batch_size}. Lower train.batch_size (and raise "
+            f"train.accumulate), image.size, or take a smaller model.name. ({str(error).splitlines()[0]})"
+        ) from None

@@ -1,0 +1,179 @@
+"""Optimizer, schedule of the learning rate, averaged weights."""
+
+import difflib
+import math
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from pipeline.config import ConfigError, TrainConfig
+
+_OWN = ("sgd", "nesterov", "adam", "adamw", "rmsprop")
+# Devices with fused kernels of SGD, Adam and AdamW in torch >= 2.4: one pass over the weights instead of several.
+_FUSED = ("cpu", "cuda", "mps", "xpu")
+
+
+def make_optimizer(cfg: TrainConfig, model: nn.Module) -> torch.optim.Optimizer:
+    """The optimizer that the settings name.
+
+    sgd, nesterov, adam, adamw and rmsprop are torch's; every other name is timm's, with `train.momentum` where timm has
+    a momentum and its own betas. Weight decay is left off one-dimensional parameters (biases, norms) and what a network
+    of timm lists in `no_weight_decay` (tokens, position embeddings).
+
+    Args:
+        cfg: optimizer, lr, momentum, weight decay.
+        model: on its device; parameters that need no gradient are left out.
+
+    Raises:
+        ConfigError: an unknown name, or an optimizer that cannot be had with these settings here.
+    """
+    groups = _groups(model, cfg.weight_decay)
+    device = groups[0]["params"][0].device.type
+    fast: dict[str, Any] = {"fused": True} if device in _FUSED else {"foreach": True}
+    match cfg.optimizer:
+        case "sgd" | "nesterov":
+            nesterov = cfg.optimizer == "nesterov"
+            if nesterov and not cfg.momentum:
+                raise ConfigError("train.momentum must be above 0 for the optimizer nesterov. Got 0.0: or take sgd")
+            return torch.optim.SGD(groups, cfg.lr, momentum=cfg.momentum, nesterov=nesterov, **fast)
+        case "adam":
+            return torch.optim.Adam(groups, cfg.lr, betas=(cfg.momentum, 0.999), **fast)
+        case "adamw":
+            return torch.optim.AdamW(groups, cfg.lr, betas=(cfg.momentum, 0.999), **fast)
+        case "rmsprop":
+            return torch.optim.RMSprop(groups, cfg.lr, momentum=cfg.momentum, foreach=True)
+    return _timm_optimizer(cfg, groups)
+
+
+def _groups(model: nn.Module, weight_decay: float) -> list[dict[str, Any]]:
+    """Parameters with and without weight decay; no empty group."""
+    no_weight_decay: Any = getattr(model, "no_weight_decay", tuple)
+    listed = no_weight_decay()
+    groups: dict[bool, list[nn.Parameter]] = {True: [], False: []}
+    for name, parameter in model.named_parameters():
+        if parameter.requires_grad:
+            groups[parameter.ndim > 1 and name not in listed].append(parameter)
+    return [
+        {"params": parameters, "weight_decay": weight_decay if decays else 0.0}
+        for decays, parameters in groups.items()
+        if parameters
+    ]
+
+
+def _timm_optimizer(cfg: TrainConfig, groups: list[dict[str, Any]]) -> torch.optim.Optimizer:
+    # Imported here: it takes seconds.
+    from timm.optim import create_optimizer_v2, list_optimizers
+
+    known = list_optimizers()
+    name = cfg.optimizer.lower().removeprefix("lookahead_")
+    if name not in known:
+        near = difflib.get_close_matches(name, sorted({*_OWN, *known}), 3, 0.5)
+        raise ConfigError(
+            f"'train.optimizer' must be one of {', '.join(_OWN)} or an optimizer of timm. Got {cfg.optimizer!r}"
+            + (f". Did you mean {' or '.join(map(repr, near))}?" if near else "")
+        )
+    if name == "adahessian":
+        raise ConfigError("train.optimizer must work with first derivatives. Got 'adahessian': take another")
+    try:
+        optimizer: torch.optim.Optimizer = create_optimizer_v2(
+            groups, cfg.optimizer, lr=cfg.lr, weight_decay=cfg.weight_decay, momentum=cfg.momentum
+        )
+    except (AssertionError, ImportError, TypeError, ValueError, RuntimeError) as error:
+        raise ConfigError(
+            f"train.optimizer {cfg.optimizer!r} must work with these settings on this machine. It does not: {error}"
+        ) from None
+    return optimizer
+
+
+def lr_factor(cfg: TrainConfig, step: int, num_steps: int, steps_per_epoch: int) -> float:
+    """The factor of `cfg.lr` at a step; a pure function, so that a resumed training goes on as it would have.
+
+    constant, step and cosine (to 0; Loshchilov and Hutter 2017, equation 5) rise linearly over the part `cfg.warmup` of
+    the steps. onecycle is torch's OneCycleLR with its defaults: cosine from 1/25 up to 1 over the part `cfg.warmup`
+    (0: 0.3) of the steps, then cosine down to 1/250,000 at the last (Smith and Topin 2018, page 4).
+
+    Args:
+        cfg: schedule, warmup, step_epochs, step_factor.
+        step: optimizer steps made so far, 0 to num_steps - 1.
+        num_steps: of the whole training.
+        steps_per_epoch: of an epoch.
+
+    Returns:
+        In (0, 1].
+    """
+    if cfg.schedule == "onecycle":
+        return _onecycle(step, num_steps, cfg.warmup or 0.3)
+    warm = cfg.warmup * num_steps
+    if step < warm:
+        # The first step is not 0, and the one after the warm-up is the first at the full rate.
+        return (step + 1) / (math.ceil(warm) + 1)
+    if cfg.schedule == "step":
+        return float(cfg.step_factor ** (step // steps_per_epoch // cfg.step_epochs))
+    if cfg.schedule == "cosine":
+        return _cosine(1.0, 0.0, (step - warm) / (num_steps - warm))
+    return 1.0
+
+
+def _onecycle(step: int, num_steps: int, part: float) -> float:
+    start, end = 1 / 25, 1 / 25 / 1e4
+    top, last = part * num_steps - 1, num_steps - 1
+    if step < top:
+        return _cosine(start, 1.0, step / top)
+    # A training of one step would have the last rate only, and learn nothing.
+    return _cosine(1.0, end, (step - top) / (last - top)) if last > max(top, 0) else 1.0
+
+
+def _cosine(first: float, last: float, part: float) -> float:
+    """From first to last along half a cosine."""
+    return last + (first - last) * (1 + math.cos(math.pi * part)) / 2
+
+
+class EMA:
+    """Exponential moving average of a network's weights, and of its float buffers such as batch norm's statistics.
+
+    Each step keeps `min(decay, (1 + step) / (10 + step))` of the average, so that early weights are soon forgotten
+    (tf.train.ExponentialMovingAverage, `num_updates`). Integer buffers are copied.
+
+    Args:
+        model: on its device; what the average starts from.
+        decay: in [0, 1).
+    """
+
+    def __init__(self, model: nn.Module, decay: float) -> None:
+        self.decay = decay
+        self.average = {name: tensor.clone() for name, tensor in model.state_dict().items()}
+
+    @torch.no_grad()
+    def update(self, model: nn.Module, step: int) -> None:
+        """Take the weights in after a step; `step` counts the steps made, from 1 on."""
+        keep = min(self.decay, (1 + step) / (10 + step))
+        averages: list[Tensor] = []
+        currents: list[Tensor] = []
+        for name, current in model.state_dict().items():
+            if current.is_floating_point():
+                averages.append(self.average[name])
+                currents.append(current)
+            else:
+                self.average[name].copy_(current)
+        torch._foreach_lerp_(averages, currents, 1 - keep)
+
+    def copy_to(self, model: nn.Module) -> None:
+        """Give a network of the same kind the averaged weights."""
+        model.load_state_dict(self.average)
+
+    def state_dict(self) -> dict[str, Tensor]:
+        """The averages by name, not copied."""
+        return dict(self.average)
+
+    @torch.no_grad()
+    def load_state_dict(self, state: dict[str, Tensor]) -> None:
+        """Go on from saved averages, copied to this average's device.
+
+        Raises:
+            ValueError: they are another network's.
+        """
+        if state.keys() != self.average.keys():
+            raise ValueError(f"averages of other weights: {sorted(state.keys() ^ self.average.keys())[:5]} differ")
+        for name, value in state.items():
+            self.average[name].copy_(value)

@@ -1,0 +1,98 @@
+"""The one loop: training, validation and prediction are a pass of a network over batches."""
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+from torch import Tensor, nn
+from tqdm import tqdm
+
+from pipeline.engine.machine import Machine, out_of_memory_named
+from pipeline.engine.update import Update
+from pipeline.images.batches import Batches, derived_seed
+
+Mode = Literal["train", "valid", "test"]
+Loss = Callable[[Tensor, Tensor], Tensor]
+
+
+@dataclass(frozen=True)
+class Result:
+    """What a pass over all images of an epoch gave.
+
+    outputs: float32 (num_images, num_outputs) on the CPU, in the order of `batches.numbers`: the network's logits (in
+        training those before each step), or whatever the given module returns.
+    loss: mean over every image; None in mode `test`.
+    """
+
+    mode: Mode
+    outputs: Tensor
+    loss: float | None
+    seconds: float
+
+    @property
+    def images_per_second(self) -> float:
+        """Images per second of the whole pass."""
+        return len(self.outputs) / max(self.seconds, 1e-9)
+
+
+def run_model(
+    model: nn.Module,
+    batches: Batches,
+    mode: Mode,
+    machine: Machine,
+    *,
+    loss: Loss | None = None,
+    update: Update | None = None,
+    seed: tuple[int | str, ...] = (),
+    label: str = "",
+) -> Result:
+    """Run a network over batches.
+
+    Args:
+        model: on the machine's device.
+        batches: the images, with targets in modes `train` and `valid`.
+        mode: `train` updates the weights; `valid` computes loss and outputs; `test` outputs alone. Only in `train` are
+            there gradients, and layers such as batch norm and dropout behave as in training.
+        machine: device and precision.
+        loss: (outputs, targets) -> float32 (batch,), a loss for each image; needed in `train` and `valid`.
+        update: makes the steps; needed in `train`.
+        seed: names the epoch; what the network draws in a step (dropout) is a function of it and the step.
+        label: what the progress bar says.
+
+    Returns:
+        Outputs and mean loss over every image of the pass, not over the last batch.
+    """
+    assert (mode == "train") == (update is not None), "update belongs to mode 'train'"
+    assert (mode == "test") == (loss is None), "a loss belongs to modes 'train' and 'valid'"
+    model.train(mode == "train")
+    outputs: Tensor | None = None
+    total = torch.zeros((), device=machine.device)
+    start = shown = time.perf_counter()
+    with (
+        torch.set_grad_enabled(mode == "train"),
+        out_of_memory_named(batches.batch_size),
+        tqdm(total=batches.num_images, desc=label or mode, unit="img", disable=None, leave=False, delay=1) as bar,
+    ):
+        for step, batch in enumerate(batches):
+            if mode == "train":
+                machine.seed(derived_seed("step", *seed, step))
+            with machine.autocast():
+                logits = model(batch.images)
+            if loss is not None and batch.targets is not None:
+                losses = loss(logits, batch.targets)
+                if update is not None:
+                    update(losses.mean())
+                total += losses.detach().sum()
+            if outputs is None:
+                outputs = torch.empty(batches.num_images, logits.shape[1], device=machine.device)
+            outputs[batch.position : batch.position + len(batch)] = logits.detach()
+            bar.update(len(batch))
+            # Reading the loss waits for the device: once a second, and only where somebody looks.
+            if not bar.disable and loss is not None and time.perf_counter() - shown > 1:
+                shown = time.perf_counter()
+                bar.set_postfix(loss=f"{float(total) / bar.n:.4f}", refresh=False)
+    assert outputs is not None, "there must be at least one batch"
+    mean = float(total) / batches.num_images if loss is not None else None
+    return Result(mode, outputs.cpu(), mean, time.perf_counter() - start)

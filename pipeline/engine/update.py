@@ -1,0 +1,66 @@
+"""From a batch's loss to new weights: accumulation, clipping, schedule, float16 scaling, averaging."""
+
+import math
+
+import torch
+from torch import Tensor, nn
+
+from pipeline.config import TrainConfig
+from pipeline.engine.machine import Machine
+from pipeline.engine.optimizer import EMA, lr_factor, make_optimizer
+
+
+class Update:
+    """One optimizer step for every `train.accumulate` batches.
+
+    Args:
+        cfg: the settings of training.
+        model: on its device.
+        machine: device and precision.
+        batches_per_epoch: batches in an epoch.
+    """
+
+    def __init__(self, cfg: TrainConfig, model: nn.Module, machine: Machine, batches_per_epoch: int) -> None:
+        self.cfg = cfg
+        self.model = model
+        self.batches_per_epoch = batches_per_epoch
+        self.steps_per_epoch = math.ceil(batches_per_epoch / cfg.accumulate)
+        self.num_steps = self.steps_per_epoch * cfg.num_epochs
+        self.step = 0
+        self.batch = 0
+        self.optimizer = make_optimizer(cfg, model)
+        self.base_lrs = [float(group["lr"]) for group in self.optimizer.param_groups]
+        self.scaler = torch.amp.GradScaler(machine.device.type, enabled=machine.precision == "float16")
+        self.ema = EMA(model, cfg.ema) if cfg.ema else None
+
+    @property
+    def lr(self) -> float:
+        """The learning rate of the next step."""
+        return self.cfg.lr * lr_factor(self.cfg, self.step, self.num_steps, self.steps_per_epoch)
+
+    def __call__(self, loss: Tensor) -> None:
+        """Backpropagate a batch's mean loss; step where its group of batches is whole.
+
+        An epoch's last group may be smaller: its batches then count for more, so that every step has a mean gradient.
+        """
+        in_epoch = self.batch % self.batches_per_epoch
+        first = in_epoch - in_epoch % self.cfg.accumulate
+        group = min(self.cfg.accumulate, self.batches_per_epoch - first)
+        self.scaler.scale(loss / group if group > 1 else loss).backward()  # type: ignore[no-untyped-call]
+        self.batch += 1
+        if in_epoch - first + 1 == group:
+            self._step()
+
+    def _step(self) -> None:
+        factor = lr_factor(self.cfg, self.step, self.num_steps, self.steps_per_epoch)
+        for group, base in zip(self.optimizer.param_groups, self.base_lrs, strict=True):
+            group["lr"] = base * factor
+        if self.cfg.clip_grad:
+            self.scaler.unscale_(self.optimizer)
+            nn.utils.clip_grad_norm_(self.model.parameters(), self.cfg.clip_grad)
+        self.scaler.step(self.optimizer)
+        self.scaler.update()
+        self.optimizer.zero_grad(set_to_none=True)
+        self.step += 1
+        if self.ema:
+            self.ema.update(self.model, self.step)

@@ -1,0 +1,165 @@
+"""oof.parquet, test.parquet of every fold -> output/<run>/{oof,test}.parquet, scores.json, submission.csv."""
+
+import sys
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+from pipeline.cli import log, run_stage
+from pipeline.config import Config
+from pipeline.files import InputError, fold_dir, inside, lock, parts, read_json, run_dir, write_json
+from pipeline.freshness import ensemble_stamp, ensembled_from, infer_stamp, stale, write_stamp
+
+if TYPE_CHECKING:
+    from pipeline.competition.predictions import Predictions
+    from pipeline.competition.task import Task
+
+PRODUCTS = ("test.parquet", "scores.json", "submission.csv")
+
+
+def ensemble(cfg: Config) -> None:
+    """Pool the folds' predictions, score them, write the submission, and say where it is.
+
+    Raises:
+        InputError: no fold is ready, the folds do not fit each other, or the submission would be refused.
+    """
+    ready = [part for part in parts(cfg) if infer_stamp(cfg, part).is_file()]
+    if not ready:
+        raise InputError(
+            "no predictions of this run are there. "
+            f"They are made by: python -m pipeline.infer --config configs/{cfg.name}.toml"
+        )
+    stamp, made_from = ensemble_stamp(cfg), ensembled_from(cfg, ready)
+    if stale(stamp, made_from) is not None:
+        with lock(run_dir(cfg) / "ensemble.lock", f"the ensemble of {cfg.name}"):
+            (run_dir(cfg) / "submission.csv").unlink(missing_ok=True)
+            products = _combine(cfg, ready)
+            write_stamp(stamp, made_from, [run_dir(cfg) / name for name in products])
+    _report(cfg, ready)
+
+
+def _combine(cfg: Config, ready: list[int | str]) -> list[str]:
+    """Make the run's tables, scores and submission; returns their names."""
+    from pipeline.competition import submission
+    from pipeline.competition.ensembling import combine
+    from pipeline.competition.fold_table import read_labelled
+    from pipeline.competition.predictions import Predictions, in_order, read_predictions, write_predictions
+    from pipeline.competition.table import read_test
+
+    folder, made_by = run_dir(cfg), f"python -m pipeline.infer --config configs/{cfg.name}.toml"
+    labelled, test = read_labelled(cfg), read_test(cfg)
+    task, folds = labelled.task, [part for part in ready if part != "full"]
+
+    tables = [read_predictions(fold_dir(cfg, part) / "test.parquet", made_by) for part in ready]
+    for part, table in zip(ready, tables, strict=True):
+        _same_classes(table, task, f"{fold_dir(cfg, part)}/test.parquet")
+    rows = [
+        in_order(table, test.ids, f"{fold_dir(cfg, part)}/test.parquet")
+        for part, table in zip(ready, tables, strict=True)
+    ]
+    combined = Predictions(test.ids, task.classes, combine(rows, cfg.ensemble.method, task))
+    write_predictions(folder / "test.parquet", combined)
+
+    products = list(PRODUCTS)
+    oof: dict[int | str, Any] = {}
+    for part in folds:
+        _, numbers = labelled.split(part)
+        source = fold_dir(cfg, part) / "oof.parquet"
+        table = read_predictions(source, made_by)
+        _same_classes(table, task, str(source))
+        oof[part] = (numbers, in_order(table, [labelled.samples.ids[number] for number in numbers], str(source)))
+    if oof:
+        import numpy as np
+
+        numbers = np.concatenate([numbers for numbers, _ in oof.values()])
+        probs = np.concatenate([probs for _, probs in oof.values()])
+        order = np.argsort(numbers)
+        ids = [labelled.samples.ids[number] for number in numbers[order]]
+        write_predictions(folder / "oof.parquet", Predictions(ids, task.classes, probs[order]))
+        products.append("oof.parquet")
+    write_json(folder / "scores.json", _scores(task, labelled.targets, oof, cfg, ready))
+    form = submission.read_form(cfg, task, test.ids)
+    frame = submission.fill(form, task, test.ids, combined.probs)
+    submission.write(folder / "submission.csv", form, task, frame)
+    return products
+
+
+def _same_classes(table: "Predictions", task: "Task", source: str) -> None:
+    if table.classes != task.classes:
+        raise InputError(
+            f"{source} must have the train table's {len(task.classes)} classes. Got {len(table.classes)}, or another "
+            "order; delete it and run: python -m pipeline.infer"
+        )
+
+
+def _scores(
+    task: "Task", targets: Any, oof: dict[int | str, Any], cfg: Config, ready: list[int | str]
+) -> dict[str, Any]:
+    """The metric over all pooled out-of-fold predictions, and per fold; null where it is undefined."""
+    import numpy as np
+
+    from pipeline.competition.decide import score
+
+    by_fold = {str(part): score(task, targets[numbers], probs) for part, (numbers, probs) in oof.items()}
+    pooled = None
+    if oof:
+        numbers, probs = (np.concatenate(arrays) for arrays in zip(*oof.values(), strict=True))
+        pooled = score(task, targets[numbers], probs)
+    defined = [value for value in by_fold.values() if value is not None]
+    return {
+        "metric": task.metric,
+        "cv": pooled,
+        "std": float(np.std(defined)) if defined else None,
+        "folds": by_fold,
+        "models": [str(part) for part in ready],
+        "num_models": len(parts(cfg)),
+    }
+
+
+def _report(cfg: Config, ready: list[int | str]) -> None:
+    """Say what there is: models, CV score and spread, the submission, and its score where answers are known."""
+    scores = read_json(run_dir(cfg) / "scores.json")
+    if len(ready) < scores["num_models"]:
+        log.info("ensemble: %s of %s models are ready; run it again later", len(ready), scores["num_models"])
+    for fold, value in scores["folds"].items():
+        if value is None:
+            log.info("ensemble: %s is undefined on fold %s", scores["metric"], fold)
+    if scores["cv"] is not None:
+        log.info("CV %s: %.5f (std over folds %.5f)", scores["metric"], scores["cv"], scores["std"])
+    elif not scores["folds"]:
+        log.info("CV %s: none, folds.num_folds is 0", scores["metric"])
+    value = _answers_score(cfg) if cfg.data.answers else None
+    if value is not None:
+        log.info("score on the hidden answers: %.5f", value)
+    log.info("submission: %s", run_dir(cfg) / "submission.csv")
+
+
+def _answers_score(cfg: Config) -> float | None:
+    """The metric of the written submission on `data.answers`; None where there is no such file.
+
+    Answers are read here and nowhere else, after the submission is written.
+    """
+    path = inside(cfg.root, cfg.data.answers, "data.answers")
+    if not path.is_file():
+        log.info("answers: %s is not there, so the test score is unknown", path)
+        return None
+    from pipeline.competition.decide import score
+    from pipeline.competition.predictions import in_order, read_predictions
+    from pipeline.competition.table import read_csv, read_train, require_columns, test_id
+    from pipeline.competition.task import make_task
+
+    frame = read_csv(path).frame
+    if problems := require_columns(str(path), frame, [test_id(cfg), *cfg.data.labels]):
+        raise InputError("; ".join(problems))
+    task = make_task(cfg, read_train(cfg))
+    predictions = read_predictions(run_dir(cfg) / "test.parquet", "python -m pipeline.ensemble")
+    ids = [str(id_) for id_ in frame[test_id(cfg)]]
+    return score(task, task.encode(frame[list(cfg.data.labels)], str(path)), in_order(predictions, ids, str(path)))
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the stage."""
+    return run_stage("ensemble", __doc__ or "", lambda cfg, fold: ensemble(cfg), argv)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,190 @@
+"""Where files live, how they are written (whole or not at all), and locks."""
+
+import contextlib
+import fcntl
+import hashlib
+import json
+import os
+import re
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import IO, Any
+
+from pipeline.config import Config, ConfigError
+
+
+class InputError(ValueError):
+    """What the user's data or the machine caused: what must hold, what was got, what to do."""
+
+
+# ---- where files live, relative to the folder in which the stages are started
+
+
+def run_dir(cfg: Config) -> Path:
+    """The folder of a run's products."""
+    return Path("output") / cfg.name
+
+
+def fold_dir(cfg: Config, fold: int | str) -> Path:
+    """The folder of one fold's model and predictions; `full` is the model trained on every image."""
+    return run_dir(cfg) / ("full" if fold == "full" else f"fold{fold}")
+
+
+def cache_dir(cfg: Config, part: str) -> Path:
+    """The folder of the decoded images of one root and one set of `[image]` settings; part is `train` or `test`."""
+    image = {"stored": cfg.image.stored, "channels": cfg.image.channels, "fit": cfg.image.fit}
+    key = digest({"root": str(cfg.root.resolve()), **image})[:8]
+    name = f"{safe_name(cfg.competition)}-{cfg.image.stored}px-{key}"
+    return Path("output") / "cache" / name / part
+
+
+def folds_path(cfg: Config) -> Path:
+    """The table of folds, shared by the competition's runs that split alike."""
+    return Path("folds") / f"{safe_name(cfg.competition)}-{digest(folds_settings(cfg))[:8]}.csv"
+
+
+def folds_settings(cfg: Config) -> dict[str, Any]:
+    """The settings that a split depends on."""
+    return {
+        "folds": cfg.folds.model_dump(mode="json", exclude={"full_fit"}),
+        "data": cfg.data.model_dump(mode="json", include={"train", "id", "labels", "tag_separator", "group"}),
+        # A kind that is to be seen from the labels is seen with the metric's help.
+        "task": cfg.task.kind if cfg.task.kind != "auto" else f"auto, {cfg.task.metric}",
+    }
+
+
+def parts(cfg: Config) -> list[int | str]:
+    """Every model of the run: the folds' numbers, then `full` where one is asked for."""
+    return [*range(cfg.folds.num_folds), *(["full"] if cfg.folds.full_fit else [])]
+
+
+def chosen_parts(cfg: Config, fold: str | None) -> list[int | str]:
+    """The models that `--fold` asks for; without it all.
+
+    Raises:
+        ConfigError: the run has no such fold.
+    """
+    if fold is None:
+        return parts(cfg)
+    for part in parts(cfg):
+        if str(part) == fold:
+            return [part]
+    raise ConfigError(f"--fold must be one of {', '.join(map(str, parts(cfg)))}. Got {fold!r}")
+
+
+def safe_name(name: str) -> str:
+    """A name that is safe as part of a file's name."""
+    return re.sub(r"[^\w.-]+", "_", name).strip(".") or "competition"
+
+
+def inside(root: Path, relative: str, what: str) -> Path:
+    """The path of a file named by a table, which may not lead out of its root.
+
+    A link that the user has made inside the root is followed: it is the user's own.
+
+    Raises:
+        InputError: the path is absolute or climbs out.
+    """
+    if "\0" in relative or os.path.isabs(relative) or ".." in relative.replace("\\", "/").split("/"):
+        raise InputError(f"{what} must stay inside {root}. Got {relative!r}")
+    return root / relative
+
+
+def walk(root: Path) -> Iterator[str]:
+    """Every file below a root as a path relative to it with `/`, sorted; linked folders are followed once."""
+    seen: set[str] = set()
+    for folder, folders, names in os.walk(root, followlinks=True):
+        real = os.path.realpath(folder)
+        if real in seen:
+            folders.clear()
+            continue
+        seen.add(real)
+        folders.sort()
+        relative = os.path.relpath(folder, root).replace(os.sep, "/")
+        prefix = "" if relative == "." else relative + "/"
+        yield from (prefix + name for name in sorted(names))
+
+
+# ---- writing
+
+
+@contextlib.contextmanager
+def atomic_write(path: Path, mode: str = "wb", **options: Any) -> Iterator[IO[Any]]:
+    """Open a file that gets its name only when it is whole and on the disk; until then `path` is as it was."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    descriptor, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name[:80]}.", suffix=".tmp")
+    try:
+        with os.fdopen(descriptor, mode, **options) as stream:
+            yield stream
+            stream.flush()
+            os.fsync(stream.fileno())
+        os.chmod(temporary, 0o666 & ~_umask())
+        os.replace(temporary, path)
+        _sync_folder(path.parent)
+    except BaseException:
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(temporary)
+        raise
+
+
+def write_json(path: Path, value: Any) -> None:
+    """Write JSON with sorted keys, atomically: equal values are equal bytes."""
+    with atomic_write(path, "w", encoding="utf-8") as stream:
+        stream.write(json.dumps(value, sort_keys=True, indent=1, ensure_ascii=False, allow_nan=False) + "\n")
+
+
+def read_json(path: Path) -> Any:
+    """Read JSON; None where there is no such file or it is not whole."""
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except (FileNotFoundError, NotADirectoryError, json.JSONDecodeError, UnicodeDecodeError):
+        return None
+
+
+def _umask() -> int:
+    mask = os.umask(0)
+    os.umask(mask)
+    return mask
+
+
+def _sync_folder(folder: Path) -> None:
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+# ---- hashes
+
+
+def digest(value: Any) -> str:
+    """Hash of a plain value: sha256 of its JSON with sorted keys."""
+    return hashlib.sha256(json.dumps(value, sort_keys=True, ensure_ascii=True, allow_nan=False).encode()).hexdigest()
+
+
+def digest_file(path: Path) -> str:
+    """sha256 of a file's bytes."""
+    with path.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()
+
+
+# ---- locks
+
+
+@contextlib.contextmanager
+def lock(path: Path, what: str) -> Iterator[None]:
+    """Hold the lock of one product; the kernel frees it when the process dies, whatever children live on.
+
+    Raises:
+        InputError: another process holds it.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("a") as stream:
+        try:
+            # POSIX record locks belong to the process: forked children do not inherit them, unlike flock's.
+            fcntl.lockf(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except (BlockingIOError, PermissionError):
+            raise InputError(f"{what} is being made by another process; wait for it or end it ({path})") from None
+        yield

@@ -1,0 +1,95 @@
+"""train table -> folds/<competition>-<hash of settings>.csv (`id, labels, group, fold`)."""
+
+import sys
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+from pipeline.cli import log, run_stage
+from pipeline.config import Config
+from pipeline.files import InputError, folds_path, lock
+from pipeline.freshness import folds_from, folds_stamp, stale, write_stamp
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    from pipeline.competition.table import Samples
+    from pipeline.competition.task import Task
+
+
+def make_folds(cfg: Config) -> None:
+    """Split the train images and write the table; the same folds for every run that splits alike.
+
+    Raises:
+        InputError: the table or its labels cannot be split so.
+    """
+    path, made_from = folds_path(cfg), folds_from(cfg)
+    if stale(folds_stamp(cfg), made_from) is None:
+        log.info("folds: up to date (%s)", path)
+        return
+    from pipeline.competition.fold_table import write_folds
+    from pipeline.competition.table import read_train
+    from pipeline.competition.task import make_task
+
+    with lock(path.with_suffix(".lock"), str(path)):
+        samples = read_train(cfg)
+        task = make_task(cfg, samples)
+        write_folds(path, samples, _assign(cfg, samples, task))
+        write_stamp(folds_stamp(cfg), made_from, [path], kind=task.kind, num_classes=len(task.classes))
+    log.info("folds: %s images, %s, written to %s", f"{len(samples):,}", describe(task), path)
+
+
+def describe(task: "Task") -> str:
+    """Kind and number of classes in a few words."""
+    return "numbers" if task.kind == "number" else f"{len(task.classes):,} classes ({task.kind})"
+
+
+def _assign(cfg: Config, samples: "Samples", task: "Task") -> "np.ndarray[Any, Any]":
+    """The fold of each image: int64 (num_images,); all 0 where there is no validation."""
+    import numpy as np
+
+    from pipeline.competition.splits import split
+    from pipeline.competition.table import some
+
+    num_folds = cfg.folds.num_folds
+    if num_folds == 0:
+        return np.zeros(len(samples), np.int64)
+    if samples.folds is not None:
+        return _own_folds(cfg, samples.folds)
+    targets = task.encode(samples.labels)
+    if task.kind == "multi":
+        labels = targets > 0
+    elif task.kind == "number":
+        labels = targets[:, 0]
+    else:
+        labels = np.array(task.classes, dtype=object)[targets].astype(str)
+    done = split(samples.ids, labels, task.kind, num_folds, cfg.folds.seed, samples.groups)
+    log.info("folds: %s folds, %s", num_folds, done.method)
+    if done.rare:
+        rare = [f"{name}: {count}" for name, count in done.rare]
+        log.info("folds: %s, so not every fold validates them", some("classes have fewer images than folds", rare))
+    return done.fold
+
+
+def _own_folds(cfg: Config, cells: list[str]) -> "np.ndarray[Any, Any]":
+    """The user's own fold column: `num_folds` different values, numbered in their order."""
+    import numpy as np
+
+    from pipeline.competition.task import in_order
+
+    values = in_order(list(dict.fromkeys(cells)))
+    if len(values) != cfg.folds.num_folds:
+        raise InputError(
+            f"folds.num_folds must be the number of values in column {cfg.folds.column!r}, {len(values)} "
+            f"({', '.join(values[:5])}). Got {cfg.folds.num_folds}"
+        )
+    numbers = {value: number for number, value in enumerate(values)}
+    return np.array([numbers[cell] for cell in cells], np.int64)
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the stage."""
+    return run_stage("folds", __doc__ or "", lambda cfg, fold: make_folds(cfg), argv)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

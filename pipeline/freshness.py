@@ -1,0 +1,224 @@
+"""What made a product: never the wrong file, and nothing made twice.
+
+Every product of a stage has a *stamp*, a small JSON file that is written last and renamed into place:
+
+    {"made_from": {name: value}, "notes": {...}, "versions": {...}, "files": {relative path: [size, mtime_ns, sha256]}}
+
+`made_from` holds all that the product depends on and nothing else, so a stage decides from small files alone, before
+anything heavy is imported, whether its product is current, and can name what differs.
+"""
+
+import contextlib
+import csv
+import hashlib
+import importlib.metadata
+import json
+import os
+import platform
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+from pipeline.config import Config
+from pipeline.files import (
+    InputError,
+    digest,
+    digest_file,
+    fold_dir,
+    folds_path,
+    folds_settings,
+    inside,
+    read_json,
+    run_dir,
+    walk,
+    write_json,
+)
+
+# ---- stamps
+
+
+def versions() -> dict[str, str]:
+    """Versions that are recorded in every stamp; a change of them alone questions no finished product."""
+    names = ("torch", "torchvision", "timm", "numpy", "pandas", "scikit-learn", "opencv-python-headless")
+    found = {"python": platform.python_version(), "machine": platform.machine()}
+    for name in names:
+        with contextlib.suppress(importlib.metadata.PackageNotFoundError):
+            found[name] = importlib.metadata.version(name)
+    return found
+
+
+def write_stamp(path: Path, made_from: Mapping[str, Any], files: Iterable[Path], **notes: Any) -> None:
+    """Write the stamp of a finished product; `notes` are what later stages want to know of it."""
+    listed = {os.path.relpath(file, path.parent): [*_size_time(file), digest_file(file)] for file in files}
+    write_json(path, {"made_from": dict(made_from), "notes": notes, "versions": versions(), "files": listed})
+
+
+def stale(path: Path, made_from: Mapping[str, Any]) -> str | None:
+    """Why a product must be made: one clause that names what differs; None where it is current."""
+    stamp = read_json(path)
+    if not isinstance(stamp, dict) or not {"made_from", "files"} <= set(stamp):
+        return "not made yet"
+    if changed := differences(stamp["made_from"], made_from):
+        return "changed: " + ", ".join(changed)
+    for name, (size, mtime, sha256) in stamp["files"].items():
+        file = path.parent / name
+        if not file.is_file():
+            return f"{file} is missing"
+        if _size_time(file) != [size, mtime] and digest_file(file) != sha256:
+            return f"{file} was changed"
+    return None
+
+
+def differences(old: Mapping[str, Any], new: Mapping[str, Any], prefix: str = "") -> list[str]:
+    """Names of the values that differ, dotted where they are nested, with both values where these are short."""
+    found = []
+    for key in sorted({*old, *new}):
+        before, after = old.get(key), new.get(key)
+        if isinstance(before, Mapping) and isinstance(after, Mapping):
+            found += differences(before, after, f"{prefix}{key}.")
+        elif before != after:
+            texts = [json.dumps(value, ensure_ascii=False) for value in (before, after)]
+            detail = f" ({texts[0]} -> {texts[1]})" if max(map(len, texts)) <= 40 else ""
+            found.append(f"{prefix}{key}{detail}")
+    return found
+
+
+def stamped(path: Path, name: str) -> str:
+    """The sha256 that a stamp holds of one of its files; "" where there is none."""
+    stamp = read_json(path)
+    return str(stamp["files"][name][2]) if stamp and name in stamp.get("files", {}) else ""
+
+
+def note(path: Path, name: str) -> Any:
+    """A note in a stamp; None where there is none."""
+    stamp = read_json(path)
+    return stamp.get("notes", {}).get(name) if stamp else None
+
+
+def _size_time(path: Path) -> list[int]:
+    status = path.stat()
+    return [status.st_size, status.st_mtime_ns]
+
+
+# ---- stamps of the stages, and what their products are made from
+
+
+def prepare_stamp(cfg: Config) -> Path:
+    """The stamp of the run's audit and of what it found decoded; its notes hold the images' identities."""
+    return run_dir(cfg) / "prepare.json"
+
+
+def folds_stamp(cfg: Config) -> Path:
+    """The stamp of the folds; its notes hold the kind of the labels."""
+    return folds_path(cfg).with_suffix(".json")
+
+
+def train_stamp(cfg: Config, part: int | str) -> Path:
+    """The stamp of a trained model."""
+    return fold_dir(cfg, part) / "train.json"
+
+
+def infer_stamp(cfg: Config, part: int | str) -> Path:
+    """The stamp of a model's predictions."""
+    return fold_dir(cfg, part) / "infer.json"
+
+
+def ensemble_stamp(cfg: Config) -> Path:
+    """The stamp of the submission."""
+    return run_dir(cfg) / "ensemble.json"
+
+
+def prepared_from(cfg: Config, paths: Iterable[str]) -> dict[str, Any]:
+    """What the decoded images and the audit are made from; the files by path, size and time only."""
+    states = []
+    for path in sorted(set(paths)):
+        try:
+            states.append([path, *_size_time(cfg.root / path)])
+        except OSError:
+            states.append([path, "missing"])
+    keys = {"root", "train", "id", "image", "test", "test_id", "test_image", "bad_images"}
+    return {
+        "data": cfg.data.model_dump(mode="json", include=keys),
+        "image": cfg.image.model_dump(mode="json", exclude={"size"}) | {"stored": cfg.image.stored},
+        "tables": {name: _table_state(cfg, name) for name in dict.fromkeys((cfg.data.train, cfg.data.test))},
+        "files": hashlib.sha256(json.dumps(states).encode()).hexdigest(),
+    }
+
+
+def audited_paths(cfg: Config) -> list[str]:
+    """The image paths that the last audit of this run lists; none where there is no audit."""
+    audit = run_dir(cfg) / "audit.csv"
+    if not audit.is_file():
+        return []
+    with audit.open(encoding="utf-8", newline="") as stream:
+        return [row["path"] for row in csv.DictReader(stream) if row.get("path")]
+
+
+def folds_from(cfg: Config) -> dict[str, Any]:
+    """What the split is made from."""
+    return {**folds_settings(cfg), "table": _table_state(cfg, cfg.data.train)}
+
+
+def trained_from(cfg: Config, part: int | str) -> dict[str, Any]:
+    """What a model is made from: the settings that training depends on, the folds, and every train image's bytes."""
+    files = {name: digest_file(Path(name)) for name in _named_files(cfg) if Path(name).is_file()}
+    return {
+        "part": str(part),
+        "kind": note(folds_stamp(cfg), "kind"),
+        "folds": stamped(folds_stamp(cfg), folds_path(cfg).name),
+        "train images": note(prepare_stamp(cfg), "train"),
+        "data": cfg.data.model_dump(mode="json", include={"bad_images"}),
+        **cfg.model_dump(mode="json", include={"image", "augment", "model", "train"}),
+        "files": files,
+    }
+
+
+def inferred_from(cfg: Config, part: int | str) -> dict[str, Any]:
+    """What a model's predictions are made from."""
+    return {
+        "model": stamped(train_stamp(cfg, part), "model.safetensors"),
+        "folds": stamped(folds_stamp(cfg), folds_path(cfg).name),
+        "train images": note(prepare_stamp(cfg), "train"),
+        "test images": note(prepare_stamp(cfg), "test"),
+        "infer": cfg.infer.model_dump(mode="json"),
+    }
+
+
+def ensembled_from(cfg: Config, ready: Iterable[int | str]) -> dict[str, Any]:
+    """What the submission is made from: the predictions of the models that are ready, and what is asked for."""
+    names = ("oof.parquet", "test.parquet")
+    sample = cfg.data.sample_submission
+    return {
+        "parts": {str(part): {name: stamped(infer_stamp(cfg, part), name) for name in names} for part in ready},
+        "folds": stamped(folds_stamp(cfg), folds_path(cfg).name),
+        "num_folds": cfg.folds.num_folds,
+        "ensemble": cfg.ensemble.model_dump(mode="json"),
+        "task": cfg.task.model_dump(mode="json"),
+        "data": cfg.data.model_dump(mode="json", include={"labels", "test_id", "id", "sample_submission"}),
+        "test table": _table_state(cfg, cfg.data.test),
+        "sample": _table_state(cfg, sample) if sample else "",
+    }
+
+
+def must_exist(stamp: Path, what: str, stage: str, cfg: Config) -> None:
+    """Refuse to start a stage before the one that it reads from.
+
+    Raises:
+        InputError: the stamp is not there; the command that makes it.
+    """
+    if not stamp.is_file():
+        raise InputError(
+            f"{what} of this run is missing. It is made by: python -m pipeline.{stage} --config configs/{cfg.name}.toml"
+        )
+
+
+def _table_state(cfg: Config, name: str) -> str:
+    """Hash of a table; of the list of files where a path template makes it."""
+    if "{" in name:
+        return digest(list(walk(cfg.root))) if cfg.root.is_dir() else "missing"
+    path = inside(cfg.root, name, "a table")
+    return digest_file(path) if path.is_file() else "missing"
+
+
+def _named_files(cfg: Config) -> list[str]:
+    return [name for name in (cfg.model.weights, cfg.augment.albumentations) if name]

@@ -1,0 +1,189 @@
+"""One reader for every image format, with one rule for orientation, colour, depth and alpha.
+
+The EXIF orientation is applied; of several frames the first is read; 16-bit values are scaled by their range; alpha is
+composited on white (kept where 4 channels are asked for); CMYK, palettes and other modes are converted to RGB.
+"""
+
+import io
+import struct
+import warnings
+from dataclasses import dataclass
+from typing import Any
+
+import cv2
+import numpy as np
+from PIL import Image, ImageOps, UnidentifiedImageError
+
+from pipeline.config import ImageConfig
+
+Array = np.ndarray[Any, Any]
+
+# Above this a file is refused before its pixels are read: 2**27 pixels are 400 MB as RGB.
+MAX_PIXELS = 2**27
+# Decoding is spread over images by the cache's threads; OpenCV's own threads would only get in their way.
+cv2.setNumThreads(1)
+
+_ORIENTATION = 0x0112
+# What Pillow raises on files that are broken or not images.
+_BROKEN = (
+    UnidentifiedImageError,
+    Image.DecompressionBombError,
+    OSError,
+    SyntaxError,
+    ValueError,
+    EOFError,
+    IndexError,
+    KeyError,
+    TypeError,
+    OverflowError,
+    MemoryError,
+    struct.error,
+    cv2.error,
+)
+
+
+class BadImage(ValueError):
+    """A file that cannot be read as an image; the message says why."""
+
+
+@dataclass(frozen=True)
+class Info:
+    """What an image file is: format and mode in Pillow's names, width and height in pixels before orientation."""
+
+    format: str = ""
+    mode: str = ""
+    width: int = 0
+    height: int = 0
+
+
+def decode(data: bytes, cfg: ImageConfig) -> tuple[Array, Info]:
+    """Decode a file's bytes to the size that the cache keeps.
+
+    Returns:
+        uint8 (stored, stored, channels) and what the file is.
+
+    Raises:
+        BadImage: it cannot be read whole.
+    """
+    if not data:
+        raise BadImage("the file is empty")
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # Pillow warns of broken metadata and of large images; both are handled
+            with Image.open(io.BytesIO(data)) as image:
+                info = Info(str(image.format), image.mode, *image.size)
+                if info.width * info.height > MAX_PIXELS:
+                    raise BadImage(f"{info.width} x {info.height} pixels are more than {MAX_PIXELS:,}")
+                pixels = _read_fast(data, image, cfg) if _is_plain(data, image) else _read_any(image, cfg.channels)
+    except BadImage:
+        raise
+    except _BROKEN as error:
+        raise BadImage(f"{type(error).__name__}: {error}" if str(error) else type(error).__name__) from None
+    return resize(pixels, cfg), info
+
+
+def _is_plain(data: bytes, image: Image.Image) -> bool:
+    """Whether OpenCV, which is faster, certainly reads the same pixels as the rule of this module."""
+    if image.format == "JPEG" and image.mode in ("RGB", "L"):
+        # libjpeg fills what a truncated file lacks with grey and OpenCV keeps silent: the end mark must be there, after
+        # the last start of scan. Elsewhere Pillow decides.
+        return data.rfind(b"\xff\xd9") > data.rfind(b"\xff\xda") > 0
+    return False
+
+
+def _read_fast(data: bytes, image: Image.Image, cfg: ImageConfig) -> Array:
+    """An 8-bit JPEG through OpenCV, scaled by libjpeg while decoding where it is much larger than asked."""
+    width, height = image.size
+    if (image.getexif().get(_ORIENTATION) or 1) in (5, 6, 7, 8):
+        width, height = height, width
+    needed = cfg.stored
+    num_times = min(width / needed, height / needed) if cfg.fit != "pad" else max(width, height) / needed
+    grey = cfg.channels == 1
+    flags = cv2.IMREAD_IGNORE_ORIENTATION
+    for factor in (8, 4, 2):
+        if num_times >= factor:
+            kind = "GRAYSCALE" if grey else "COLOR"
+            flags |= getattr(cv2, f"IMREAD_REDUCED_{kind}_{factor}")
+            break
+    else:
+        flags |= cv2.IMREAD_GRAYSCALE if grey else cv2.IMREAD_COLOR
+    pixels = cv2.imdecode(np.frombuffer(data, np.uint8), flags)
+    if pixels is None:
+        raise BadImage("the JPEG data are broken")
+    pixels = pixels[:, :, None] if grey else cv2.cvtColor(pixels, cv2.COLOR_BGR2RGB)
+    pixels = _oriented(pixels, int(image.getexif().get(_ORIENTATION) or 1))
+    return _with_alpha(pixels) if cfg.channels == 4 else pixels
+
+
+def _oriented(pixels: Array, orientation: int) -> Array:
+    """Turn stored pixels as the EXIF orientation 1-8 says (TIFF 6.0, page 36)."""
+    if orientation in (5, 6, 7, 8):
+        pixels = pixels.swapaxes(0, 1)
+    if orientation in (2, 3, 6, 7):
+        pixels = pixels[:, ::-1]
+    if orientation in (3, 4, 7, 8):
+        pixels = pixels[::-1]
+    return np.ascontiguousarray(pixels)
+
+
+def _read_any(image: Image.Image, channels: int) -> Array:
+    """Any file through Pillow -> uint8 (height, width, channels)."""
+    image.load()
+    image = ImageOps.exif_transpose(image)
+    if image.mode.startswith("I"):
+        image = Image.fromarray(_eight_bits(np.asarray(image)))
+    elif image.mode == "F":
+        raise BadImage("floating-point pixels have no fixed range; convert them to 8 or 16 bits")
+    has_alpha = image.mode in ("RGBA", "LA", "PA", "La", "RGBa") or "transparency" in image.info
+    if has_alpha and channels != 4:
+        rgba = image.convert("RGBA")
+        image = Image.alpha_composite(Image.new("RGBA", rgba.size, "white"), rgba)
+    pixels = np.asarray(image.convert({1: "L", 3: "RGB", 4: "RGBA"}[channels]))
+    return pixels[:, :, None] if channels == 1 else pixels
+
+
+def _eight_bits(values: Array) -> Array:
+    """16-bit grey values -> uint8 by their range: 65535 becomes 255."""
+    if values.min() < 0 or values.max() > 65535:
+        raise BadImage("grey values outside 0..65535 have no fixed range; convert them to 8 or 16 bits")
+    return ((values.astype(np.uint32) + 128) // 257).astype(np.uint8)
+
+
+def _with_alpha(pixels: Array) -> Array:
+    return np.concatenate([pixels, np.full_like(pixels[:, :, :1], 255)], 2)
+
+
+def resize(pixels: Array, cfg: ImageConfig) -> Array:
+    """Bring pixels uint8 (height, width, channels) to (stored, stored, channels) as `image.fit` says."""
+    side = cfg.stored
+    height, width = pixels.shape[:2]
+    if (height, width) == (side, side):
+        return pixels
+    if cfg.fit == "squash":
+        return _scale(pixels, side, side)
+    scale = side / (min(height, width) if cfg.fit == "crop" else max(height, width))
+    new_height, new_width = max(1, round(height * scale)), max(1, round(width * scale))
+    if cfg.fit == "crop":
+        # Crop first: what is cut off need not be scaled.
+        crop_height, crop_width = min(height, round(side / scale)), min(width, round(side / scale))
+        top, left = (height - crop_height) // 2, (width - crop_width) // 2
+        return _scale(np.ascontiguousarray(pixels[top : top + crop_height, left : left + crop_width]), side, side)
+    padded = np.zeros((side, side, pixels.shape[2]), np.uint8)
+    top, left = (side - new_height) // 2, (side - new_width) // 2
+    padded[top : top + new_height, left : left + new_width] = _scale(pixels, new_height, new_width)
+    return padded
+
+
+def _scale(pixels: Array, height: int, width: int) -> Array:
+    """Area averaging along a side that shrinks, bilinear along one that grows."""
+    if (height < pixels.shape[0]) != (width < pixels.shape[1]):
+        pixels = _scale_alike(pixels, height, pixels.shape[1])
+    return _scale_alike(pixels, height, width)
+
+
+def _scale_alike(pixels: Array, height: int, width: int) -> Array:
+    if pixels.shape[:2] == (height, width):
+        return pixels
+    shrinks = height <= pixels.shape[0] and width <= pixels.shape[1]
+    scaled = cv2.resize(pixels, (width, height), interpolation=cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR)
+    return np.asarray(scaled if scaled.ndim == 3 else scaled[:, :, None])

@@ -1,0 +1,210 @@
+"""A network's name -> the network: our own few, and all of timm's."""
+
+import difflib
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from pipeline.config import ConfigError, ModelConfig
+from pipeline.files import InputError
+from pipeline.model.networks import MLP, LeNet5, Net, ResNet9
+from pipeline.model.weights import load_weights
+
+_OWN: dict[str, type[LeNet5] | type[Net] | type[MLP] | type[ResNet9]] = {
+    "lenet5": LeNet5,
+    "net": Net,
+    "mlp": MLP,
+    "resnet9": ResNet9,
+}
+_FETCHED = ("hf-hub:", "hf_hub:", "local-dir:")
+# What timm's networks raise on arguments and images that they cannot take.
+_REFUSED = (TypeError, RuntimeError, ValueError, AssertionError, LookupError, AttributeError, ArithmeticError)
+
+
+def build_model(cfg: ModelConfig, size: int, channels: int, num_outputs: int, seed: int) -> nn.Module:
+    """The network that the settings name, on the CPU, in training mode.
+
+    Its initial weights are a function of `seed` alone; no generator of the process is disturbed. Nothing is fetched
+    unless `cfg.pretrained` asks for it. A timm network is tried on one black image, so that what it cannot do with this
+    size is known before training.
+
+    Args:
+        cfg: name, pretrained or weights, dropout, drop path, width.
+        size: height and width of the images, in pixels.
+        channels: of the images.
+        num_outputs: logits per image.
+        seed: of the initial weights.
+
+    Raises:
+        ConfigError: an unknown name, or a setting that the network does not have or cannot use.
+        InputError: weights that cannot be fetched or read, or that are another network's.
+    """
+    if cfg.pretrained and cfg.weights:
+        raise ConfigError("model.pretrained and model.weights exclude each other. Got both: leave one out")
+    with torch.random.fork_rng(devices=[]):
+        # Not torch.manual_seed: that one would seed the GPUs' generators too, which fork_rng does not bring back here.
+        torch.default_generator.manual_seed(seed)
+        if cfg.name in _OWN:
+            model = _own_network(cfg, size, channels, num_outputs)
+        else:
+            model = _timm_network(cfg, size, channels, num_outputs)
+        if cfg.weights:
+            load_weights(model, Path(cfg.weights), channels)
+    return model.train()
+
+
+def pretrained_statistics(model: nn.Module) -> tuple[tuple[float, ...], tuple[float, ...]] | None:
+    """Mean and standard deviation per channel, of pixels in [0, 1], that timm's weights of a network were trained with.
+
+    None for a network that is not timm's. The channels are those of the published weights, whatever the images'.
+    """
+    known = getattr(model, "pretrained_cfg", None) or {}
+    if not known.get("mean") or not known.get("std"):
+        return None
+    return tuple(float(value) for value in known["mean"]), tuple(float(value) for value in known["std"])
+
+
+def _own_network(cfg: ModelConfig, size: int, channels: int, num_outputs: int) -> nn.Module:
+    if cfg.pretrained:
+        raise ConfigError(
+            f"model.pretrained must be false for {cfg.name}: only timm's networks have published weights. "
+            "Set model.weights to a file instead"
+        )
+    if cfg.drop_path:
+        raise ConfigError(f"model.drop_path must be 0 for {cfg.name}, which has no such layers. Got {cfg.drop_path}")
+    network = _OWN[cfg.name]
+    if size < network.min_size:
+        raise ConfigError(f"image.size must be at least {network.min_size} for {cfg.name}. Got {size}")
+    if network is ResNet9:
+        return ResNet9(size, channels, num_outputs, cfg.dropout, cfg.width)
+    return network(size, channels, num_outputs, cfg.dropout)
+
+
+def _timm_network(cfg: ModelConfig, size: int, channels: int, num_outputs: int) -> nn.Module:
+    arguments: dict[str, Any] = {"in_chans": channels, "num_classes": num_outputs}
+    if cfg.dropout:
+        arguments["drop_rate"] = cfg.dropout
+    if cfg.drop_path:
+        arguments["drop_path_rate"] = cfg.drop_path
+    fetched = cfg.name.lower().startswith(_FETCHED)
+    if fetched and not cfg.pretrained:
+        raise ConfigError(
+            f"model.name {cfg.name!r} is looked up outside timm, which needs model.pretrained = true. "
+            "Else take timm's own name of the network, with model.weights for a local file"
+        )
+    published = None if fetched else _published(cfg)
+    # timm itself passes a default img_size to every network whose entry says fixed_input_size (ViT, Swin, MaxViT ...),
+    # so those take the argument. The others follow the image and may refuse it. Of names that timm does not list
+    # (fetched, deprecated) it is not known, so they are asked.
+    if published is None or published.fixed_input_size:
+        arguments["img_size"] = size
+    asked = ", ".join(
+        [f"image.size = {size}", f"image.channels = {channels}"]
+        + [f"model.{key} = {value}" for key, value in (("dropout", cfg.dropout), ("drop_path", cfg.drop_path)) if value]
+    )
+    try:
+        # Names that are fetched have no network without their weights.
+        model = _fetch(cfg, arguments, _advice(published)) if fetched else _create(cfg.name, arguments)
+        _try_out(model, size, channels, num_outputs)
+    except InputError:
+        raise
+    except _REFUSED as error:
+        raise ConfigError(
+            f"model.name {cfg.name!r} must work with {asked}. It does not: {type(error).__name__}: {str(error)[:200]}"
+        ) from None
+    _refuse_ignored(cfg, model)
+    if cfg.pretrained and not fetched:
+        return _fetch(cfg, arguments, _advice(published))
+    return model
+
+
+def _published(cfg: ModelConfig) -> Any:
+    """timm's entry of a name: what is published of the network; None for names that are deprecated.
+
+    Raises:
+        ConfigError: timm has no such name, or no weights where they are asked for.
+    """
+    # Imported here: it takes seconds, and our own networks do without.
+    import timm
+
+    known = timm.is_model(cfg.name) and not set(cfg.name) & set("/\\:")
+    if not known:
+        near = difflib.get_close_matches(cfg.name, [*_OWN, *timm.list_models()], 3, 0.5)
+        raise ConfigError(
+            f"'model.name' must be {', '.join(_OWN)} or a network of timm. Got {cfg.name!r}"
+            + (f". Did you mean {' or '.join(map(repr, near))}?" if near else "")
+        )
+    try:
+        published = timm.models.get_pretrained_cfg(cfg.name)
+    except RuntimeError:
+        tagged = timm.list_models(cfg.name.partition(".")[0] + ".*", pretrained=True)
+        raise ConfigError(
+            f"'model.name' must have no tag or one of timm's: {', '.join(tagged) or 'none here'}. Got {cfg.name!r}"
+        ) from None
+    if cfg.pretrained and published is not None and not published.has_weights:
+        raise ConfigError(f"model.pretrained must be false for {cfg.name}: timm has no published weights of it")
+    return published
+
+
+def _create(name: str, arguments: dict[str, Any], *, pretrained: bool = False) -> nn.Module:
+    import timm
+
+    try:
+        model: nn.Module = timm.create_model(name, pretrained=pretrained, **arguments)
+    except TypeError as error:
+        if "img_size" not in str(error) or "img_size" not in arguments:
+            raise
+        arguments.pop("img_size")
+        model = timm.create_model(name, pretrained=pretrained, **arguments)
+    return model
+
+
+def _fetch(cfg: ModelConfig, arguments: dict[str, Any], advice: str) -> nn.Module:
+    """A network with its published weights, from timm's cache or over the network."""
+    import safetensors
+    from huggingface_hub.errors import HfHubHTTPError
+
+    # The hub passes on the errors of its transport, whichever library that is in its version.
+    transport: type[Exception] = HfHubHTTPError.__bases__[0]
+    try:
+        return _create(cfg.name, arguments, pretrained=True)
+    except (OSError, RuntimeError, ValueError, safetensors.SafetensorError, transport) as error:
+        reason = str(error).strip().splitlines()[0][:160] if str(error).strip() else ""
+        raise InputError(
+            f"the pretrained weights of {cfg.name} could not be fetched or used ({type(error).__name__}: {reason}). "
+            f"Where there is no network {advice}"
+        ) from None
+
+
+def _advice(published: Any) -> str:
+    """What to do where published weights cannot be fetched."""
+    if published is None:
+        return "bring the folder of its files and set model.name to local-dir:FOLDER"
+    address = published.url
+    if published.hf_hub_id:
+        name = published.hf_hub_filename or "model.safetensors"
+        address = f"https://huggingface.co/{published.hf_hub_id}/resolve/main/{name}"
+    return f"bring {address}, set model.weights to that file and model.pretrained to false"
+
+
+def _try_out(model: nn.Module, size: int, channels: int, num_outputs: int) -> None:
+    """Run one black image: sizes that only the forward pass refuses are found here."""
+    # Not inference_mode: tables that a network keeps from its first image must be usable in training.
+    with torch.no_grad():
+        logits = model.eval()(torch.zeros(1, channels, size, size))
+    if not isinstance(logits, Tensor) or logits.shape != (1, num_outputs):
+        got = tuple(logits.shape) if isinstance(logits, Tensor) else type(logits).__name__
+        raise ValueError(f"it gives {got} for one image, not {num_outputs} logits: it is no classifier")
+
+
+def _refuse_ignored(cfg: ModelConfig, model: nn.Module) -> None:
+    """Refuse rates that a network took but has no layer for."""
+    layers = list(model.modules())
+    dropouts = (nn.Dropout, nn.Dropout1d, nn.Dropout2d)
+    used = any(getattr(layer, "drop_rate", 0) or (isinstance(layer, dropouts) and layer.p) for layer in layers)
+    if cfg.dropout and not used:
+        raise ConfigError(f"model.dropout must be 0 for {cfg.name}, which would ignore it. Got {cfg.dropout}")
+    if cfg.drop_path and not any(getattr(layer, "drop_prob", 0) for layer in layers):
+        raise ConfigError(f"model.drop_path must be 0 for {cfg.name}, which would ignore it. Got {cfg.drop_path}")

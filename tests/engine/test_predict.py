@@ -1,0 +1,75 @@
+"""Predictions: views are the moves they are named after, and probabilities are the task's."""
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from pipeline.competition.task import Task
+from pipeline.engine.machine import Machine, find_machine
+from pipeline.engine.predict import _Views, activate, view
+
+IMAGE = torch.arange(2 * 3 * 64 * 64, dtype=torch.float32).reshape(2, 3, 64, 64)
+
+
+@pytest.mark.parametrize(
+    ("name", "expected"),
+    [
+        ("identity", IMAGE),
+        ("hflip", torch.from_numpy(np.ascontiguousarray(IMAGE.numpy()[..., ::-1]))),
+        ("vflip", torch.from_numpy(np.ascontiguousarray(IMAGE.numpy()[..., ::-1, :]))),
+        ("rot90", torch.from_numpy(np.rot90(IMAGE.numpy(), 1, (2, 3)).copy())),
+        ("rot180", torch.from_numpy(np.rot90(IMAGE.numpy(), 2, (2, 3)).copy())),
+        ("rot270", torch.from_numpy(np.rot90(IMAGE.numpy(), 3, (2, 3)).copy())),
+    ],
+)
+def test_views(name: str, expected: torch.Tensor) -> None:
+    assert torch.equal(view(IMAGE, name), expected)
+
+
+@pytest.mark.parametrize(
+    ("name", "dy", "dx"), [("shift_up", -2, 0), ("shift_down", 2, 0), ("shift_left", 0, -2), ("shift_right", 0, 2)]
+)
+def test_shifts_move_by_a_32nd_of_the_side(name: str, dy: int, dx: int) -> None:
+    moved = view(IMAGE, name)
+    assert moved.shape == IMAGE.shape
+    assert torch.equal(moved[:, :, 4:60, 4:60], IMAGE[:, :, 4 - dy : 60 - dy, 4 - dx : 60 - dx])
+
+
+def test_probabilities_are_the_tasks() -> None:
+    logits = torch.tensor([[1.0, 2.0, 3.0]])
+    assert torch.allclose(activate(logits, Task("single", ("a", "b", "c"), "accuracy", ("y",))), logits.softmax(1))
+    assert torch.allclose(activate(logits, Task("multi", ("a", "b", "c"), "micro_f1", ("y",))), logits.sigmoid())
+    assert activate(torch.tensor([[2.0]]), Task("number", (), "rmse", ("y",), mean=10.0, std=3.0)).item() == 16.0
+
+
+def test_views_are_averaged_as_probabilities() -> None:
+    class Corner(nn.Module):
+        def forward(self, images: torch.Tensor) -> torch.Tensor:
+            return images[:, :2, 0, 0]
+
+    task = Task("single", ("a", "b"), "accuracy", ("y",))
+    images = torch.randn(4, 3, 8, 8)
+    expected = (images[:, :2, 0, 0].softmax(1) + images[:, :2, 0, -1].softmax(1)) / 2
+    assert torch.allclose(_Views(Corner(), task, ("identity", "hflip"))(images), expected)
+
+
+def test_the_precision_follows_a_rule_and_the_setting() -> None:
+    import timm
+
+    normal, depthwise = timm.create_model("test_resnet"), timm.create_model("mobilenetv3_small_050")
+    assert find_machine("float32", normal).precision == "float32"
+    assert find_machine("bfloat16", normal).dtype == torch.bfloat16
+    capable = torch.cpu._is_amx_tile_supported() or torch.cpu._is_avx512_bf16_supported()
+    if not torch.cuda.is_available() and not torch.backends.mps.is_available():
+        assert find_machine("auto", normal).precision == ("bfloat16" if capable else "float32")
+        assert find_machine("auto", depthwise).precision == "float32"
+
+
+def test_what_networks_draw_is_seeded() -> None:
+    machine = Machine(torch.device("cpu"), "float32")
+    draws = []
+    for seed in (1, 1, 2):
+        machine.seed(seed)
+        draws.append(torch.rand(3))
+    assert torch.equal(draws[0], draws[1]) and not torch.equal(draws[0], draws[2])

@@ -1,0 +1,179 @@
+"""The loop: loss and outputs over every image, gradients in training alone, and a step for each batch."""
+
+from collections.abc import Callable
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from pipeline.competition.table import read_train
+from pipeline.config import Config, TrainConfig
+from pipeline.engine.losses import make_loss
+from pipeline.engine.machine import Machine
+from pipeline.engine.run_model import run_model
+from pipeline.engine.update import Update
+from pipeline.images import cache
+from pipeline.images.batches import Batches
+
+CPU = Machine(torch.device("cpu"), "float32")
+NORM = ((0.5,) * 3, (0.2,) * 3)
+TARGETS = torch.arange(24) % 3
+
+
+class Small(nn.Module):
+    """A network with batch norm and dropout that counts its passes and notes whether gradients are on."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.norm = nn.BatchNorm2d(3)
+        self.drop = nn.Dropout(0.5)
+        self.linear = nn.Linear(3 * 12 * 12, 3)
+        self.seen: list[tuple[int, bool, bool]] = []
+
+    def forward(self, images: Tensor) -> Tensor:
+        self.seen.append((len(images), torch.is_grad_enabled(), self.training))
+        return self.linear(self.drop(self.norm(images).flatten(1)))
+
+
+@pytest.fixture
+def images(competition: Callable[..., Config]) -> cache.Images:
+    cfg = competition()
+    return cache.build(cfg, "train", read_train(cfg).paths)
+
+
+def batches(images: cache.Images, batch_size: int, numbers: np.ndarray | None = None) -> Batches:
+    numbers = np.arange(24) if numbers is None else numbers
+    return Batches(images, numbers, batch_size, 12, NORM, CPU.device, CPU.dtype, TARGETS)
+
+
+def small() -> Small:
+    torch.manual_seed(0)
+    return Small()
+
+
+LOSS = make_loss(TrainConfig(), "single", None)
+
+
+def test_loss_and_outputs_are_over_every_image_not_the_last_batch(images: cache.Images) -> None:
+    model = small()
+    result = run_model(model, batches(images, 7), "valid", CPU, loss=LOSS)
+    assert [size for size, _, _ in model.seen] == [7, 7, 7, 3]
+    with torch.no_grad():
+        whole = next(iter(batches(images, 24)))
+        logits = model(whole.images)
+    assert torch.allclose(result.outputs, logits, atol=1e-5)
+    expected = functional.cross_entropy(logits, TARGETS).item()
+    assert result.loss == pytest.approx(expected, abs=1e-5)
+    last = functional.cross_entropy(logits[21:], TARGETS[21:]).item()
+    mean_of_means = np.mean(
+        [functional.cross_entropy(logits[i : i + 7], TARGETS[i : i + 7]).item() for i in (0, 7, 14, 21)]
+    )
+    assert abs(expected - last) > 1e-3 and abs(expected - mean_of_means) > 1e-4, "the test must tell them apart"
+
+
+@pytest.mark.parametrize(("mode", "learns"), [("train", True), ("valid", False), ("test", False)])
+def test_only_training_has_gradients_and_changes_the_network(images: cache.Images, mode: str, learns: bool) -> None:
+    model = small()
+    before = {name: value.clone() for name, value in model.state_dict().items()}
+    cfg = TrainConfig(num_epochs=1, batch_size=8, schedule="constant")
+    update = Update(cfg, model, CPU, 3) if learns else None
+    loss = None if mode == "test" else LOSS
+    result = run_model(model, batches(images, 8), mode, CPU, loss=loss, update=update)  # type: ignore[arg-type]
+    assert {(grad, training) for _, grad, training in model.seen} == {(learns, learns)}
+    changed = {name for name, value in model.state_dict().items() if not torch.equal(value, before[name])}
+    assert changed == (set(before) if learns else set())
+    assert not result.outputs.requires_grad
+    assert (result.loss is None) == (mode == "test")
+
+
+def test_outputs_follow_the_order_that_was_asked_for(images: cache.Images) -> None:
+    numbers = np.random.default_rng(1).permutation(24)
+    plain = run_model(small(), batches(images, 5), "test", CPU).outputs
+    mixed = run_model(small(), batches(images, 5, numbers), "test", CPU).outputs
+    assert torch.allclose(plain[torch.from_numpy(numbers)], mixed, atol=1e-5)
+
+
+def epoch(images: cache.Images, **settings: object) -> tuple[nn.Module, Update, list[float]]:
+    cfg = TrainConfig(
+        **{"num_epochs": 2, "batch_size": 4, "schedule": "cosine", "lr": 0.1, "optimizer": "sgd", **settings}
+    )  # type: ignore[arg-type]
+    model = small()
+    update = Update(cfg, model, CPU, 6)
+    rates = []
+    for number in range(2):
+        rates.append(update.lr)
+        run_model(model, batches(images, 4), "train", CPU, loss=LOSS, update=update, seed=(0, 0, number))
+    return model, update, rates
+
+
+def test_dropout_is_a_function_of_seed_epoch_and_step(images: cache.Images) -> None:
+    torch.manual_seed(1)
+    one, _, _ = epoch(images)
+    torch.manual_seed(2)
+    two, _, _ = epoch(images)
+    assert all(torch.equal(a, b) for a, b in zip(one.state_dict().values(), two.state_dict().values(), strict=True))
+
+
+def test_the_schedule_falls_and_accumulation_makes_fewer_steps(images: cache.Images) -> None:
+    _, update, rates = epoch(images)
+    assert update.step == 12 and rates[0] == pytest.approx(0.1) and rates[1] < 0.1
+    _, update, _ = epoch(images, accumulate=4)
+    assert update.step == 4  # two an epoch: four batches, then the two that are left
+
+
+def test_accumulated_batches_make_the_gradient_of_one_large_batch() -> None:
+    inputs, targets = torch.randn(12, 5), torch.arange(12) % 3
+
+    def weights(batch_size: int, accumulate: int) -> Tensor:
+        torch.manual_seed(0)
+        model = nn.Linear(5, 3)
+        cfg = TrainConfig(
+            num_epochs=1, accumulate=accumulate, optimizer="sgd", lr=0.1, momentum=0.0, schedule="constant"
+        )
+        update = Update(cfg, model, CPU, 12 // batch_size)
+        for start in range(0, 12, batch_size):
+            part = slice(start, start + batch_size)
+            update(LOSS(model(inputs[part]), targets[part]).mean())
+        return model.weight.detach()
+
+    assert torch.allclose(weights(12, 1), weights(3, 4), atol=1e-6)
+    assert torch.allclose(weights(12, 1), weights(4, 5), atol=1e-6), "a smaller last group counts in full"
+
+
+def test_gradients_are_clipped_and_weights_averaged(images: cache.Images) -> None:
+    model = nn.Linear(2, 3)
+    cfg = TrainConfig(
+        num_epochs=1,
+        clip_grad=0.01,
+        optimizer="sgd",
+        lr=1.0,
+        momentum=0.0,
+        weight_decay=0.0,
+        schedule="constant",
+        ema=0.9,
+    )
+    update = Update(cfg, model, CPU, 1)
+    before = torch.cat([p.detach().flatten().clone() for p in model.parameters()])
+    update(LOSS(model(torch.full((4, 2), 100.0)), torch.zeros(4, dtype=torch.long)).mean())
+    after = torch.cat([p.detach().flatten() for p in model.parameters()])
+    assert torch.linalg.vector_norm(after - before) == pytest.approx(0.01, rel=1e-3)
+    assert update.ema is not None
+
+
+def test_a_mode_has_what_it_needs(images: cache.Images) -> None:
+    with pytest.raises(AssertionError):
+        run_model(small(), batches(images, 8), "train", CPU, loss=LOSS)
+    with pytest.raises(AssertionError):
+        run_model(small(), batches(images, 8), "valid", CPU)
+
+
+@pytest.mark.gpu
+def test_it_runs_on_a_gpu(images: cache.Images) -> None:
+    machine = Machine(torch.device("cuda", 0), "bfloat16")
+    model = machine.place(small())
+    on_gpu = Batches(images, np.arange(24), 8, 12, NORM, machine.device, machine.dtype, TARGETS)
+    update = Update(TrainConfig(num_epochs=1), model, machine, 3)
+    assert run_model(model, on_gpu, "train", machine, loss=LOSS, update=update).loss is not None
+    assert run_model(model, on_gpu, "test", machine).outputs.shape == (24, 3)

@@ -1,0 +1,103 @@
+"""Batches: every image once, right pixels, any order that the seed says, and no thread left behind."""
+
+import threading
+from collections.abc import Callable, Iterator
+
+import numpy as np
+import pytest
+import torch
+
+from making import picture
+from pipeline.competition.table import read_train
+from pipeline.config import Config
+from pipeline.images import cache
+from pipeline.images.batches import Batches, derived_seed, epoch_order, id_keys, normalise, prefetch, statistics
+
+
+@pytest.fixture
+def images(competition: Callable[..., Config]) -> cache.Images:
+    cfg = competition()
+    return cache.build(cfg, "train", read_train(cfg).paths)
+
+
+def batches(images: cache.Images, numbers: np.ndarray, size: int, **more: object) -> Batches:
+    norm = ((0.5, 0.4, 0.3), (0.2, 0.25, 0.5))
+    return Batches(images, numbers, size, 12, norm, torch.device("cpu"), torch.float32, **more)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("batch_size", [1, 2, 5, 24, 100])
+def test_every_image_comes_once_with_its_target(images: cache.Images, batch_size: int) -> None:
+    numbers = np.random.default_rng(0).permutation(24)
+    seen, targets = [], []
+    for batch in batches(images, numbers, batch_size, targets=torch.arange(24)):
+        assert batch.position == len(seen)
+        assert batch.images.is_contiguous(memory_format=torch.channels_last)
+        assert batch.targets is not None
+        seen += list(batch.images)
+        targets += batch.targets.tolist()
+    assert targets == numbers.tolist()
+    mean, std = np.array([0.5, 0.4, 0.3]), np.array([0.2, 0.25, 0.5])
+    for number, image in zip(numbers, seen, strict=True):
+        expected = (picture(number % 3, number) / 255 - mean) / std
+        assert np.allclose(image.permute(1, 2, 0).numpy(), expected, atol=1e-5)
+
+
+def test_no_batch_of_one_is_left_over(images: cache.Images) -> None:
+    sizes = [len(batch) for batch in batches(images, np.arange(21), 5)]
+    assert sizes == [5, 5, 5, 6]
+    assert [len(batch) for batch in batches(images, np.arange(1), 5)] == [1]
+
+
+def test_change_sees_bytes_and_the_images_numbers(images: cache.Images) -> None:
+    seen = []
+
+    def change(pixels: torch.Tensor, numbers: np.ndarray) -> torch.Tensor:
+        assert pixels.dtype == torch.uint8 and pixels.shape[1:] == (3, 12, 12)
+        seen.extend(numbers.tolist())
+        return 255 - pixels
+
+    first = next(iter(batches(images, np.array([7, 3]), 2, change=change)))
+    assert seen == [7, 3]
+    expected = normalise(
+        255 - torch.from_numpy(images.gather(np.array([7, 3]))).permute(0, 3, 1, 2),
+        ((0.5, 0.4, 0.3), (0.2, 0.25, 0.5)),
+        torch.float32,
+    )
+    assert torch.equal(first.images, expected)
+
+
+def test_statistics_are_those_of_the_pixels(images: cache.Images) -> None:
+    numbers = np.arange(3, 20)
+    pixels = images.gather(numbers) / 255
+    mean, std = statistics(images, numbers)
+    assert np.allclose(mean, pixels.mean((0, 1, 2)))
+    assert np.allclose(std, pixels.std((0, 1, 2)))
+
+
+def test_the_order_is_the_seeds() -> None:
+    numbers = np.arange(10, 40)
+    orders = [
+        epoch_order(numbers, *key) for key in [(0, 0, 0), (0, 0, 0), (1, 0, 0), (0, 1, 0), (0, "full", 0), (0, 0, 1)]
+    ]
+    assert all(sorted(order) == sorted(numbers) for order in orders)
+    assert np.array_equal(orders[0], orders[1])
+    assert len({tuple(order) for order in orders}) == 5
+
+
+def test_keys_and_seeds_are_stable() -> None:
+    assert id_keys(["a", "b"]).tolist() == id_keys(["b", "a"]).flip(0).tolist()
+    assert derived_seed("order", 0, 1) == derived_seed("order", 0, 1) != derived_seed("order", 0, 11)
+    assert derived_seed("a", 1, 11) != derived_seed("a", 11, 1)
+
+
+def test_an_error_in_the_thread_is_raised_and_no_thread_stays() -> None:
+    def items() -> Iterator[int]:
+        yield 1
+        raise ValueError("broken")
+
+    with pytest.raises(ValueError, match="broken"):
+        list(prefetch(items()))
+    stopped = prefetch(iter(range(1000)))
+    assert next(stopped) == 0
+    stopped.close()  # type: ignore[attr-defined]
+    assert not [thread for thread in threading.enumerate() if thread.name == "prefetch"]

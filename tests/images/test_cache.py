@@ -1,0 +1,155 @@
+"""The cache: every image decoded once, a changed one anew, a touched or copied one not at all."""
+
+import os
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from making import picture
+from pipeline.competition.table import read_train
+from pipeline.config import Config
+from pipeline.files import InputError, cache_dir
+from pipeline.images import cache
+
+
+@pytest.fixture
+def decoded(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """The paths that are decoded while a test runs."""
+    paths: list[str] = []
+    original = cache._decode_one
+
+    def spy(cfg: Config, pixels: np.ndarray, path: str, shard: int, row: int) -> cache.Entry:
+        paths.append(path)
+        return original(cfg, pixels, path, shard, row)
+
+    monkeypatch.setattr(cache, "_decode_one", spy)
+    return paths
+
+
+def test_every_image_is_decoded_once(competition: Callable[..., Config], decoded: list[str]) -> None:
+    cfg = competition()
+    paths = read_train(cfg).paths
+    images = cache.build(cfg, "train", paths)
+    assert sorted(decoded) == sorted(paths)
+    again = cache.build(cfg, "train", paths)
+    assert len(decoded) == len(paths)
+    numbers = np.array([5, 0, 23, 5])
+    for source in (images, again, cache.open_images(cfg, "train", paths)):
+        assert np.array_equal(source.gather(numbers), np.stack([picture(n % 3, n) for n in numbers]))
+
+
+def test_shards_are_filled_one_after_the_other(
+    competition: Callable[..., Config], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(cache, "SHARD_IMAGES", 5)
+    cfg = competition()
+    images = cache.build(cfg, "train", read_train(cfg).paths)
+    assert len(images.shards) == 5
+    numbers = np.random.default_rng(0).permutation(24)
+    assert np.array_equal(images.gather(numbers), np.stack([picture(n % 3, n) for n in numbers]))
+
+
+def test_shards_are_files_that_numpy_maps(competition: Callable[..., Config]) -> None:
+    cfg = competition()
+    cache.build(cfg, "train", read_train(cfg).paths)
+    mapped = np.load(cache_dir(cfg, "train") / "00000.npy", mmap_mode="r")
+    assert mapped.shape == (24, 12, 12, 3) and mapped.dtype == np.uint8
+
+
+def test_only_a_changed_image_is_decoded_anew(competition: Callable[..., Config], decoded: list[str]) -> None:
+    cfg = competition()
+    paths = read_train(cfg).paths
+    before = cache.build(cfg, "train", paths)
+    old = before.gather(np.arange(24))
+    names = read_train(cfg).ids
+    shutil.copy(cfg.root / paths[1], cfg.root / paths[0])
+    os.utime(cfg.root / paths[2])
+    decoded.clear()
+    after = cache.build(cfg, "train", paths)
+    assert decoded == []  # the first has the second's bytes, the third was touched only
+    assert np.array_equal(after.gather(np.array([0])), old[[1]])
+    from PIL import Image
+
+    Image.fromarray(picture(3, 99)).save(cfg.root / paths[5])
+    third = cache.build(cfg, "train", paths)
+    assert decoded == [paths[5]]
+    assert np.array_equal(third.gather(np.array([5]))[0], picture(3, 99))
+    assert np.array_equal(before.gather(np.arange(24)), old), "rows that others have mapped are not overwritten"
+    assert len({images.identity(range(24), names) for images in (before, after, third)}) == 3
+
+
+def test_identity_ignores_order_and_time(competition: Callable[..., Config]) -> None:
+    cfg = competition()
+    samples = read_train(cfg)
+    images = cache.build(cfg, "train", samples.paths)
+    assert images.identity([1, 2], samples.ids) == images.identity([2, 1], samples.ids)
+    assert images.identity([1, 2], samples.ids) != images.identity([1, 3], samples.ids)
+
+
+def test_a_killed_decoding_goes_on(
+    competition: Callable[..., Config], decoded: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(cache, "SHARD_IMAGES", 5)
+    cfg = competition()
+    paths = read_train(cfg).paths
+    original = cache._write_index
+    calls = []
+
+    def dies(*arguments: object) -> None:
+        calls.append(1)
+        if len(calls) == 3:
+            raise KeyboardInterrupt
+        original(*arguments)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(cache, "_write_index", dies)
+    with pytest.raises(KeyboardInterrupt):
+        cache.build(cfg, "train", paths)
+    monkeypatch.setattr(cache, "_write_index", original)
+    decoded.clear()
+    images = cache.build(cfg, "train", paths)
+    assert len(decoded) == 14
+    assert np.array_equal(images.gather(np.arange(24)), np.stack([picture(n % 3, n) for n in range(24)]))
+
+
+def test_a_bad_image_is_listed_and_never_replaced(competition: Callable[..., Config]) -> None:
+    cfg = competition()
+    paths = read_train(cfg).paths
+    (cfg.root / paths[3]).write_bytes(b"no image")
+    images = cache.build(cfg, "train", paths)
+    assert list(images.bad) == [3]
+    assert not images.gather(np.array([3])).any()
+
+
+def test_images_that_are_not_there_name_the_stage(competition: Callable[..., Config]) -> None:
+    cfg = competition()
+    with pytest.raises(InputError, match=r"24 of 24 train images are not in .*python -m pipeline.prepare"):
+        cache.open_images(cfg, "train", read_train(cfg).paths)
+
+
+def test_a_shard_that_was_changed_is_refused(competition: Callable[..., Config]) -> None:
+    cfg = competition()
+    paths = read_train(cfg).paths
+    cache.build(cfg, "train", paths)
+    file = cache_dir(cfg, "train") / "00000.npy"
+    os.utime(file, (0, 0))
+    cache.open_images(cfg, "train", paths)
+    data = bytearray(file.read_bytes())
+    data[-1] ^= 1
+    file.write_bytes(data)
+    with pytest.raises(InputError, match="is not what was written"):
+        cache.open_images(cfg, "train", paths)
+    file.unlink()
+    with pytest.raises(InputError, match="is missing"):
+        cache.open_images(cfg, "train", paths)
+
+
+def test_the_folder_depends_on_what_the_pixels_depend_on(competition: Callable[..., Config]) -> None:
+    one = cache_dir(competition(), "train")
+    assert one == cache_dir(competition("train.lr=0.5", "image.cache_size=12"), "train")
+    others = ["image.size=13", "image.channels=1", "image.fit=pad", "data.root=input"]
+    folders = {one, cache_dir(competition(), "test"), *(cache_dir(competition(other), "train") for other in others)}
+    assert len(folders) == 6
+    assert all(Path("output/cache") in folder.parents for folder in folders)

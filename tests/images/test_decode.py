@@ -1,0 +1,159 @@
+"""One reader, one rule: orientation, colour, depth, alpha; and what is no image is refused with a reason."""
+
+import io
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image, ImageOps
+
+from pipeline.config import ImageConfig
+from pipeline.images.decode import BadImage, decode
+
+SIDE = 24
+
+
+def config(channels: int = 3, fit: str = "squash", side: int = SIDE) -> ImageConfig:
+    return ImageConfig(size=side, channels=channels, fit=fit)  # type: ignore[arg-type]
+
+
+def smooth(height: int = SIDE, width: int = SIDE) -> np.ndarray:
+    """A picture without symmetry, smooth enough for JPEG."""
+    y, x = np.mgrid[0:height, 0:width] / max(height, width)
+    return (255 * np.stack([x, y, (x + y * y) / 2], 2)).astype(np.uint8)
+
+
+def saved(image: Image.Image, kind: str, **options: object) -> bytes:
+    stream = io.BytesIO()
+    image.save(stream, kind, **options)
+    return stream.getvalue()
+
+
+@pytest.mark.parametrize("kind", ["PNG", "BMP", "TIFF", "WEBP"])
+def test_lossless_formats_are_exact(kind: str) -> None:
+    options = {"lossless": True} if kind == "WEBP" else {}
+    pixels, info = decode(saved(Image.fromarray(smooth()), kind, **options), config())
+    assert np.array_equal(pixels, smooth())
+    assert (info.format, info.mode, info.width, info.height) == (kind, "RGB", SIDE, SIDE)
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+@pytest.mark.parametrize(
+    ("kind", "size"), [("JPEG", (SIDE, SIDE)), ("JPEG", (8 * SIDE, 4 * SIDE)), ("PNG", (SIDE, SIDE))]
+)
+def test_exif_orientation_is_applied(orientation: int, kind: str, size: tuple[int, int]) -> None:
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    data = saved(Image.fromarray(smooth(*size)), kind, exif=exif, **({"quality": 95} if kind == "JPEG" else {}))
+    with Image.open(io.BytesIO(data)) as image:
+        turned = ImageOps.exif_transpose(image).convert("RGB").resize((SIDE, SIDE), Image.Resampling.BOX)
+    pixels, _ = decode(data, config())
+    assert np.abs(pixels.astype(int) - np.asarray(turned).astype(int)).mean() < 2
+
+
+@pytest.mark.parametrize("factor", [1, 2, 3, 4, 8, 11])
+@pytest.mark.parametrize("channels", [1, 3])
+def test_scaled_decoding_agrees_with_full_decoding(factor: int, channels: int) -> None:
+    data = saved(Image.fromarray(smooth(factor * SIDE, factor * SIDE + 5)), "JPEG", quality=90)
+    with Image.open(io.BytesIO(data)) as image:
+        expected = np.asarray(image.convert("RGB" if channels == 3 else "L").resize((SIDE, SIDE), Image.Resampling.BOX))
+    pixels, _ = decode(data, config(channels))
+    assert np.abs(pixels.reshape(expected.shape).astype(int) - expected.astype(int)).mean() < 2
+
+
+def test_colour_modes() -> None:
+    rgb = Image.fromarray(smooth())
+    grey = np.asarray(rgb.convert("L"))
+    for image in (rgb.convert("L"), rgb.convert("P", palette=Image.Palette.ADAPTIVE), rgb.convert("1")):
+        pixels, _ = decode(saved(image, "PNG"), config())
+        assert np.array_equal(pixels, np.asarray(image.convert("RGB")))
+    assert np.array_equal(decode(saved(rgb.convert("L"), "PNG"), config(1))[0][:, :, 0], grey)
+    cmyk, _ = decode(saved(rgb.convert("CMYK"), "JPEG", quality=100, subsampling=0), config())
+    assert np.abs(cmyk.astype(int) - smooth().astype(int)).mean() < 2
+
+
+def test_sixteen_bits_are_scaled_by_their_range() -> None:
+    deep = Image.fromarray((np.arange(SIDE * SIDE).reshape(SIDE, SIDE) * 113).astype(np.uint16))
+    pixels, _ = decode(saved(deep, "PNG"), config(1))
+    assert np.array_equal(pixels[:, :, 0], np.round(np.asarray(deep) / 257).astype(np.uint8))
+
+
+def test_alpha_is_composited_on_white_or_kept() -> None:
+    rgba = np.dstack([np.zeros((SIDE, SIDE, 3), np.uint8), np.full((SIDE, SIDE), 51, np.uint8)])
+    data = saved(Image.fromarray(rgba), "PNG")
+    assert np.array_equal(decode(data, config())[0], np.full((SIDE, SIDE, 3), 204, np.uint8))
+    assert np.array_equal(decode(data, config(4))[0], rgba)
+    opaque, _ = decode(saved(Image.fromarray(smooth()), "JPEG"), config(4))
+    assert (opaque[:, :, 3] == 255).all()
+
+
+def test_the_first_frame_is_read() -> None:
+    frames = [Image.fromarray(np.full((SIDE, SIDE), value, np.uint8)) for value in (10, 200)]
+    for kind in ("GIF", "TIFF", "WEBP"):
+        options = {"lossless": True} if kind == "WEBP" else {}
+        data = saved(frames[0], kind, save_all=True, append_images=frames[1:], **options)
+        assert np.abs(decode(data, config(1))[0].astype(int) - 10).max() <= 1, kind
+
+
+@pytest.mark.parametrize(
+    ("fit", "black", "span"), [("squash", 0, 255), ("crop", 0, 130), ("pad", SIDE * SIDE // 2, 255)]
+)
+def test_how_a_rectangle_becomes_a_square(fit: str, black: int, span: int) -> None:
+    wide = np.zeros((40, 80, 3), np.uint8)
+    wide[:, :, 0] = np.linspace(0, 255, 80)
+    wide[:, :, 1] = 255
+    pixels, _ = decode(saved(Image.fromarray(wide), "PNG"), config(fit=fit))
+    assert pixels.shape == (SIDE, SIDE, 3)
+    assert int((pixels[:, :, 1] < 128).sum()) == black
+    red = pixels[SIDE // 2, :, 0].astype(int)
+    assert abs((red.max() - red.min()) - span) < 14
+
+
+@pytest.mark.parametrize("size", [(1, 1), (1, 500), (500, 1), (3, 1000)])
+@pytest.mark.parametrize("fit", ["squash", "crop", "pad"])
+def test_extreme_shapes(size: tuple[int, int], fit: str) -> None:
+    data = saved(Image.fromarray(np.full((*size, 3), 77, np.uint8)), "PNG")
+    pixels, _ = decode(data, config(fit=fit))
+    assert pixels.shape == (SIDE, SIDE, 3)
+    assert set(np.unique(pixels)) <= {0, 77} and 77 in pixels
+
+
+@pytest.mark.parametrize("kind", ["JPEG", "PNG", "BMP"])
+@pytest.mark.parametrize("tenth", range(10))
+def test_truncated_files_are_refused(kind: str, tenth: int) -> None:
+    data = saved(Image.fromarray(smooth(64, 64)), kind)
+    with pytest.raises(BadImage):
+        decode(data[: len(data) * tenth // 10], config())
+
+
+def test_what_is_no_image_is_refused() -> None:
+    for data in (b"", b"not an image", b"\xff\xd8\xff\xe0 jpeg?", b"\x89PNG\r\n\x1a\n"):
+        with pytest.raises(BadImage):
+            decode(data, config())
+
+
+def test_a_decompression_bomb_is_refused_before_its_pixels_are_read() -> None:
+    bomb = saved(Image.new("1", (12_000, 12_000)), "PNG")
+    assert len(bomb) < 50_000
+    with pytest.raises(BadImage, match="pixels are more than"):
+        decode(bomb, config())
+
+
+@pytest.mark.shared
+def test_odd_files_are_read_or_refused(shared: Path, tmp_path: Path) -> None:
+    import zipfile
+
+    read = refused = 0
+    with zipfile.ZipFile(shared / "odd_images" / "odd_images.zip") as archive:
+        names = [name for name in archive.namelist() if not name.endswith(("/", ".md", ".txt"))]
+        for name in names:
+            try:
+                pixels, _ = decode(archive.read(name), config())
+            except BadImage as error:
+                assert str(error), name
+                refused += 1
+            else:
+                assert pixels.shape == (SIDE, SIDE, 3) and pixels.dtype == np.uint8, name
+                read += 1
+    assert read > 100
+    assert read + refused == len(names)

@@ -1,0 +1,189 @@
+import random
+
+import numpy as np
+import pytest
+import torch
+
+from pipeline.config import ConfigError, ModelConfig
+from pipeline.files import InputError
+from pipeline.model.build import build_model, pretrained_statistics
+
+OWN = ["lenet5", "net", "mlp", "resnet9"]
+TIMM = ["test_resnet", "test_vit", "resnet18"]
+
+
+def build(name, size=64, channels=3, num_outputs=5, seed=0, **settings):
+    return build_model(ModelConfig(name=name, **settings), size, channels, num_outputs, seed)
+
+
+@pytest.mark.parametrize("name", [*OWN, *TIMM])
+@pytest.mark.parametrize("channels", [1, 4])
+def test_builds_for_size_channels_and_outputs(name, channels):
+    model = build(name, channels=channels)
+    assert model.training
+    assert model(torch.randn(2, channels, 64, 64)).shape == (2, 5)
+
+
+@pytest.mark.parametrize("name", [*OWN, "test_resnet", "test_vit"])
+def test_weights_are_a_function_of_the_seed(name):
+    weights = [build(name, seed=seed).state_dict() for seed in (7, 7, 8)]
+    assert all(torch.equal(weights[0][key], weights[1][key]) for key in weights[0])
+    assert not all(torch.equal(weights[0][key], weights[2][key]) for key in weights[0])
+
+
+@pytest.mark.parametrize("name", ["mlp", "test_vit"])
+def test_disturbs_no_generator(name):
+    before = torch.get_rng_state(), random.getstate(), np.random.get_state()[1].copy()
+    build(name, seed=3)
+    assert torch.equal(torch.get_rng_state(), before[0])
+    assert random.getstate() == before[1]
+    assert np.array_equal(np.random.get_state()[1], before[2])
+
+
+def test_seeds_of_64_bits_serve():
+    build("lenet5", seed=2**64 - 1)
+
+
+def test_resnet9_takes_its_width_and_dropout():
+    model = build("resnet9", width=4, dropout=0.25)
+    assert model.prep.conv.out_channels == 4
+    assert model.dropout.p == 0.25
+
+
+def test_timm_takes_dropout_and_drop_path():
+    model = build("test_resnet", dropout=0.3, drop_path=0.2)
+    assert model.drop_rate == 0.3
+    assert max(getattr(layer, "drop_prob", 0) or 0 for layer in model.modules()) == pytest.approx(0.2)
+
+
+@pytest.mark.parametrize(
+    ("name", "settings", "words"),
+    [
+        ("resnet81", {}, ["resnet81", "Did you mean", "resnet18"]),
+        ("lenet", {}, ["lenet5"]),
+        ("test_resnet.nonsense", {}, ["test_resnet.nonsense", "test_resnet.r160_in1k"]),
+        ("timm/resnet18", {}, ["resnet18"]),
+        ("hf-hub:timm/resnet18.a1_in1k", {}, ["hf-hub", "model.pretrained = true"]),
+        ("hf_hub:timm/resnet18.a1_in1k", {}, ["hf_hub", "model.pretrained = true"]),
+        ("local-dir:/tmp", {}, ["local-dir", "model.pretrained = true"]),
+        ("mlp", {"pretrained": True}, ["model.pretrained", "mlp", "model.weights"]),
+        ("resnet18", {"pretrained": True, "weights": "a.pth"}, ["model.pretrained", "model.weights"]),
+        ("mlp", {"drop_path": 0.1}, ["model.drop_path", "0.1"]),
+        ("vgg11", {"drop_path": 0.1}, ["model.drop_path = 0.1", "vgg11"]),
+        ("test_vit2", {"pretrained": True, "weights": "x"}, ["exclude"]),
+    ],
+)
+def test_refuses_what_cannot_be_had(name, settings, words):
+    with pytest.raises(ConfigError) as error:
+        build(name, **settings)
+    assert all(word in str(error.value) for word in words), error.value
+
+
+@pytest.mark.parametrize(("name", "size"), [("lenet5", 11), ("net", 15), ("resnet9", 7), ("levit_128s", 8)])
+def test_refuses_images_that_are_too_small(name, size):
+    with pytest.raises(ConfigError, match=rf"image\.size.* {size}"):
+        build(name, size=size)
+
+
+@pytest.mark.parametrize("rate", ["dropout", "drop_path"])
+def test_refuses_a_rate_that_the_network_takes_and_ignores(rate, monkeypatch):
+    import timm
+
+    def deaf(name, pretrained, in_chans, num_classes, **ignored):
+        return torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(in_chans * 64 * 64, num_classes))
+
+    monkeypatch.setattr(timm, "create_model", deaf)
+    build("resnet18")
+    with pytest.raises(ConfigError, match=rf"model\.{rate} must be 0 for resnet18"):
+        build("resnet18", **{rate: 0.1})
+
+
+def test_refuses_what_gives_no_logits(monkeypatch):
+    import timm
+
+    monkeypatch.setattr(timm, "create_model", lambda name, **settings: torch.nn.Identity())
+    with pytest.raises(ConfigError, match="no classifier"):
+        build("resnet18")
+
+
+def test_tagged_name_needs_no_pretrained():
+    assert build("test_resnet.r160_in1k").num_classes == 5
+
+
+def test_sizes_of_networks_with_a_fixed_size():
+    model = build("test_vit", size=48)
+    assert model.pos_embed.shape[1] == 1 + 9
+
+
+def test_statistics_are_those_of_the_published_weights():
+    mean, std = pretrained_statistics(build("resnet18"))
+    assert mean == (0.485, 0.456, 0.406)
+    assert std == (0.229, 0.224, 0.225)
+    assert pretrained_statistics(build("mlp")) is None
+
+
+def test_pretrained_weights_are_timms(monkeypatch):
+    import timm
+
+    source = timm.create_model("test_resnet").state_dict()
+    asked = []
+    monkeypatch.setattr(
+        "timm.models._builder.load_state_dict_from_hf", lambda *names, **_: asked.append(names) or dict(source)
+    )
+    model = build("test_resnet", channels=1, pretrained=True)
+    assert asked == [("timm/test_resnet.r160_in1k",)]
+    assert torch.equal(model.layer1[0].conv1.weight, source["layer1.0.conv1.weight"])
+    torch.testing.assert_close(model.conv1[0].weight, source["conv1.0.weight"].sum(1, keepdim=True))
+    again = build("test_resnet", channels=1, pretrained=True)
+    assert torch.equal(model.fc.weight, again.fc.weight), "the new classifier depends on the seed alone"
+
+
+@pytest.mark.parametrize("error", [FileNotFoundError("no route"), RuntimeError("invalid hash value"), None])
+def test_a_failed_download_names_the_file_to_bring(monkeypatch, error):
+    import timm.models._builder  # noqa: F401
+    from huggingface_hub.errors import HfHubHTTPError
+
+    transport_error = HfHubHTTPError.__bases__[0]
+
+    def fail(*_, **__):
+        raise error or transport_error("the line went dead")
+
+    monkeypatch.setattr("timm.models._builder.load_state_dict_from_hf", fail)
+    with pytest.raises(InputError) as caught:
+        build("test_resnet", pretrained=True)
+    message = str(caught.value)
+    assert "https://huggingface.co/timm/test_resnet.r160_in1k/resolve/main/model.safetensors" in message
+    assert "model.weights" in message
+    assert str(error or "the line went dead") in message
+
+
+def test_hub_names_are_fetched_with_pretrained(monkeypatch, tmp_path):
+    import json
+
+    import safetensors.torch
+    import timm
+
+    source = timm.create_model("test_resnet", num_classes=7).state_dict()
+    safetensors.torch.save_file(source, tmp_path / "model.safetensors")
+    config = {"architecture": "test_resnet", "num_classes": 7, "pretrained_cfg": {"classifier": "fc"}}
+    (tmp_path / "config.json").write_text(json.dumps(config))
+    model = build(f"local-dir:{tmp_path}", pretrained=True)
+    assert torch.equal(model.layer1[0].conv1.weight, source["layer1.0.conv1.weight"])
+    with pytest.raises(InputError, match="nowhere"):
+        build("local-dir:nowhere", pretrained=True)
+
+
+def test_no_published_weights_is_said(monkeypatch):
+    with pytest.raises(ConfigError, match="no published weights"):
+        build("vit_base_patch16_18x2_224", pretrained=True)
+
+
+def test_own_networks_do_without_timm():
+    import subprocess
+    import sys
+
+    code = (
+        "import sys; from pipeline.config import ModelConfig; from pipeline.model.build import build_model; "
+        "build_model(ModelConfig(name='mlp'), 8, 1, 2, 0); sys.exit('timm' in sys.modules)"
+    )
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

@@ -1,0 +1,127 @@
+"""The house stays as drawn: imports point one way, rooms stay small, the top level clear, data hold no code."""
+
+import ast
+import subprocess
+from pathlib import Path
+
+import pytest
+
+import pipeline
+from pipeline.config import load
+
+ROOT = Path(__file__).parent.parent
+MODULES = sorted((ROOT / "pipeline").rglob("*.py"))
+# The later may import the earlier. Stages import all, and never each other.
+ROOMS = ["base", "competition", "images", "model", "engine", "stage"]
+BASE = {"config", "files", "freshness", "cli", "environment", "__init__"}
+TOP = {"pipeline", "input", "output", "folds", "configs", "tests", "run.sh", "pyproject.toml", "README.md"}
+
+
+def room(parts: tuple[str, ...]) -> str:
+    """The room of a module `pipeline.<parts>`."""
+    if len(parts) > 1 or (ROOT / "pipeline" / parts[0]).is_dir():
+        return parts[0]
+    return "base" if parts[0] in BASE else "stage"
+
+
+def imports(path: Path) -> list[tuple[str, ...]]:
+    """Parts after `pipeline` of every import in a module, wherever it stands."""
+    found = []
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        names = []
+        if isinstance(node, ast.ImportFrom) and node.module:
+            names = [node.module] if node.module != "pipeline" else [f"pipeline.{alias.name}" for alias in node.names]
+            if node.module.count(".") == 1:
+                names += [
+                    f"{node.module}.{a.name}"
+                    for a in node.names
+                    if (ROOT / f"{node.module.replace('.', '/')}/{a.name}.py").is_file()
+                ]
+        elif isinstance(node, ast.Import):
+            names = [alias.name for alias in node.names]
+        found += [tuple(name.split(".")[1:]) for name in names if name.startswith("pipeline.")]
+    return found
+
+
+@pytest.mark.parametrize("path", MODULES, ids=lambda path: str(path.relative_to(ROOT)))
+def test_imports_point_one_way(path: Path) -> None:
+    parts = path.relative_to(ROOT / "pipeline").with_suffix("").parts
+    own = room(parts)
+    for target in imports(path):
+        other = room(target)
+        assert ROOMS.index(other) <= ROOMS.index(own), f"{path}: {own} imports {other}"
+        assert not (own == other == "stage"), f"{path}: a stage imports a stage"
+
+
+@pytest.mark.parametrize("path", MODULES, ids=lambda path: str(path.relative_to(ROOT)))
+def test_rooms_stay_small(path: Path) -> None:
+    lines = path.read_text(encoding="ascii").splitlines()
+    assert len(lines) <= 320
+
+
+def test_competition_never_imports_torch() -> None:
+    for path in (ROOT / "pipeline" / "competition").rglob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text())):
+            names = [a.name for a in node.names] if isinstance(node, ast.Import) else []
+            names += [node.module or ""] if isinstance(node, ast.ImportFrom) else []
+            assert not any(name.split(".")[0] in ("torch", "timm", "torchvision") for name in names), path
+
+
+def test_data_hold_no_code() -> None:
+    """No pickle, no eval; `practice` alone lets torchvision unpickle its own checksummed files."""
+    for path in MODULES:
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.Import | ast.ImportFrom):
+                names = [a.name for a in node.names] + [getattr(node, "module", "") or ""]
+                assert not {"pickle", "dill", "joblib", "marshal"} & {name.split(".")[0] for name in names}, path
+            if isinstance(node, ast.Call):
+                name = getattr(node.func, "attr", getattr(node.func, "id", ""))
+                owner = getattr(getattr(node.func, "value", None), "id", "")
+                keywords = {k.arg: getattr(k.value, "value", None) for k in node.keywords}
+                assert not (name in ("eval", "exec") and isinstance(node.func, ast.Name)), path
+                assert keywords.get("allow_pickle") is not True, path
+                assert keywords.get("shell") is not True, path
+                if (owner, name) == ("torch", "load"):
+                    assert keywords.get("weights_only") is True, path
+
+
+def test_the_map_names_every_room_and_stage() -> None:
+    text = pipeline.__doc__ or ""
+    for path in MODULES:
+        parts = path.relative_to(ROOT / "pipeline").with_suffix("").parts
+        name = parts[-1] if parts[-1] != "__init__" else parts[0]
+        if parts[0] != "__init__":
+            assert name in text, f"{name} is not on the map in pipeline/__init__.py"
+
+
+def test_the_top_level_is_what_is_drawn() -> None:
+    done = subprocess.run(["git", "ls-files"], cwd=ROOT, capture_output=True, text=True)
+    if done.returncode or not done.stdout:
+        pytest.skip("no git checkout")
+    top = {name.split("/")[0] for name in done.stdout.splitlines()}
+    assert {name for name in top if not name.startswith(".")} <= TOP
+
+
+def test_no_competition_stands_in_the_code() -> None:
+    names = [
+        "cactus",
+        "cassava",
+        "aptos",
+        "herbarium",
+        "hotel",
+        "inaturalist",
+        "iwildcam",
+        "paddy",
+        "plant",
+        "dacon",
+        "kaggle",
+    ]
+    for path in MODULES:
+        text = path.read_text().lower()
+        assert not [name for name in names if name in text], path
+
+
+@pytest.mark.parametrize("path", sorted((ROOT / "configs").glob("*.toml")), ids=lambda path: path.name)
+def test_a_config_is_sound_and_opens_with_its_command(path: Path) -> None:
+    load(path)
+    assert path.read_text().startswith(f"# bash run.sh{'' if path.name == 'digits.toml' else f' configs/{path.name}'}")

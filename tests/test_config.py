@@ -1,0 +1,121 @@
+"""Settings: every mistake is one sentence that names the key, the value and what is allowed."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from pipeline.config import Config, ConfigError, check, load, sections, to_toml
+
+ROOT = Path(__file__).parent.parent
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        ({"train": {"epochs": 3}}, "Unknown setting 'train.epochs'. Did you mean 'train.num_epochs'?"),
+        ({"trian": {}}, "Unknown setting 'trian'. Did you mean 'train'?"),
+        ({"train": {"lr": float("nan")}}, "'train.lr': input should be a finite number. Got nan"),
+        ({"train": {"seed": True}}, "'train.seed': input should be a valid integer. Got True"),
+        ({"train": {"lr": "0.1"}}, "'train.lr': input should be a valid number. Got '0.1'"),
+        ({"train": {"num_epochs": 0}}, "greater than or equal to 1. Got 0"),
+        ({"folds": {"num_folds": 1}}, "'num_folds' must be 0 or at least 2. Got 1"),
+        ({"folds": {"num_folds": 0}}, "'num_folds = 0' needs 'full_fit = true'"),
+        ({"image": {"size": 32, "cache_size": 16}}, "'cache_size' must be 0 or at least 'size' (32). Got 16"),
+        ({"augment": {"policy": "auto"}}, "'autoaugment-imagenet'"),
+        ({"data": 3}, "'data': input should be"),
+    ],
+)
+def test_a_wrong_setting_is_one_sentence(values: dict, message: str) -> None:
+    with pytest.raises(ConfigError) as error:
+        check(values)
+    assert message in str(error.value)
+    assert "\n" not in str(error.value)
+
+
+def test_overrides_are_toml_unless_the_setting_is_text(tmp_path: Path) -> None:
+    path = tmp_path / "run.toml"
+    path.write_text("[train]\nlr = 0.5\n")
+    cfg = load(
+        path,
+        ["train.lr=0.25", "model.name=lenet5", 'data.labels=["a", "b"]', "folds.full_fit=true", "image.channels=1"],
+    )
+    assert (cfg.train.lr, cfg.model.name, cfg.data.labels, cfg.folds.full_fit, cfg.image.channels, cfg.name) == (
+        0.25, "lenet5", ("a", "b"), True, 1, "run",
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    "override", ["train.lr", "lr=1", "train.speed=1", "train.lr=fast", "train.lr=1\nx=2", "=1", "train.=1", ".lr=1"]
+)
+def test_a_wrong_override_is_refused(tmp_path: Path, override: str) -> None:
+    path = tmp_path / "run.toml"
+    path.write_text("")
+    with pytest.raises(ConfigError):
+        load(path, [override])
+
+
+@pytest.mark.parametrize("text", ["[train", "name = 'x'", "data = 3", "\x00", "[train]\nlr = nan"])
+def test_a_broken_file_is_refused(tmp_path: Path, text: str) -> None:
+    path = tmp_path / "run.toml"
+    path.write_text(text)
+    with pytest.raises(ConfigError):
+        load(path)
+
+
+def test_a_missing_file_names_what_to_do(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="does not exist"):
+        load(tmp_path / "none.toml")
+
+
+def test_settings_survive_their_own_toml(tmp_path: Path) -> None:
+    path = tmp_path / "run.toml"
+    cfg = check({"name": "run", "data": {"labels": ("고양이", 'a"b\\c')}, "train": {"lr": 1e-7}})
+    path.write_text(to_toml(cfg), encoding="utf-8")
+    assert load(path) == cfg
+
+
+def test_every_setting_is_documented() -> None:
+    for name, section in sections():
+        for key, field in section.model_fields.items():
+            assert field.description, f"{name}.{key}"
+
+
+@given(
+    st.recursive(
+        st.none() | st.booleans() | st.floats() | st.text(), lambda x: st.lists(x) | st.dictionaries(st.text(), x)
+    )
+)
+def test_any_value_is_taken_or_refused_in_one_line(value: object) -> None:
+    for name, section in sections():
+        for key in section.model_fields:
+            try:
+                cfg = check({name: {key: value}})
+            except ConfigError as error:
+                assert "\n" not in str(error)
+            else:
+                assert isinstance(cfg, Config)
+
+
+@pytest.mark.parametrize("stage", ["detect", "prepare", "folds", "train", "infer", "ensemble", "practice"])
+def test_help_and_mistakes_answer_before_anything_heavy(stage: str) -> None:
+    code = (
+        "import sys, runpy\n"
+        f"sys.argv = ['x', *sys.argv[1:]]\n"
+        f"try: runpy.run_module('pipeline.{stage}', run_name='__main__')\n"
+        "except SystemExit as e: status = e.code\n"
+        "heavy = {'torch', 'pandas', 'timm', 'sklearn', 'cv2', 'torchvision', 'pyarrow'}\n"
+        "print(sorted(heavy & set(sys.modules)), status)"
+    )
+    for arguments, status in ((["--help"], 0), (["--bogus", "1"], 2), (["--config", "configs/none.toml"], 2)):
+        if stage in ("practice", "detect") and arguments[0] == "--config":
+            continue
+        done = subprocess.run(
+            [sys.executable, "-c", code, *arguments], capture_output=True, text=True, cwd=ROOT, timeout=60
+        )
+        assert done.stdout.splitlines()[-1] == f"[] {status}", done.stderr
+        if status:
+            assert len(done.stderr.strip().splitlines()) == 1

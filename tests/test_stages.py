@@ -1,0 +1,334 @@
+"""The whole way on a tiny competition: what each stage writes, refuses, skips and makes anew."""
+
+import csv
+import json
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from making import picture, write_table
+from pipeline import ensemble, folds, infer, prepare, train
+from pipeline.competition.predictions import read_predictions
+from pipeline.config import Config, load
+from pipeline.files import InputError
+
+CONFIG = ["--config", "configs/tiny.toml"]
+RUN = Path("output/tiny")
+
+
+def run_all(*settings: str) -> int:
+    """Every stage in run.sh's order; the first exit status that is not 0."""
+    options = [*CONFIG, *(["--set", *settings] if settings else [])]
+    for stage in (prepare, folds, train, infer, ensemble):
+        if status := stage.main(options):
+            return status
+    return 0
+
+
+def products() -> dict[str, bytes]:
+    names = [
+        "submission.csv",
+        "scores.json",
+        "test.parquet",
+        "oof.parquet",
+        "fold0/model.safetensors",
+        "fold1/history.csv",
+    ]
+    return {name: (RUN / name).read_bytes() for name in names}
+
+
+def test_from_images_to_submission(competition: Callable[..., Config], capsys: pytest.CaptureFixture[str]) -> None:
+    competition("train.num_epochs=6")
+    assert run_all("train.num_epochs=8") == 0
+    said = capsys.readouterr().out
+    assert "CV accuracy: " in said and "score on the hidden answers: " in said
+    assert "submission: output/tiny/submission.csv" in said
+    rows = list(csv.reader((RUN / "submission.csv").read_text().splitlines()))
+    assert rows[0] == ["id", "label"] and [row[0] for row in rows[1:]] == [f"{n:03d}" for n in range(8)]
+    scores = json.loads((RUN / "scores.json").read_text())
+    assert scores["cv"] > 0.9, "corners are easy to see"
+    assert list(scores["folds"]) == ["0", "1"]
+    oof = read_predictions(RUN / "oof.parquet", "")
+    assert sorted(oof.ids) == [f"{n:03d}" for n in range(24)]
+    test = [read_predictions(RUN / f"fold{k}" / "test.parquet", "").probs for k in (0, 1)]
+    assert np.allclose(read_predictions(RUN / "test.parquet", "").probs, np.mean(test, 0), atol=1e-6)
+    history = list(csv.DictReader((RUN / "fold0" / "history.csv").read_text().splitlines()))
+    assert [row["epoch"] for row in history] == [str(n) for n in range(1, 9)]
+    assert float(history[-1]["valid_score"]) == scores["folds"]["0"], "what validates is what predicts"
+    assert load(RUN / "config.toml").task.kind == "single"
+    audit = list(csv.DictReader((RUN / "audit.csv").read_text().splitlines()))
+    assert len(audit) == 32 and audit[0]["format"] == "PNG" and audit[0]["width"] == "12"
+    log = (RUN / "log.txt").read_text()
+    assert all(line in log for line in said.splitlines() if line)
+
+
+def test_a_second_run_does_nothing_and_a_fresh_one_gives_the_same_bytes(
+    competition: Callable[..., Config], capsys: pytest.CaptureFixture[str]
+) -> None:
+    competition()
+    augmented = [
+        "augment.policy=randaugment",
+        "augment.mixup=0.5",
+        "augment.hflip=0.5",
+        "train.ema=0.5",
+        "model.dropout=0.2",
+    ]
+    assert run_all(*augmented) == 0
+    first = products()
+    times = {path: path.stat().st_mtime_ns for path in RUN.rglob("*.parquet")}
+    capsys.readouterr()
+    assert run_all(*augmented) == 0
+    said = capsys.readouterr().out
+    for stage in ("prepare", "folds", "train 0", "train 1", "infer 0", "infer 1"):
+        assert f"{stage}: up to date" in said
+    assert times == {path: path.stat().st_mtime_ns for path in RUN.rglob("*.parquet")}
+    shutil.rmtree("output")
+    shutil.rmtree("folds")
+    assert run_all(*augmented) == 0
+    assert products() == first
+
+
+def test_nothing_depends_on_the_order_of_rows_and_columns(competition: Callable[..., Config]) -> None:
+    cfg = competition()
+    assert run_all() == 0
+    first = products()
+    rows = list(csv.reader((cfg.root / "train.csv").read_text().splitlines()))
+    write_table(cfg.root / "train.csv", rows[0][::-1], [row[::-1] for row in rows[:0:-1]])
+    shutil.rmtree("output")
+    assert run_all() == 0
+    assert products() == first
+
+
+@pytest.mark.parametrize(
+    ("stage", "missing"),
+    [
+        (train, "python -m pipeline.prepare"),
+        (infer, "python -m pipeline.train"),
+        (ensemble, "python -m pipeline.infer"),
+    ],
+)
+def test_a_stage_names_the_command_that_is_missing(
+    competition: Callable[..., Config], capsys: pytest.CaptureFixture[str], stage: object, missing: str
+) -> None:
+    competition()
+    assert stage.main(CONFIG) == 1  # type: ignore[attr-defined]
+    said = capsys.readouterr().err.strip().splitlines()
+    assert len(said) == 1 and missing in said[0]
+
+
+def test_folds_come_before_training(competition: Callable[..., Config], capsys: pytest.CaptureFixture[str]) -> None:
+    competition()
+    assert prepare.main(CONFIG) == 0
+    assert train.main([*CONFIG, "--fold", "0"]) == 1
+    assert "python -m pipeline.folds" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("setting", "status", "remade"),
+    [
+        ("ensemble.method=rank", 0, {"test.parquet", "submission.csv", "scores.json", "oof.parquet"}),
+        ("task.metric=macro_f1", 0, {"test.parquet", "submission.csv", "scores.json", "oof.parquet"}),
+        ("infer.views=['identity', 'hflip']", 0, {"fold0/oof.parquet", "fold1/test.parquet", "submission.csv"}),
+        ("train.lr=0.02", 1, set()),
+        ("folds.seed=1", 1, set()),
+        ("data.answers=", 0, set()),
+    ],
+)
+def test_a_change_asks_for_what_depends_on_it(
+    competition: Callable[..., Config], capsys: pytest.CaptureFixture[str], setting: str, status: int, remade: set[str]
+) -> None:
+    competition()
+    assert run_all() == 0
+    before = {
+        path: path.stat().st_mtime_ns
+        for path in RUN.rglob("*")
+        if path.suffix in (".parquet", ".csv", ".json", ".safetensors")
+    }
+    capsys.readouterr()
+    assert run_all(setting) == status
+    changed = {str(path.relative_to(RUN)) for path, time in before.items() if path.stat().st_mtime_ns != time}
+    assert remade <= changed
+    assert not [name for name in changed if name.endswith((".safetensors", "history.csv"))]
+    if "oof.parquet" not in str(remade):
+        assert not [name for name in changed if "fold" in name]
+    if status:
+        said = capsys.readouterr().err
+        assert "trained with other settings or data" in said and "under another name" in said and "or delete" in said
+
+
+def test_an_early_submission_says_how_many(
+    competition: Callable[..., Config], capsys: pytest.CaptureFixture[str]
+) -> None:
+    competition()
+    for stage, options in ((prepare, []), (folds, []), (train, ["--fold", "1"]), (infer, []), (ensemble, [])):
+        assert stage.main([*CONFIG, *options]) == 0
+    said = capsys.readouterr().out
+    assert "infer: 1 of 2 models are trained" in said
+    assert "ensemble: 1 of 2 models are ready" in said
+    assert (RUN / "submission.csv").is_file()
+    assert list(json.loads((RUN / "scores.json").read_text())["folds"]) == ["1"]
+    assert run_all() == 0
+    assert list(json.loads((RUN / "scores.json").read_text())["folds"]) == ["0", "1"]
+
+
+def test_full_fit_adds_a_model_and_can_be_the_only_one(
+    competition: Callable[..., Config], capsys: pytest.CaptureFixture[str]
+) -> None:
+    competition()
+    assert run_all("folds.full_fit=true") == 0
+    scores = json.loads((RUN / "scores.json").read_text())
+    assert scores["models"] == ["0", "1", "full"]
+    assert not (RUN / "full" / "oof.parquet").exists()
+    shutil.rmtree("output")
+    assert run_all("folds.full_fit=true", "folds.num_folds=0") == 0
+    scores = json.loads((RUN / "scores.json").read_text())
+    assert (scores["models"], scores["cv"], scores["folds"]) == (["full"], None, {})
+    assert "CV accuracy: none" in capsys.readouterr().out
+    assert not (RUN / "oof.parquet").exists()
+
+
+@pytest.mark.parametrize("fold", ["2", "full", "-1", "x"])
+def test_a_fold_that_is_not_there(
+    competition: Callable[..., Config], capsys: pytest.CaptureFixture[str], fold: str
+) -> None:
+    competition()
+    assert train.main([*CONFIG, f"--fold={fold}"]) == 2
+    assert "--fold must be one of 0, 1" in capsys.readouterr().err
+
+
+def test_bad_images_stop_or_are_left_out(
+    competition: Callable[..., Config], capsys: pytest.CaptureFixture[str]
+) -> None:
+    cfg = competition()
+    for name in ("train/003.png", "test/001.png"):
+        (cfg.root / name).write_bytes(b"broken")
+    assert run_all() == 1
+    said = capsys.readouterr().err
+    assert "2 images cannot be read (train/003.png" in said and "data.bad_images = 'drop'" in said
+    assert run_all("data.bad_images=drop") == 0
+    test = read_predictions(RUN / "fold0" / "test.parquet", "")
+    prior = test.probs[test.ids.index("001")]
+    assert prior.sum() == pytest.approx(1) and prior.min() > 0.1
+    audit = {
+        (row["part"], row["id"]): row["bad"] for row in csv.DictReader((RUN / "audit.csv").read_text().splitlines())
+    }
+    assert {key for key, bad in audit.items() if bad} == {("train", "003"), ("test", "001")}
+
+
+def test_a_refused_submission_leaves_none(
+    competition: Callable[..., Config], capsys: pytest.CaptureFixture[str]
+) -> None:
+    cfg = competition()
+    assert run_all() == 0
+    write_table(cfg.root / "sample_submission.csv", ["id", "label"], [["000", "ant"], ["000", "ant"]])
+    assert ensemble.main(CONFIG) == 1
+    assert "more than once" in capsys.readouterr().err
+    assert not (RUN / "submission.csv").exists()
+
+
+def test_answers_change_no_byte(competition: Callable[..., Config]) -> None:
+    cfg = competition()
+    assert run_all() == 0
+    first = products()
+    (cfg.root / "answers.csv").unlink()
+    shutil.rmtree("output")
+    assert run_all() == 0
+    assert products() == first
+
+
+KINDS = {
+    "multi": (
+        "labels",
+        ["ant", "bee", "ant bee"],
+        ["data.tag_separator= ", "task.metric=micro_f1", 'data.labels=["labels"]'],
+    ),
+    "number": ("y", ["1.5", "2.5", "9"], ["task.metric=rmse", 'data.labels=["y"]']),
+    "ordinal": ("y", ["0", "1", "2"], ["task.metric=quadratic_kappa", 'data.labels=["y"]']),
+}
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_other_kinds_of_labels(competition: Callable[..., Config], kind: str) -> None:
+    cfg = competition()
+    column, values, settings = KINDS[kind]
+    for name, count in (("train", 24), ("answers", 8), ("sample_submission", 8)):
+        write_table(cfg.root / f"{name}.csv", ["id", column], [[f"{n:03d}", values[n % 3]] for n in range(count)])
+    assert run_all(*settings, "train.num_epochs=10") == 0
+    scores = json.loads((RUN / "scores.json").read_text())
+    assert scores["cv"] < 1.5 if kind == "number" else scores["cv"] > 0.8
+
+
+def test_one_image_for_every_column_of_probabilities(competition: Callable[..., Config]) -> None:
+    cfg = competition()
+    names = ["ant", "bee", "cow"]
+    write_table(cfg.root / "sample_submission.csv", ["id", *names], [[f"{n:03d}", 0.3, 0.3, 0.4] for n in range(8)])
+    assert run_all("task.metric=log_loss") == 0
+    rows = list(csv.DictReader((RUN / "submission.csv").read_text().splitlines()))
+    assert all(abs(sum(float(row[name]) for name in names) - 1) < 1e-9 for row in rows)
+
+
+def test_class_folders_without_a_table(workplace: Path) -> None:
+    for number in range(24):
+        path = Path(f"input/folders/train/{['ant', 'big bee'][number % 2]}/{number}.png")
+        path.parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(picture(number % 2, number)).save(path)
+    for number in range(4):
+        path = Path(f"input/folders/test/{number}.png")
+        path.parent.mkdir(exist_ok=True)
+        Image.fromarray(picture(number % 2, 100 + number)).save(path)
+    Path("configs/tiny.toml").write_text(
+        '[data]\nroot="input/folders"\ntrain="train/{label}/{file}"\nid="file"\nimage="train/{label}/{file}"\n'
+        'test="test/{file}"\ntest_image="test/{file}"\nsample_submission=""\n'
+        '[folds]\nnum_folds=2\n[image]\nsize=12\n[model]\nname="mlp"\n[train]\nnum_epochs=6\nlr=0.01\nbatch_size=8\n'
+    )
+    assert run_all() == 0
+    rows = list(csv.DictReader((RUN / "submission.csv").read_text().splitlines()))
+    assert [row["file"] for row in rows] == [f"{n}.png" for n in range(4)]
+    assert [row["label"] for row in rows] == ["ant", "big bee", "ant", "big bee"]
+
+
+def test_the_users_own_folds(competition: Callable[..., Config], capsys: pytest.CaptureFixture[str]) -> None:
+    cfg = competition()
+    rows = [[f"{n:03d}", ["ant", "bee", "cow"][n % 3], f"part{n % 2}"] for n in range(24)]
+    write_table(cfg.root / "train.csv", ["id", "label", "mine"], rows)
+    assert folds.main([*CONFIG, "--set", "folds.column=mine", "folds.num_folds=3"]) == 1
+    assert "must be the number of values in column 'mine', 2" in capsys.readouterr().err
+    assert folds.main([*CONFIG, "--set", "folds.column=mine"]) == 0
+    table = next(path for path in Path("folds").glob("*.csv"))
+    for row in csv.DictReader(table.read_text().splitlines()):
+        assert int(row["fold"]) == int(row["id"]) % 2
+
+
+HOLDER = """
+import sys, time
+sys.path.insert(0, sys.argv[1])
+from pathlib import Path
+from pipeline.files import lock
+with lock(Path("output/tiny/fold0/lock"), "x"):
+    print("held", flush=True)
+    time.sleep(60)
+"""
+
+
+def test_the_same_fold_twice_is_refused_and_another_works_beside(competition: Callable[..., Config]) -> None:
+    cfg = competition()
+    assert prepare.main(CONFIG) == 0
+    assert folds.main(CONFIG) == 0
+    root = str(Path(__file__).parent.parent)
+    holder = subprocess.Popen([sys.executable, "-c", HOLDER, root], stdout=subprocess.PIPE, text=True)
+    assert holder.stdout is not None
+    try:
+        assert holder.stdout.readline() == "held\n"
+        with pytest.raises(InputError, match="fold 0 of tiny is being made by another process"):
+            train.train(cfg, 0)
+        train.train(cfg, 1)
+    finally:
+        holder.kill()
+        holder.wait()
+        holder.stdout.close()
