@@ -17,8 +17,10 @@ trap 'stopped=130; [ -n "$child" ] && kill -TERM "$child" 2>/dev/null' INT
 
 # Run a command, pass signals on to it, and end with its status where it fails.
 step() {
-    "$@" &
+    "$@" <&0 &
     child=$!
+    # A signal that came before there was a child.
+    [ "$stopped" -eq 0 ] || kill -TERM "$child" 2>/dev/null
     wait "$child"
     status=$?
     if [ "$stopped" -ne 0 ]; then
@@ -32,14 +34,15 @@ step() {
 
 # Whether a python has every package that is needed: the run-time ones and those of an extra.
 complete() {
-    command -v "$1" >/dev/null 2>&1 && "$1" -m pipeline.environment ${2:+"$2"}
+    command -v "$1" >/dev/null 2>&1 && "$1" -m pipeline.environment ${2:+"$2"} 2>/dev/null
 }
 
 set_up() {
     extra=${1:-}
     stamp=$(cksum <pyproject.toml)
     active=${VIRTUAL_ENV:-${CONDA_PREFIX:-}}
-    if [ -n "$active" ] && complete "$active/bin/python" "$extra"; then
+    # Our own .venv is judged by its stamp: it may be half made, or of other pins.
+    if [ -n "$active" ] && [ "$active" != "$PWD/.venv" ] && complete "$active/bin/python" "$extra"; then
         python=$active/bin/python
     elif [ "$(cat .venv/ready 2>/dev/null)" = "$stamp" ]; then
         python=.venv/bin/python

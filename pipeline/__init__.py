@@ -8,16 +8,21 @@ infer     models, cache                              -> output/<run>/fold<K>/{oo
 ensemble  oof.parquet, test.parquet of every fold    -> output/<run>/{oof,test}.parquet, scores.json, submission.csv
 practice  scikit-learn, torchvision, or a folder     -> input/<name>/, a competition with hidden answers
 
-Rooms, each importing only those before it:
+Rooms, each importing only those before it (pandas and scikit-learn in competition/, torch from images/ on):
 
-config, files,       settings; where files live, how they are written, locks;
-freshness, cli,      what made a product; the command line that all stages share;
-environment          whether a python has the packages (standard library alone)
-competition/         table, fold_table, splits, greedy_split, layout, task, metrics, decide, ensembling, predictions,
-                     submission: what the competition is; pandas and scikit-learn, never torch
-images/              decode, cache, batches: from files to batches
-                     augment, policies, random_draws, geometry, colour, erasing, mix, albumentations_file: augmentation
-model/               networks, build, weights, checkpoint
-engine/              fit, run_model, update, optimizer, losses, machine: training
-                     trained, predict: inference
+config, config_file   every setting; reading them
+files, freshness      where files live, how they are written, locks; what made a product
+cli, environment      the command line that all stages share; whether a python has the packages
+competition/          csv_table, templates, table: tables, paths, samples
+                      layout/ (settings, tables, images, task, train, folder, training): a downloaded folder
+                      splits, greedy_split, fold_table: folds
+                      task, metrics, decide: labels, scores, answers
+                      predictions, ensembling, scoring, submission: from probabilities to the file
+images/               decode, cache, batches: from files to batches
+                      augment, policies, random_draws, geometry, colour, erasing, mix,
+                      albumentations_file, epoch_changes
+                      practice_sources: where practice competitions come from
+model/                networks, build, weights, checkpoint
+engine/               fit, run_model, update, optimizer, losses, machine: training
+                      trained, predict: inference
 """

@@ -2,12 +2,15 @@
 
 import argparse
 import logging
+import os
+import signal
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import NoReturn
 
-from pipeline.config import Config, ConfigError, load
+from pipeline.config import Config, ConfigError
+from pipeline.config_file import load
 from pipeline.files import InputError, run_dir
 
 log = logging.getLogger("pipeline")
@@ -33,10 +36,34 @@ def parse(stage: str, about: str, argv: Sequence[str] | None, *, fold: bool = Fa
 
 
 def config_path(target: Path) -> Path:
-    """The config that `--config` means: a file as it is; for a competition's folder, the one detected for it."""
+    """The config that `--config` means: a file as it is; for a competition's folder, the one detected for it.
+
+    Raises:
+        ConfigError: it is neither.
+    """
     if target.suffix == ".toml" and not target.is_dir():
         return target
-    return Path("configs") / f"{target.resolve().name}.toml"
+    if not target.is_dir():
+        raise ConfigError(f"--config must be a config (.toml) or a competition's folder. {target} does not exist")
+    return Path("configs") / f"{Path(os.path.abspath(target)).name}.toml"
+
+
+def load_target(target: Path, overrides: Sequence[str]) -> Config:
+    """The settings that `--config` means.
+
+    Raises:
+        ConfigError: there are none, they cannot be used, or a folder's are those of another folder of its name.
+    """
+    path = config_path(target)
+    if target.is_dir() and not path.is_file():
+        raise ConfigError(f"{path} does not exist. It is made by: python -m pipeline.detect --config {target}")
+    cfg = load(path, overrides)
+    if target.is_dir() and cfg.root.resolve() != target.resolve():
+        raise ConfigError(
+            f"{path} must be the config of {target}. Its data.root is {cfg.data.root}: rename one of the two folders, "
+            "or name the config that you mean"
+        )
+    return cfg
 
 
 def run_stage(
@@ -54,20 +81,19 @@ def run_stage(
     """
     arguments = parse(stage, about, argv, fold=fold)
     try:
-        path = config_path(arguments.config)
-        if arguments.config.is_dir() and not path.is_file():
-            raise InputError(
-                f"{path} does not exist. It is made by: python -m pipeline.detect --config {arguments.config}"
-            )
-        cfg = load(path, arguments.set)
-    except (ConfigError, InputError) as error:
+        cfg = load_target(arguments.config, arguments.set)
+    except ConfigError as error:
         print(f"{stage}: {error}", file=sys.stderr)
         return 2
     return guarded(stage, lambda: work(cfg, getattr(arguments, "fold", None)), run_dir(cfg))
 
 
 def guarded(stage: str, work: Callable[[], None], folder: Path | None) -> int:
-    """Call a stage's work with the log open; errors that the user can mend become one line."""
+    """Call a stage's work with the log open; errors that the user can mend become one line.
+
+    SIGTERM ends the work as Ctrl-C does, so that nothing half-written is left behind.
+    """
+    before = signal.signal(signal.SIGTERM, _stop)
     try:
         with_log(folder)
         work()
@@ -80,7 +106,13 @@ def guarded(stage: str, work: Callable[[], None], folder: Path | None) -> int:
     except KeyboardInterrupt:
         log.error("%s: interrupted; the same command goes on from here", stage)
         return 130
+    finally:
+        signal.signal(signal.SIGTERM, before)
     return 0
+
+
+def _stop(number: int, frame: object) -> NoReturn:
+    raise SystemExit(128 + number)
 
 
 def with_log(folder: Path | None) -> None:

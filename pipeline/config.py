@@ -1,17 +1,15 @@
-"""Every setting: typed, checked, documented. TOML in, a frozen `Config` out.
+"""Every setting: typed, checked, documented; `config_file` reads them from TOML.
 
 Only what can change a result is a setting; the machine (device, threads) is detected. `README.md` lists the settings
 from the `description`s below; `tests/test_readme.py` keeps the two equal.
 """
 
-import difflib
-import json
-import tomllib
-from collections.abc import Iterator, Sequence
+import os
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Annotated, Any, Literal, get_args, get_origin
+from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 View = Literal[
     "identity", "hflip", "vflip", "rot90", "rot180", "rot270", "shift_up", "shift_down", "shift_left", "shift_right"
@@ -83,24 +81,18 @@ class ImageConfig(Section):
     """How an image file becomes pixels; what the decoded cache is made by."""
 
     size: int = Field(224, ge=1, le=4096, description="height and width that the network sees, in pixels")
-    cache_size: int = Field(
-        0, ge=0, le=4096, description="height and width kept in the cache, larger to give random crops room; 0: size"
+    margin: float = Field(
+        1.0, ge=1.0, le=4.0, description="side kept in the cache / size, to give random crops room; at least 1"
     )
     channels: Literal[1, 3, 4] = Field(3, description="1 grey, 3 RGB, 4 RGB and alpha")
     fit: Literal["squash", "crop", "pad"] = Field(
         "squash", description="how a rectangle becomes a square: squashed, its centre cropped, padded with black"
     )
 
-    @model_validator(mode="after")
-    def _cache_holds_the_image(self) -> "ImageConfig":
-        if 0 < self.cache_size < self.size:
-            raise ValueError(f"'cache_size' must be 0 or at least 'size' ({self.size}). Got {self.cache_size}")
-        return self
-
     @property
     def stored(self) -> int:
         """Height and width of the images in the cache, in pixels."""
-        return self.cache_size or self.size
+        return max(self.size, round(self.size * self.margin))
 
 
 class AugmentConfig(Section):
@@ -118,7 +110,11 @@ class AugmentConfig(Section):
     erasing: Probability = Field(0.0, description="probability of erasing a random rectangle")
     mixup: float = Field(0.0, ge=0.0, le=100.0, description="alpha of mixup; 0: off")
     cutmix: float = Field(0.0, ge=0.0, le=100.0, description="alpha of cutmix; 0: off; with mixup, one of the two")
-    mix_until: Probability = Field(1.0, description="part of the epochs after which mixup and cutmix stop")
+    strong_until: Probability = Field(
+        1.0,
+        description="part of the epochs after which policy, erasing, mixup and cutmix stop: the last epochs see images "
+        "as they will be predicted (He et al. 2019, Data augmentation revisited)",
+    )
     albumentations: str = Field(
         "", description="a pipeline saved by albumentations.save (json or yaml), applied first, image by image"
     )
@@ -183,9 +179,10 @@ class EnsembleConfig(Section):
 
 
 class Config(Section):
-    """All settings of a run. `name` is the run's name: the config file's stem."""
+    """All settings of a run. `name` is the run's name: the config file's stem; `path` is that file's."""
 
     name: str = Field("digits", exclude=True)
+    path: str = Field("configs/digits.toml", exclude=True)
     data: DataConfig = DataConfig()
     task: TaskConfig = TaskConfig()
     folds: FoldsConfig = FoldsConfig()
@@ -204,7 +201,8 @@ class Config(Section):
     @property
     def competition(self) -> str:
         """The competition's name: the last part of `data.root`."""
-        return self.root.resolve().name
+        # Not resolved: a linked folder is called as the user calls it.
+        return Path(os.path.abspath(self.root)).name
 
 
 def sections() -> Iterator[tuple[str, type[Section]]]:
@@ -213,117 +211,3 @@ def sections() -> Iterator[tuple[str, type[Section]]]:
         kind = field.annotation
         if isinstance(kind, type) and issubclass(kind, Section):
             yield name, kind
-
-
-def load(path: Path, overrides: Sequence[str] = ()) -> Config:
-    """Read a config file and apply `KEY=VALUE` overrides.
-
-    Raises:
-        ConfigError: a key or value that cannot be used, or a file that is not TOML; nothing else is looked at.
-    """
-    if not path.is_file():
-        raise ConfigError(
-            f"{path} does not exist. Name a config, or a competition's folder after: "
-            "python -m pipeline.detect --config FOLDER"
-        )
-    try:
-        values = tomllib.loads(path.read_text(encoding="utf-8-sig"))
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError, RecursionError) as error:
-        raise ConfigError(f"{path} is not TOML: {error}") from None
-    if "name" in values:
-        raise ConfigError(f"{path}: Unknown setting 'name'. A run is named by its config file")
-    for override in overrides:
-        _apply(values, override)
-    return check({**values, "name": path.stem}, str(path))
-
-
-def check(values: dict[str, Any], source: str = "settings") -> Config:
-    """Settings as plain values -> `Config`.
-
-    Raises:
-        ConfigError: the first few things that are wrong, each with the key, the value and what is allowed.
-    """
-    try:
-        return Config.model_validate(_tuples(values))
-    except ValidationError as error:
-        found = "; ".join(_sentence(detail) for detail in error.errors()[:5])
-        raise ConfigError(f"{source}: {found}") from None
-
-
-def to_toml(cfg: Config) -> str:
-    """All settings as a TOML file that `load` reads back."""
-    lines = []
-    for name, values in cfg.model_dump(mode="json").items():
-        # A JSON text, number, boolean or list of texts is the same in TOML.
-        lines += [
-            f"[{name}]",
-            *(f"{key} = {json.dumps(value, ensure_ascii=False)}" for key, value in values.items()),
-            "",
-        ]
-    return "\n".join(lines)
-
-
-def _apply(values: dict[str, Any], override: str) -> None:
-    """Set one `section.key=value` in place; the value is TOML unless the setting is text."""
-    key, equals, text = override.partition("=")
-    section, dot, name = key.strip().partition(".")
-    kind = dict(sections()).get(section)
-    if not equals or not dot:
-        raise ConfigError(f"--set takes SECTION.KEY=VALUE. Got {override!r}")
-    if kind is None or name not in kind.model_fields:
-        raise ConfigError(f"--set: Unknown setting {key!r}. {_nearest(key)}")
-    table = values.setdefault(section, {})
-    if not isinstance(table, dict):
-        raise ConfigError(f"[{section}] must be a table. Got {table!r}")
-    annotation = kind.model_fields[name].annotation
-    is_text = annotation is str or (get_origin(annotation) is Literal and isinstance(get_args(annotation)[0], str))
-    table[name] = text if is_text else _toml_value(key, text)
-
-
-def _toml_value(key: str, text: str) -> Any:
-    try:
-        parsed = tomllib.loads(f"value = {text}")
-    except (tomllib.TOMLDecodeError, RecursionError):
-        raise ConfigError(f'--set {key}: the value must be TOML (0.1, true, ["a", "b"]). Got {text!r}') from None
-    if list(parsed) != ["value"]:
-        raise ConfigError(f"--set {key}: one value is wanted. Got {text!r}")
-    return parsed["value"]
-
-
-def _tuples(value: Any) -> Any:
-    """TOML's lists as the tuples that frozen settings hold."""
-    if isinstance(value, dict):
-        return {key: _tuples(item) for key, item in value.items()}
-    if isinstance(value, list):
-        return tuple(_tuples(item) for item in value)
-    return value
-
-
-def _sentence(detail: Any) -> str:
-    """One pydantic error as a sentence: key, what must hold, what was got."""
-    location = [str(part) for part in detail["loc"]]
-    key = ".".join(location)
-    got = _short(detail["input"])
-    if detail["type"] == "extra_forbidden":
-        return f"Unknown setting '{key}'. {_nearest(key)}"
-    message = str(detail["msg"]).removeprefix("Value error, ")
-    if detail["type"] == "value_error":
-        return f"[{key}] {message}"
-    return f"'{key}': {message[0].lower()}{message[1:]}. Got {got}"
-
-
-def _short(value: Any, limit: int = 80) -> str:
-    text = repr(value)
-    return text if len(text) <= limit else text[: limit - 3] + "..."
-
-
-def _nearest(key: str) -> str:
-    """The known key nearest to an unknown one, as a question."""
-    known = [name for section, kind in sections() for name in (section, *(f"{section}.{f}" for f in kind.model_fields))]
-    by_last = {name.rpartition(".")[2]: name for name in reversed(known)}
-    near = difflib.get_close_matches(key, known, 1, 0.6) or [
-        by_last[name] for name in difflib.get_close_matches(key.rpartition(".")[2], list(by_last), 1, 0.6)
-    ]
-    if near:
-        return f"Did you mean '{near[0]}'?"
-    return "The sections are: " + ", ".join(name for name, _ in sections())

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 from pipeline.cli import log, run_stage
 from pipeline.config import Config
 from pipeline.files import InputError, fold_dir, inside, lock, parts, read_json, run_dir, write_json
-from pipeline.freshness import ensemble_stamp, ensembled_from, infer_stamp, stale, write_stamp
+from pipeline.freshness import ensemble_stamp, ensembled_from, infer_stamp, inferred_from, stale, write_stamp
 
 if TYPE_CHECKING:
     from pipeline.competition.predictions import Predictions
@@ -22,11 +22,15 @@ def ensemble(cfg: Config) -> None:
     Raises:
         InputError: no fold is ready, the folds do not fit each other, or the submission would be refused.
     """
-    ready = [part for part in parts(cfg) if infer_stamp(cfg, part).is_file()]
+    reasons = {part: stale(infer_stamp(cfg, part), inferred_from(cfg, part)) for part in parts(cfg)}
+    ready = [part for part, reason in reasons.items() if reason is None]
+    for part, reason in reasons.items():
+        if reason not in (None, "not made yet"):
+            log.info("ensemble: predictions of fold %s are left out, they are not current; %s", part, reason)
     if not ready:
         raise InputError(
-            "no predictions of this run are there. "
-            f"They are made by: python -m pipeline.infer --config configs/{cfg.name}.toml"
+            "no current predictions of this run are there. "
+            f"They are made by: python -m pipeline.infer --config {cfg.path}"
         )
     stamp, made_from = ensemble_stamp(cfg), ensembled_from(cfg, ready)
     if stale(stamp, made_from) is not None:
@@ -43,30 +47,33 @@ def _combine(cfg: Config, ready: list[int | str]) -> list[str]:
     from pipeline.competition.ensembling import combine
     from pipeline.competition.fold_table import read_labelled
     from pipeline.competition.predictions import Predictions, in_order, read_predictions, write_predictions
+    from pipeline.competition.scoring import cross_validation
     from pipeline.competition.table import read_test
 
-    folder, made_by = run_dir(cfg), f"python -m pipeline.infer --config configs/{cfg.name}.toml"
+    folder, made_by = run_dir(cfg), f"python -m pipeline.infer --config {cfg.path}"
     labelled, test = read_labelled(cfg), read_test(cfg)
     task, folds = labelled.task, [part for part in ready if part != "full"]
 
     tables = [read_predictions(fold_dir(cfg, part) / "test.parquet", made_by) for part in ready]
     for part, table in zip(ready, tables, strict=True):
         _same_classes(table, task, f"{fold_dir(cfg, part)}/test.parquet")
+    advice = f"Delete it and run: {made_by}"
     rows = [
-        in_order(table, test.ids, f"{fold_dir(cfg, part)}/test.parquet")
+        in_order(table, test.ids, f"{fold_dir(cfg, part)}/test.parquet", advice)
         for part, table in zip(ready, tables, strict=True)
     ]
     combined = Predictions(test.ids, task.classes, combine(rows, cfg.ensemble.method, task))
     write_predictions(folder / "test.parquet", combined)
 
     products = list(PRODUCTS)
-    oof: dict[int | str, Any] = {}
+    oof: dict[str, Any] = {}
     for part in folds:
         _, numbers = labelled.split(part)
         source = fold_dir(cfg, part) / "oof.parquet"
         table = read_predictions(source, made_by)
         _same_classes(table, task, str(source))
-        oof[part] = (numbers, in_order(table, [labelled.samples.ids[number] for number in numbers], str(source)))
+        ids = [labelled.samples.ids[number] for number in numbers]
+        oof[str(part)] = (numbers, in_order(table, ids, str(source), advice))
     if oof:
         import numpy as np
 
@@ -76,7 +83,9 @@ def _combine(cfg: Config, ready: list[int | str]) -> list[str]:
         ids = [labelled.samples.ids[number] for number in numbers[order]]
         write_predictions(folder / "oof.parquet", Predictions(ids, task.classes, probs[order]))
         products.append("oof.parquet")
-    write_json(folder / "scores.json", _scores(task, labelled.targets, oof, cfg, ready))
+    models = {"models": [str(part) for part in ready], "num_models": len(parts(cfg))}
+    scores = cross_validation(task, labelled.targets, oof)
+    write_json(folder / "scores.json", {"metric": task.metric, **scores, **models})
     form = submission.read_form(cfg, task, test.ids)
     frame = submission.fill(form, task, test.ids, combined.probs)
     submission.write(folder / "submission.csv", form, task, frame)
@@ -91,30 +100,6 @@ def _same_classes(table: "Predictions", task: "Task", source: str) -> None:
         )
 
 
-def _scores(
-    task: "Task", targets: Any, oof: dict[int | str, Any], cfg: Config, ready: list[int | str]
-) -> dict[str, Any]:
-    """The metric over all pooled out-of-fold predictions, and per fold; null where it is undefined."""
-    import numpy as np
-
-    from pipeline.competition.decide import score
-
-    by_fold = {str(part): score(task, targets[numbers], probs) for part, (numbers, probs) in oof.items()}
-    pooled = None
-    if oof:
-        numbers, probs = (np.concatenate(arrays) for arrays in zip(*oof.values(), strict=True))
-        pooled = score(task, targets[numbers], probs)
-    defined = [value for value in by_fold.values() if value is not None]
-    return {
-        "metric": task.metric,
-        "cv": pooled,
-        "std": float(np.std(defined)) if defined else None,
-        "folds": by_fold,
-        "models": [str(part) for part in ready],
-        "num_models": len(parts(cfg)),
-    }
-
-
 def _report(cfg: Config, ready: list[int | str]) -> None:
     """Say what there is: models, CV score and spread, the submission, and its score where answers are known."""
     scores = read_json(run_dir(cfg) / "scores.json")
@@ -126,7 +111,8 @@ def _report(cfg: Config, ready: list[int | str]) -> None:
     if scores["cv"] is not None:
         log.info("CV %s: %.5f (std over folds %.5f)", scores["metric"], scores["cv"], scores["std"])
     elif not scores["folds"]:
-        log.info("CV %s: none, folds.num_folds is 0", scores["metric"])
+        why = "no fold is ready yet" if cfg.folds.num_folds else "folds.num_folds is 0"
+        log.info("CV %s: none, %s", scores["metric"], why)
     value = _answers_score(cfg) if cfg.data.answers else None
     if value is not None:
         log.info("score on the hidden answers: %.5f", value)
@@ -134,7 +120,7 @@ def _report(cfg: Config, ready: list[int | str]) -> None:
 
 
 def _answers_score(cfg: Config) -> float | None:
-    """The metric of the written submission on `data.answers`; None where there is no such file.
+    """The score of the submission on `data.answers`; None where there is no such file.
 
     Answers are read here and nowhere else, after the submission is written.
     """
@@ -142,18 +128,15 @@ def _answers_score(cfg: Config) -> float | None:
     if not path.is_file():
         log.info("answers: %s is not there, so the test score is unknown", path)
         return None
-    from pipeline.competition.decide import score
-    from pipeline.competition.predictions import in_order, read_predictions
-    from pipeline.competition.table import read_csv, read_train, require_columns, test_id
+    from pipeline.competition.predictions import read_predictions
+    from pipeline.competition.scoring import answers_score
+    from pipeline.competition.table import read_train
     from pipeline.competition.task import make_task
 
-    frame = read_csv(path).frame
-    if problems := require_columns(str(path), frame, [test_id(cfg), *cfg.data.labels]):
-        raise InputError("; ".join(problems))
     task = make_task(cfg, read_train(cfg))
-    predictions = read_predictions(run_dir(cfg) / "test.parquet", "python -m pipeline.ensemble")
-    ids = [str(id_) for id_ in frame[test_id(cfg)]]
-    return score(task, task.encode(frame[list(cfg.data.labels)], str(path)), in_order(predictions, ids, str(path)))
+    return answers_score(
+        cfg, task, path, read_predictions(run_dir(cfg) / "test.parquet", "python -m pipeline.ensemble")
+    )
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -92,7 +92,11 @@ def inside(root: Path, relative: str, what: str) -> Path:
 
 
 def walk(root: Path) -> Iterator[str]:
-    """Every file below a root as a path relative to it with `/`, sorted; linked folders are followed once."""
+    """Every file below a root as a path relative to it with `/`, sorted; linked folders are followed once.
+
+    Raises:
+        InputError: a name is not UTF-8, as archives made on Korean Windows give.
+    """
     seen: set[str] = set()
     for folder, folders, names in os.walk(root, followlinks=True):
         real = os.path.realpath(folder)
@@ -103,7 +107,13 @@ def walk(root: Path) -> Iterator[str]:
         folders.sort()
         relative = os.path.relpath(folder, root).replace(os.sep, "/")
         prefix = "" if relative == "." else relative + "/"
-        yield from (prefix + name for name in sorted(names))
+        for name in sorted(names):
+            if not name.isascii() and "\\udc" in ascii(name):
+                raise InputError(
+                    f"file names must be UTF-8. Got {os.fsencode(prefix + name)!r} under {root}; unpack the archive "
+                    "anew with its encoding (unzip -O cp949), or rename: convmv -f cp949 -t utf8 --notest -r FOLDER"
+                )
+            yield prefix + name
 
 
 # ---- writing

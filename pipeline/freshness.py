@@ -139,10 +139,16 @@ def prepared_from(cfg: Config, paths: Iterable[str]) -> dict[str, Any]:
     keys = {"root", "train", "id", "image", "test", "test_id", "test_image", "bad_images"}
     return {
         "data": cfg.data.model_dump(mode="json", include=keys),
-        "image": cfg.image.model_dump(mode="json", exclude={"size"}) | {"stored": cfg.image.stored},
+        "image": cfg.image.model_dump(mode="json", exclude={"size", "margin"}) | {"stored": cfg.image.stored},
         "tables": {name: _table_state(cfg, name) for name in dict.fromkeys((cfg.data.train, cfg.data.test))},
         "files": hashlib.sha256(json.dumps(states).encode()).hexdigest(),
     }
+
+
+def shards_are_there(cfg: Config) -> bool:
+    """Whether the decoded images that the last audit of this run found are still there, by name and size."""
+    shards = note(prepare_stamp(cfg), "shards") or {}
+    return all(Path(name).is_file() and Path(name).stat().st_size == size for name, size in shards.items())
 
 
 def audited_paths(cfg: Config) -> list[str]:
@@ -159,6 +165,11 @@ def folds_from(cfg: Config) -> dict[str, Any]:
     return {**folds_settings(cfg), "table": _table_state(cfg, cfg.data.train)}
 
 
+def training_settings(cfg: Config) -> dict[str, Any]:
+    """The settings that a model depends on; they travel with its weights."""
+    return cfg.model_dump(mode="json", include={"image", "augment", "model", "train"})
+
+
 def trained_from(cfg: Config, part: int | str) -> dict[str, Any]:
     """What a model is made from: the settings that training depends on, the folds, and every train image's bytes."""
     files = {name: digest_file(Path(name)) for name in _named_files(cfg) if Path(name).is_file()}
@@ -167,8 +178,8 @@ def trained_from(cfg: Config, part: int | str) -> dict[str, Any]:
         "kind": note(folds_stamp(cfg), "kind"),
         "folds": stamped(folds_stamp(cfg), folds_path(cfg).name),
         "train images": note(prepare_stamp(cfg), "train"),
-        "data": cfg.data.model_dump(mode="json", include={"bad_images"}),
-        **cfg.model_dump(mode="json", include={"image", "augment", "model", "train"}),
+        "data": cfg.data.model_dump(mode="json", include={"labels", "tag_separator"}),
+        **training_settings(cfg),
         "files": files,
     }
 
@@ -176,6 +187,7 @@ def trained_from(cfg: Config, part: int | str) -> dict[str, Any]:
 def inferred_from(cfg: Config, part: int | str) -> dict[str, Any]:
     """What a model's predictions are made from."""
     return {
+        "settings": training_settings(cfg),
         "model": stamped(train_stamp(cfg, part), "model.safetensors"),
         "folds": stamped(folds_stamp(cfg), folds_path(cfg).name),
         "train images": note(prepare_stamp(cfg), "train"),
@@ -187,6 +199,7 @@ def inferred_from(cfg: Config, part: int | str) -> dict[str, Any]:
 def ensembled_from(cfg: Config, ready: Iterable[int | str]) -> dict[str, Any]:
     """What the submission is made from: the predictions of the models that are ready, and what is asked for."""
     names = ("oof.parquet", "test.parquet")
+    asked = {"labels", "tag_separator", "id", "test_id", "sample_submission"}
     sample = cfg.data.sample_submission
     return {
         "parts": {str(part): {name: stamped(infer_stamp(cfg, part), name) for name in names} for part in ready},
@@ -194,22 +207,55 @@ def ensembled_from(cfg: Config, ready: Iterable[int | str]) -> dict[str, Any]:
         "num_folds": cfg.folds.num_folds,
         "ensemble": cfg.ensemble.model_dump(mode="json"),
         "task": cfg.task.model_dump(mode="json"),
-        "data": cfg.data.model_dump(mode="json", include={"labels", "test_id", "id", "sample_submission"}),
+        "data": cfg.data.model_dump(mode="json", include=asked),
         "test table": _table_state(cfg, cfg.data.test),
         "sample": _table_state(cfg, sample) if sample else "",
     }
 
 
-def must_exist(stamp: Path, what: str, stage: str, cfg: Config) -> None:
-    """Refuse to start a stage before the one that it reads from.
+def must_be_prepared(cfg: Config) -> None:
+    """Refuse to start a stage before the images are decoded.
 
     Raises:
-        InputError: the stamp is not there; the command that makes it.
+        InputError: they are not, or tables or files have changed since; the command to run.
     """
-    if not stamp.is_file():
-        raise InputError(
-            f"{what} of this run is missing. It is made by: python -m pipeline.{stage} --config configs/{cfg.name}.toml"
-        )
+    reason = stale(prepare_stamp(cfg), prepared_from(cfg, audited_paths(cfg)))
+    _must(reason if reason or shards_are_there(cfg) else "missing from output/cache", "the images", "prepare", cfg)
+
+
+def must_be_split(cfg: Config) -> None:
+    """Refuse to start a stage before the train images are split.
+
+    Raises:
+        InputError: they are not, or the train table has changed since; the command to run.
+    """
+    _must(stale(folds_stamp(cfg), folds_from(cfg)), str(folds_path(cfg)), "folds", cfg)
+
+
+def must_be_trained(cfg: Config, part: int | str) -> None:
+    """Refuse to start a stage before a model is trained.
+
+    Raises:
+        InputError: it is not, or with other settings, folds or images; the command to run, or the ways out.
+    """
+    reason = stale(train_stamp(cfg, part), trained_from(cfg, part))
+    if reason and reason.startswith("changed"):
+        raise other_model(cfg, part, reason)
+    _must(reason, f"the model of fold {part}", "train", cfg)
+
+
+def other_model(cfg: Config, part: int | str, reason: str) -> InputError:
+    """What is said of a model that was made from something else: what differs, and the two ways out."""
+    folder = fold_dir(cfg, part)
+    return InputError(
+        f"{folder} holds a model that was trained with other settings or data; {reason}. Keep it and train under "
+        f"another name (copy {cfg.path}), or delete {folder}"
+    )
+
+
+def _must(reason: str | None, what: str, stage: str, cfg: Config) -> None:
+    if reason:
+        raise InputError(f"{what} must be current. Got: {reason}. Run: python -m pipeline.{stage} --config {cfg.path}")
 
 
 def _table_state(cfg: Config, name: str) -> str:

@@ -6,7 +6,16 @@ from collections.abc import Sequence
 from pipeline.cli import log, run_stage
 from pipeline.config import Config
 from pipeline.files import chosen_parts, fold_dir, lock
-from pipeline.freshness import infer_stamp, inferred_from, must_exist, prepare_stamp, stale, train_stamp, write_stamp
+from pipeline.freshness import (
+    infer_stamp,
+    inferred_from,
+    must_be_prepared,
+    must_be_split,
+    must_be_trained,
+    stale,
+    train_stamp,
+    write_stamp,
+)
 
 
 def infer(cfg: Config, part: int | str) -> None:
@@ -15,11 +24,12 @@ def infer(cfg: Config, part: int | str) -> None:
     Raises:
         InputError: a stage before is missing.
     """
-    must_exist(train_stamp(cfg, part), f"the model of fold {part}", "train", cfg)
-    must_exist(prepare_stamp(cfg), "the audit of the images", "prepare", cfg)
+    if train_stamp(cfg, part).is_file():
+        must_be_prepared(cfg)
+        must_be_split(cfg)
+    must_be_trained(cfg, part)
     stamp, made_from = infer_stamp(cfg, part), inferred_from(cfg, part)
-    reason = stale(stamp, made_from)
-    if reason is None:
+    if stale(stamp, made_from) is None:
         log.info("infer %s: up to date", part)
         return
     import numpy as np
@@ -32,6 +42,8 @@ def infer(cfg: Config, part: int | str) -> None:
 
     folder = fold_dir(cfg, part)
     with lock(folder / "lock", f"fold {part} of {cfg.name}"):
+        if stale(stamp, made_from) is None:  # by now: another process may just have made it
+            return
         model = Trained(folder / "model.safetensors")
         test = read_test(cfg)
         probs = model.predict(

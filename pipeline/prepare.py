@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from pipeline.cli import log, run_stage
 from pipeline.config import Config
 from pipeline.files import InputError, atomic_write, cache_dir, lock, run_dir
-from pipeline.freshness import audited_paths, prepare_stamp, prepared_from, stale, write_stamp
+from pipeline.freshness import audited_paths, prepare_stamp, prepared_from, shards_are_there, stale, write_stamp
 
 if TYPE_CHECKING:
     from pipeline.competition.table import Samples
@@ -24,7 +24,7 @@ def prepare(cfg: Config) -> None:
         InputError: files are missing, or some cannot be read and `data.bad_images` is `error`.
     """
     stamp = prepare_stamp(cfg)
-    if stale(stamp, prepared_from(cfg, audited_paths(cfg))) is None:
+    if stale(stamp, prepared_from(cfg, audited_paths(cfg))) is None and shards_are_there(cfg):
         log.info("prepare: up to date")
         return
     from pipeline.competition.table import read_test, read_train
@@ -37,8 +37,9 @@ def prepare(cfg: Config) -> None:
         _write_audit(cfg, samples, images)
         _refuse_bad(cfg, samples, images)
         identity = {part: images[part].identity(range(len(images[part])), samples[part].ids) for part in samples}
+        shards = {name: size for part in images.values() for name, size in part.files().items()}
         paths = [path for part in samples.values() for path in part.paths]
-        write_stamp(stamp, prepared_from(cfg, paths), [run_dir(cfg) / "audit.csv"], **identity)
+        write_stamp(stamp, prepared_from(cfg, paths), [run_dir(cfg) / "audit.csv"], shards=shards, **identity)
 
 
 def _announce(cfg: Config, num_images: int) -> None:
@@ -67,7 +68,7 @@ def _refuse_bad(cfg: Config, samples: "dict[str, Samples]", images: "dict[str, I
     ]
     if not bad:
         return
-    from pipeline.competition.table import some
+    from pipeline.competition.csv_table import some
 
     where = f"all are listed in {run_dir(cfg) / 'audit.csv'}"
     if cfg.data.bad_images == "error":

@@ -7,9 +7,18 @@ from pathlib import Path
 from typing import Any
 
 from pipeline.cli import log, run_stage
-from pipeline.config import Config, to_toml
-from pipeline.files import InputError, atomic_write, chosen_parts, fold_dir, folds_path, lock, run_dir
-from pipeline.freshness import folds_stamp, must_exist, prepare_stamp, stale, train_stamp, trained_from, write_stamp
+from pipeline.config import Config
+from pipeline.config_file import to_toml
+from pipeline.files import atomic_write, chosen_parts, fold_dir, lock, run_dir
+from pipeline.freshness import (
+    must_be_prepared,
+    must_be_split,
+    other_model,
+    stale,
+    train_stamp,
+    trained_from,
+    write_stamp,
+)
 
 
 def train(cfg: Config, part: int | str) -> None:
@@ -18,18 +27,10 @@ def train(cfg: Config, part: int | str) -> None:
     Raises:
         InputError: a stage before is missing, or there is a model that was made from something else.
     """
-    must_exist(prepare_stamp(cfg), "the audit of the images", "prepare", cfg)
-    must_exist(folds_stamp(cfg), str(folds_path(cfg)), "folds", cfg)
-    stamp, made_from = train_stamp(cfg, part), trained_from(cfg, part)
-    reason = stale(stamp, made_from)
-    if reason is None:
-        log.info("train %s: up to date", part)
+    must_be_prepared(cfg)
+    must_be_split(cfg)
+    if _is_current(cfg, part):
         return
-    if reason.startswith("changed"):
-        raise InputError(
-            f"{stamp.parent} holds a model that was trained with other settings or data; {reason}. Keep it and train "
-            f"under another name (copy configs/{cfg.name}.toml), or delete {stamp.parent}"
-        )
     from pipeline.competition.fold_table import read_labelled
     from pipeline.engine.fit import fit
     from pipeline.images.cache import open_images
@@ -37,12 +38,30 @@ def train(cfg: Config, part: int | str) -> None:
 
     folder = fold_dir(cfg, part)
     with lock(folder / "lock", f"fold {part} of {cfg.name}"):
+        if _is_current(cfg, part):  # by now: another process may just have made it
+            return
+        made_from = trained_from(cfg, part)
         labelled = read_labelled(cfg)
         fitted = fit(cfg, part, labelled, open_images(cfg, "train", labelled.samples.paths))
         _write_resolved(cfg, labelled.task.kind, fitted.machine.precision)
         _write_history(folder / "history.csv", fitted.history)
         save(folder / "model.safetensors", fitted.checkpoint)
-        write_stamp(stamp, made_from, [folder / "model.safetensors", folder / "history.csv"])
+        notes = {"machine": fitted.machine.describe(), "precision": fitted.machine.precision}
+        write_stamp(train_stamp(cfg, part), made_from, [folder / "model.safetensors"], **notes)
+
+
+def _is_current(cfg: Config, part: int | str) -> bool:
+    """Whether the model is there.
+
+    Raises:
+        InputError: it is, but made from something else.
+    """
+    reason = stale(train_stamp(cfg, part), trained_from(cfg, part))
+    if reason is None:
+        log.info("train %s: up to date", part)
+    elif reason != "not made yet" and (fold_dir(cfg, part) / "model.safetensors").is_file():
+        raise other_model(cfg, part, reason)
+    return reason is None
 
 
 def _write_history(path: Path, history: list[dict[str, Any]]) -> None:
@@ -53,9 +72,12 @@ def _write_history(path: Path, history: list[dict[str, Any]]) -> None:
 
 
 def _write_resolved(cfg: Config, kind: str, precision: str) -> None:
-    """The run's settings with what every `auto` was decided to be."""
-    task = cfg.task.model_copy(update={"kind": kind})
-    decided = cfg.model_copy(update={"task": task, "train": cfg.train.model_copy(update={"precision": precision})})
+    """The run's settings, with what kind, precision and loss were decided to be."""
+    from pipeline.engine.losses import LOSSES_OF_KIND
+
+    loss = LOSSES_OF_KIND[kind][0] if cfg.train.loss == "auto" else cfg.train.loss
+    train = cfg.train.model_copy(update={"precision": precision, "loss": loss})
+    decided = cfg.model_copy(update={"task": cfg.task.model_copy(update={"kind": kind}), "train": train})
     with atomic_write(run_dir(cfg) / "config.toml", "w", encoding="utf-8") as stream:
         stream.write(to_toml(decided))
 

@@ -8,7 +8,8 @@ import pytest
 from PIL import Image
 
 from making import picture, write_table
-from pipeline.config import Config, load
+from pipeline.config import Config
+from pipeline.config_file import load
 
 SHARED = Path(__file__).parent.parent.parent / "shared"
 

@@ -8,7 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipeline.config import Config, ConfigError, check, load, sections, to_toml
+from pipeline.config import Config, ConfigError, sections
+from pipeline.config_file import check, load, to_toml
 
 ROOT = Path(__file__).parent.parent
 
@@ -24,7 +25,7 @@ ROOT = Path(__file__).parent.parent
         ({"train": {"num_epochs": 0}}, "greater than or equal to 1. Got 0"),
         ({"folds": {"num_folds": 1}}, "'num_folds' must be 0 or at least 2. Got 1"),
         ({"folds": {"num_folds": 0}}, "'num_folds = 0' needs 'full_fit = true'"),
-        ({"image": {"size": 32, "cache_size": 16}}, "'cache_size' must be 0 or at least 'size' (32). Got 16"),
+        ({"image": {"margin": 0.5}}, "'image.margin': input should be greater than or equal to 1. Got 0.5"),
         ({"augment": {"policy": "auto"}}, "'autoaugment-imagenet'"),
         ({"data": 3}, "'data': input should be"),
     ],
@@ -73,7 +74,7 @@ def test_a_missing_file_names_what_to_do(tmp_path: Path) -> None:
 
 def test_settings_survive_their_own_toml(tmp_path: Path) -> None:
     path = tmp_path / "run.toml"
-    cfg = check({"name": "run", "data": {"labels": ("고양이", 'a"b\\c')}, "train": {"lr": 1e-7}})
+    cfg = check({"name": "run", "path": str(path), "data": {"labels": ("고양이", 'a"b\\c')}, "train": {"lr": 1e-7}})
     path.write_text(to_toml(cfg), encoding="utf-8")
     assert load(path) == cfg
 

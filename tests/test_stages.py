@@ -10,12 +10,14 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 
 from making import picture, write_table
 from pipeline import ensemble, folds, infer, prepare, train
 from pipeline.competition.predictions import read_predictions
-from pipeline.config import Config, load
+from pipeline.config import Config
+from pipeline.config_file import load
 from pipeline.files import InputError
 
 CONFIG = ["--config", "configs/tiny.toml"]
@@ -160,6 +162,17 @@ def test_a_change_asks_for_what_depends_on_it(
     if status:
         said = capsys.readouterr().err
         assert "trained with other settings or data" in said and "under another name" in said and "or delete" in said
+
+
+def test_a_model_of_other_settings_does_not_predict(
+    competition: Callable[..., Config], capsys: pytest.CaptureFixture[str]
+) -> None:
+    competition()
+    assert run_all() == 0
+    before = (RUN / "fold0" / "test.parquet").read_bytes()
+    assert infer.main([*CONFIG, "--set", "train.lr=0.02"]) == 1
+    assert "trained with other settings or data; changed: train.lr (0.01 -> 0.02)" in capsys.readouterr().err
+    assert (RUN / "fold0" / "test.parquet").read_bytes() == before
 
 
 def test_an_early_submission_says_how_many(
@@ -332,3 +345,144 @@ def test_the_same_fold_twice_is_refused_and_another_works_beside(competition: Ca
         holder.kill()
         holder.wait()
         holder.stdout.close()
+
+
+def test_training_starts_from_a_local_file_of_weights(
+    competition: Callable[..., Config], capsys: pytest.CaptureFixture[str]
+) -> None:
+    competition()
+    assert run_all() == 0
+    shutil.copy(RUN / "fold0" / "model.safetensors", "weights.safetensors")
+    shutil.rmtree("output")
+    assert run_all("model.weights=weights.safetensors", "train.lr=1e-9", "train.schedule=constant") == 0
+    assert json.loads((RUN / "scores.json").read_text())["cv"] > 0.8, "they were kept"
+    Path("weights.safetensors").write_bytes(b"other bytes")
+    assert (
+        train.main([*CONFIG, "--set", "model.weights=weights.safetensors", "train.lr=1e-9", "train.schedule=constant"])
+        == 1
+    )
+    assert "files.weights.safetensors" in capsys.readouterr().err, "a model knows the file that it started from"
+
+
+def test_the_users_own_albumentations_are_applied(competition: Callable[..., Config]) -> None:
+    import albumentations
+
+    competition()
+    pipeline = albumentations.Compose([albumentations.HorizontalFlip(p=1.0), albumentations.InvertImg(p=1.0)])
+    albumentations.save(pipeline, "mine.json")
+    assert run_all("augment.albumentations=mine.json", "train.num_epochs=4") == 0
+    history = list(csv.DictReader((RUN / "fold0" / "history.csv").read_text().splitlines()))
+    assert float(history[-1]["train_score"]) > 0.9 > float(history[-1]["valid_score"]), (
+        "it learns inverted pictures alone"
+    )
+
+
+def test_a_deleted_cache_is_decoded_again(
+    competition: Callable[..., Config], capsys: pytest.CaptureFixture[str]
+) -> None:
+    competition()
+    assert run_all() == 0
+    first = products()
+    shutil.rmtree("output/cache")
+    assert train.main([*CONFIG, "--fold", "0"]) == 1
+    assert "missing from output/cache. Run: python -m pipeline.prepare" in capsys.readouterr().err
+    assert run_all() == 0
+    assert products() == first
+
+
+def test_a_touched_history_costs_no_training_and_a_changed_model_is_not_replaced(
+    competition: Callable[..., Config], capsys: pytest.CaptureFixture[str]
+) -> None:
+    competition()
+    assert run_all() == 0
+    (RUN / "fold0" / "history.csv").write_text("opened and saved")
+    assert train.main(CONFIG) == 0
+    assert (RUN / "fold0" / "history.csv").read_text() == "opened and saved"
+    (RUN / "fold0" / "model.safetensors").write_bytes(b"other bytes")
+    assert train.main(CONFIG) == 1
+    assert "was changed" in capsys.readouterr().err
+    assert (RUN / "fold0" / "model.safetensors").read_bytes() == b"other bytes"
+    (RUN / "fold0" / "model.safetensors").unlink()
+    assert run_all() == 0
+
+
+def test_mended_labels_ask_for_folds_and_question_the_models(
+    competition: Callable[..., Config], capsys: pytest.CaptureFixture[str]
+) -> None:
+    cfg = competition()
+    assert run_all() == 0
+    table = cfg.root / "train.csv"
+    table.write_text(table.read_text().replace("000,ant", "000,bee"))
+    assert train.main(CONFIG) == 1
+    assert "python -m pipeline.prepare" in capsys.readouterr().err
+    assert prepare.main(CONFIG) == 0
+    assert infer.main(CONFIG) == 1
+    assert "python -m pipeline.folds" in capsys.readouterr().err
+    assert folds.main(CONFIG) == 0
+    assert infer.main(CONFIG) == 1
+    assert "trained with other settings or data; changed: folds" in capsys.readouterr().err
+
+
+def test_a_bad_test_image_questions_no_model(competition: Callable[..., Config]) -> None:
+    cfg = competition()
+    assert run_all() == 0
+    before = (RUN / "fold0" / "model.safetensors").stat().st_mtime_ns
+    (cfg.root / "test" / "001.png").write_bytes(b"broken")
+    assert run_all() == 1
+    assert run_all("data.bad_images=drop") == 0
+    assert (RUN / "fold0" / "model.safetensors").stat().st_mtime_ns == before
+
+
+def test_predictions_that_are_not_current_are_left_out(
+    competition: Callable[..., Config], capsys: pytest.CaptureFixture[str]
+) -> None:
+    competition()
+    assert run_all() == 0
+    assert infer.main([*CONFIG, "--fold", "0", "--set", "infer.views=['hflip']"]) == 0
+    capsys.readouterr()
+    assert ensemble.main([*CONFIG, "--set", "infer.views=['hflip']"]) == 0
+    said = capsys.readouterr().out
+    assert "predictions of fold 1 are left out, they are not current; changed: infer.views" in said
+    assert "1 of 2 models are ready" in said
+
+
+def test_answers_that_do_not_fit_are_said_so(
+    competition: Callable[..., Config], capsys: pytest.CaptureFixture[str]
+) -> None:
+    cfg = competition()
+    write_table(cfg.root / "answers.csv", ["id", "label"], [["000", "ant"], ["zzz", "ant"]])
+    assert run_all() == 1
+    assert "data.answers must have the test images' ids" in capsys.readouterr().err
+    assert (RUN / "submission.csv").is_file()
+
+
+def test_a_loss_that_diverges_is_not_kept(
+    competition: Callable[..., Config], capsys: pytest.CaptureFixture[str]
+) -> None:
+    competition()
+    assert (
+        run_all(
+            "train.lr=100.0",
+            "train.optimizer=sgd",
+            "train.schedule=constant",
+            "model.name=net",
+            "image.size=16",
+            "train.num_epochs=20",
+        )
+        == 1
+    )
+    said = capsys.readouterr().err
+    assert "the loss of fold 0 must be finite" in said and "lower train.lr" in said
+    assert not (RUN / "fold0" / "model.safetensors").exists()
+
+
+def test_the_last_epochs_are_gentle(competition: Callable[..., Config]) -> None:
+    from pipeline.images.epoch_changes import EpochChanges
+
+    cfg = competition(
+        "augment.policy=randaugment", "augment.hflip=0.5", "augment.mixup=0.2", "augment.strong_until=0.5"
+    )
+    changes = EpochChanges(cfg.augment, 12, 0, 0, torch.zeros(4, dtype=torch.int64), 3)
+    assert [changes.of(epoch, 4).mix is not None for epoch in range(4)] == [True, True, False, False]
+    assert changes.gentle.policy == "none" and changes.gentle.hflip == 0.5
+    assert changes.of(3, 4).change is not None, "flips go on"

@@ -4,7 +4,6 @@ from typing import Any
 
 import numpy as np
 
-from pipeline.competition import metrics
 from pipeline.competition.task import Task
 
 Array = np.ndarray[Any, Any]
@@ -34,15 +33,3 @@ def decide(task: Task, probs: Array) -> Array:
 def best(probs: Array, top: int) -> Array:
     """The `top` likeliest classes, int64 (num_images, top), likeliest first; ties by class number."""
     return np.argsort(-probs, axis=1, kind="stable")[:, :top]
-
-
-def score(task: Task, targets: Array, probs: Array) -> float | None:
-    """The task's metric on decided predictions; None where it is undefined.
-
-    Args:
-        task: kind, classes and metric.
-        targets: as `Task.encode` gives them.
-        probs: float (num_images, num_outputs).
-    """
-    needs_probs = metrics.get(task.metric).needs == "probs"
-    return metrics.score(task.metric, targets, probs if needs_probs else decide(task, probs))

@@ -7,7 +7,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from pipeline.competition.table import Samples, duplicates, read_csv, read_train, require_columns, some
+from pipeline.competition.csv_table import duplicates, read_csv, require_columns, some
+from pipeline.competition.table import Samples, read_train
 from pipeline.competition.task import Task, make_task
 from pipeline.config import Config
 from pipeline.files import InputError, atomic_write, folds_path
@@ -39,7 +40,7 @@ def read_labelled(cfg: Config) -> Labelled:
     """
     samples = read_train(cfg)
     task = make_task(cfg, samples)
-    made_by = f"python -m pipeline.folds --config configs/{cfg.name}.toml"
+    made_by = f"python -m pipeline.folds --config {cfg.path}"
     folds = read_folds(folds_path(cfg), samples.ids, cfg.folds.num_folds, made_by)
     return Labelled(samples, task, task.encode(samples.labels), folds)
 

@@ -35,9 +35,10 @@ def assign(units: Array, codes: Array, sizes: Array, num_folds: int) -> Array:
     ECML PKDD 2011, LNAI 6913, p. 145-158, algorithm 1): units with the rarest classes come first, as a frequent class
     can be evened out later; each goes to the fold that lacks its classes most. Differently from there, all classes of
     a unit count, a rare one more (by 1 / its images), larger units come first (by powers of two), and the size of a
-    fold is bounded: it differs from its quota by less than the largest unit that has no fold of its own. So images
-    are spread within 1, and no fold is empty. Of the package iterative-stratification no such bound holds (50 images
-    came out as folds of 9 to 11, a class of 4 images with 2 in one fold).
+    fold is bounded: it differs from its quota by less than the largest unit that has no fold of its own. (A unit goes
+    over a quota only when every fold lacks fewer images than it has, and room never grows.) So images are spread
+    within 1, and no fold is empty. The package iterative-stratification has no such bound: 50 images came out as folds
+    of 9 to 11, and a class with fewer images than folds was twice in one.
 
     Args:
         units: int64 (num_entries,) and
@@ -57,24 +58,20 @@ def assign(units: Array, codes: Array, sizes: Array, num_folds: int) -> Array:
 
     room = quotas(sizes, num_folds)
     in_fold = np.zeros((num_folds, num_classes), np.int64)
-    empty = np.ones(num_folds, bool)
     fold = np.empty(num_units, np.int64)
     order = _hardest_first(unit_of, class_of, totals, sizes, int(room.min()))
-    for place, unit in enumerate(order.tolist()):
+    for unit in order.tolist():
         classes = class_of[starts[unit] : starts[unit + 1]]
         images = counts[starts[unit] : starts[unit + 1]]
         size = sizes[unit]
         allowed = room >= size
-        if empty.any() and np.count_nonzero(empty) >= num_units - place:
-            allowed = empty & allowed if (empty & allowed).any() else empty
-        elif not allowed.any():
+        if not allowed.any():
             allowed = room == room.max()
         has_already = (in_fold[:, classes] * (weights[classes] * images)).sum(1)
         candidates = np.flatnonzero(allowed)
         best = int(candidates[np.lexsort((-room[candidates], has_already[candidates]))[0]])
         fold[unit] = best
         room[best] -= size
-        empty[best] = False
         in_fold[best, classes] += images
     return fold
 
@@ -86,6 +83,7 @@ def _hardest_first(unit_of: Array, class_of: Array, totals: Array, sizes: Array,
     rank[np.argsort(totals, kind="stable")] = np.arange(len(totals))
     rarest = np.full(len(sizes), len(totals))
     np.minimum.at(rarest, unit_of, rank[class_of])
-    # Only roughly by size, that different seeds may differ; those with a fold of their own take it first.
+    # Only roughly by size, that different seeds may differ. Those with a fold of their own come before all others and
+    # take it: a size is larger than the binary exponent of any smaller one.
     magnitude = np.where(sizes > share, sizes, np.frexp(sizes)[1])
-    return np.lexsort((rarest, -magnitude, sizes <= share))
+    return np.lexsort((rarest, -magnitude))

@@ -9,7 +9,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from pipeline.competition.table import duplicates, some
+from pipeline.competition.csv_table import duplicates, some
 from pipeline.files import InputError, atomic_write
 
 Array = np.ndarray[Any, Any]
@@ -67,8 +67,8 @@ def read_predictions(path: Path, made_by: str) -> Predictions:
     return Predictions(ids, classes, probs)
 
 
-def in_order(predictions: Predictions, ids: list[str], source: str) -> Array:
-    """The probabilities of these ids, in their order.
+def in_order(predictions: Predictions, ids: list[str], source: str, advice: str) -> Array:
+    """The probabilities of these ids, in their order; `source` and `advice` are for the message.
 
     Raises:
         InputError: ids that are not there, or others than these.
@@ -81,5 +81,5 @@ def in_order(predictions: Predictions, ids: list[str], source: str) -> Array:
     if extra := [id_ for id_ in predictions.ids if id_ not in wanted]:
         problems.append(some("ids are of no such image", extra))
     if problems:
-        raise InputError(f"{source}: {'; '.join(problems)}. Delete it and run: python -m pipeline.infer")
+        raise InputError(f"{source}: {'; '.join(problems)}. {advice}")
     return predictions.probs[[row[id_] for id_ in ids]]

@@ -11,8 +11,9 @@ import numpy as np
 import pandas as pd
 
 from pipeline.competition import metrics
+from pipeline.competition.csv_table import Dialect, Table, duplicates, read_csv, require_columns, some
 from pipeline.competition.decide import best, decide
-from pipeline.competition.table import Dialect, Table, duplicates, read_csv, require_columns, some, test_id
+from pipeline.competition.table import test_id
 from pipeline.competition.task import Task, split_tags
 from pipeline.config import Config
 from pipeline.files import InputError, atomic_write, inside
@@ -89,7 +90,12 @@ def _answer(task: Task, targets: list[str], source: str) -> Answer:
     metric = metrics.get(task.metric)
     if metric.top > 1:
         return "ranks"
-    return "probability" if metric.needs == "probs" and len(task.classes) == 2 else "label"
+    if metric.needs == "probs" and len(task.classes) > 2:
+        raise InputError(
+            f"{source} must have a column for each of the {len(task.classes):,} classes, as {metric.name} scores "
+            f"probabilities. It has {targets[0]!r} alone; set task.metric to one that scores labels"
+        )
+    return "probability" if metric.needs == "probs" else "label"
 
 
 def fill(form: Form, task: Task, ids: list[str], probs: Array) -> pd.DataFrame:
@@ -204,10 +210,15 @@ def write(path: Path, form: Form, task: Task, frame: pd.DataFrame) -> None:
         writer.writerow(
             [float(cell) if numeric and name in form.targets else cell for name, cell in zip(frame, row, strict=True)]
         )
-    with atomic_write(candidate) as stream:
-        stream.write(text.getvalue().encode(form.dialect.encoding))
-    problems = check(form, task, read_csv(candidate))
+    try:
+        with atomic_write(candidate) as stream:
+            stream.write(text.getvalue().encode(form.dialect.encoding))
+        problems = check(form, task, read_csv(candidate))
+        if not problems:
+            os.replace(candidate, path)
+    except UnicodeEncodeError as error:
+        problems = [f"its labels cannot be written in the sample's encoding: {error}"]
+    finally:
+        candidate.unlink(missing_ok=True)
     if problems:
-        candidate.unlink()
         raise InputError(f"{path} is not written, the competition would refuse it: {'; '.join(problems)}")
-    os.replace(candidate, path)

@@ -9,7 +9,8 @@ import numpy as np
 import pandas as pd
 
 from pipeline.competition import metrics
-from pipeline.competition.table import Samples, some
+from pipeline.competition.csv_table import some
+from pipeline.competition.table import Samples
 from pipeline.config import Config, ConfigError
 from pipeline.files import InputError
 
@@ -62,7 +63,11 @@ class Task:
             return _numbers(labels[self.labels[0]], source).astype(np.float32)[:, None]
         if len(self.labels) > 1:
             flags = _flags(labels, self.labels, source)
-            return flags.argmax(1) if self.kind != "multi" else flags.astype(np.float32)
+            if self.kind == "multi":
+                return flags.astype(np.float32)
+            if wrong := [labels.index[row] for row in np.flatnonzero(flags.sum(1) != 1)]:
+                raise InputError(f"{source}: {some('rows have not exactly one 1 in the label columns', wrong)}")
+            return flags.argmax(1)
         column = labels[self.labels[0]]
         numbers = {name: number for number, name in enumerate(self.classes)}
         if self.kind == "multi":
@@ -106,7 +111,7 @@ def make_task(cfg: Config, samples: Samples) -> Task:
         numbers = _numbers(samples.labels[columns[0]], cfg.data.train)
         return replace(task, mean=float(numbers.mean()), std=float(numbers.std()) or 1.0)
     if len(columns) > 1:
-        return replace(task, classes=columns)
+        return _scorable(replace(task, classes=columns))
     cells = list(dict.fromkeys(samples.labels[columns[0]]))
     if kind == "multi":
         cells = list(dict.fromkeys(tag for cell in cells for tag in split_tags(cell, separator)))
@@ -115,7 +120,15 @@ def make_task(cfg: Config, samples: Samples) -> Task:
         raise InputError(f"{cfg.data.train}: {count:,} of {len(samples):,} labels in column {columns[0]!r} are empty")
     if not cells:
         raise InputError(f"{cfg.data.train}: column {columns[0]!r} has no label at all")
-    return replace(task, classes=tuple(in_order(cells)))
+    return _scorable(replace(task, classes=tuple(in_order(cells))))
+
+
+def _scorable(task: Task) -> Task:
+    if task.metric == "roc_auc" and task.kind == "single" and len(task.classes) != 2:
+        raise ConfigError(
+            f"task.metric = 'roc_auc' scores two classes. Got {len(task.classes)}; 'mean_column_auc' takes any number"
+        )
+    return task
 
 
 def in_order(names: Sequence[str]) -> list[str]:

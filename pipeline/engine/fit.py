@@ -1,18 +1,17 @@
 """The training of one model: from its images to its checkpoint."""
 
 import copy
+import math
 from dataclasses import asdict, dataclass
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor, nn
-from torch.nn import functional
+from torch import nn
 
 from pipeline.cli import log
-from pipeline.competition import decide
+from pipeline.competition import scoring
 from pipeline.competition.fold_table import Labelled
 from pipeline.config import Config
 from pipeline.engine.losses import class_weights, make_loss
@@ -21,12 +20,11 @@ from pipeline.engine.predict import activate
 from pipeline.engine.run_model import Result, run_model
 from pipeline.engine.update import Update
 from pipeline.files import InputError
-from pipeline.images.albumentations_file import AlbumentationsFile
-from pipeline.images.augment import Augment
+from pipeline.freshness import training_settings
 from pipeline.images.batches import Batches, derived_seed, epoch_order, id_keys, statistics
 from pipeline.images.cache import Images
-from pipeline.images.mix import mix
-from pipeline.model.build import build_model, pretrained_statistics
+from pipeline.images.epoch_changes import EpochChanges
+from pipeline.model.build import FETCHED, build_model, pretrained_statistics
 from pipeline.model.checkpoint import Checkpoint
 
 Array = np.ndarray[Any, Any]
@@ -86,24 +84,9 @@ def fit(cfg: Config, part: int | str, labelled: Labelled, images: Images) -> Fit
         dtype=machine.dtype,
         targets=targets,
     )
-    augment = Augment(cfg.augment, size, settings.seed)
-    keys = id_keys(labelled.samples.ids)
-
-    pipeline = (
-        AlbumentationsFile(Path(cfg.augment.albumentations), settings.seed) if cfg.augment.albumentations else None
-    )
-
-    def own(pixels: Array, numbers: Array, epoch: int) -> Array:
-        assert pipeline is not None
-        return pipeline(pixels, keys[torch.from_numpy(numbers)].numpy(), epoch)
-
-    def change(pixels: Tensor, numbers: Array, epoch: int) -> Tensor:
-        return augment(pixels, keys[torch.from_numpy(numbers)], epoch)
-
-    def mixed(batch: Tensor, hard: Tensor, numbers: Array, step: int, epoch: int) -> tuple[Tensor, Tensor]:
-        soft = functional.one_hot(hard, task.num_outputs).float() if task.activation == "softmax" else hard
-        seed = derived_seed("mix", settings.seed, part)
-        return mix(batch, soft, keys[torch.from_numpy(numbers)], epoch, step, cfg.augment, seed)
+    num_classes = task.num_outputs if task.activation == "softmax" else 0
+    mix_seed = derived_seed("mix", settings.seed, part)
+    changes = EpochChanges(cfg.augment, size, settings.seed, mix_seed, id_keys(labelled.samples.ids), num_classes)
 
     update = Update(settings, model, machine, len(make_batches(train_numbers, settings.batch_size)))
     final = copy.deepcopy(model) if update.ema else model
@@ -113,22 +96,19 @@ def fit(cfg: Config, part: int | str, labelled: Labelled, images: Images) -> Fit
     history = []
     for epoch in range(settings.num_epochs):
         name = f"{part} epoch {epoch + 1}/{settings.num_epochs}"
-        mixes = (
-            cfg.augment.mixup > 0 or cfg.augment.cutmix > 0
-        ) and epoch < cfg.augment.mix_until * settings.num_epochs
         order = epoch_order(train_numbers, settings.seed, part, epoch)
-        batches = make_batches(
-            order,
-            settings.batch_size,
-            each=partial(own, epoch=epoch) if pipeline else None,
-            change=None if augment.is_idle else partial(change, epoch=epoch),
-            mix=partial(mixed, epoch=epoch) if mixes else None,
-        )
+        batches = make_batches(order, settings.batch_size, changes=changes.of(epoch, settings.num_epochs))
         row: dict[str, Any] = {"epoch": epoch + 1, "lr": update.lr}
         drawn = (settings.seed, part, epoch)
         trained = run_model(model, batches, "train", machine, loss=loss, update=update, seed=drawn, label=name)
+        if trained.loss is None or not math.isfinite(trained.loss):
+            raise InputError(
+                f"the loss of fold {part} must be finite. Got {trained.loss} in epoch {epoch + 1}; lower train.lr, set "
+                "train.clip_grad = 1.0 or train.precision = 'float32'"
+            )
         row |= _scores("train", trained, labelled, order)
         if update.ema:
+            final.train()  # some networks of timm keep tables of their weights until then
             update.ema.copy_to(final)
         if len(valid_numbers):
             batches = make_batches(valid_numbers, max(settings.batch_size, 128))
@@ -137,15 +117,16 @@ def fit(cfg: Config, part: int | str, labelled: Labelled, images: Images) -> Fit
         history.append(row)
         log.info("train %s, %.0f images/s", _line(name, row, task.metric), trained.images_per_second)
 
-    config = cfg.model_dump(mode="json", include={"image", "augment", "model", "train"})
-    extra = {"task": asdict(task), "part": str(part), "prior": _prior(labelled, train_numbers), "network": _name(model)}
-    return Fitted(Checkpoint(final.state_dict(), config, task.classes, normalisation, extra), history, machine)
+    network = _name(cfg.model.name, model)
+    extra = {"task": asdict(task), "part": str(part), "prior": _prior(labelled, train_numbers), "network": network}
+    checkpoint = Checkpoint(final.state_dict(), training_settings(cfg), task.classes, normalisation, extra)
+    return Fitted(checkpoint, history, machine)
 
 
 def _scores(mode: str, result: Result, labelled: Labelled, numbers: Array) -> dict[str, float | None]:
     """Loss and metric over every image of a pass."""
     probs = activate(result.outputs, labelled.task).numpy()
-    score = decide.score(labelled.task, labelled.targets[numbers], probs)
+    score = scoring.score(labelled.task, labelled.targets[numbers], probs)
     return {f"{mode}_loss": result.loss, f"{mode}_score": score}
 
 
@@ -161,9 +142,10 @@ def _line(name: str, row: dict[str, Any], metric: str) -> str:
     return text
 
 
-def _name(model: nn.Module) -> str:
-    """timm's own name of a network, by which it is built again without the hub; "" for ours."""
-    return str(getattr(model, "pretrained_cfg", {}).get("architecture", ""))
+def _name(name: str, model: nn.Module) -> str:
+    """timm's own name of a network that was fetched by another, by which it is built again; "" for all others."""
+    known = getattr(model, "pretrained_cfg", {})
+    return str(known.get("architecture", "")) if name.lower().startswith(FETCHED) else ""
 
 
 def _prior(labelled: Labelled, numbers: Array) -> list[float]:
@@ -184,6 +166,8 @@ def _normalisation(cfg: Config, model: nn.Module, images: Images, numbers: Array
         return statistics(images, numbers)
     if channels == 3:
         return known
-    # Other channels than the weights were made for: the mean over theirs.
+    # Other channels than the weights were made for: grey, or one more, is normalised by the mean over theirs.
     mean, std = (sum(values) / len(values) for values in known)
-    return (mean,) * channels, (std,) * channels
+    if channels == 1:
+        return (mean,), (std,)
+    return (*known[0], *[mean] * (channels - 3)), (*known[1], *[std] * (channels - 3))

@@ -12,7 +12,7 @@ from pipeline.config import ConfigError, TrainConfig
 Loss = Callable[[Tensor, Tensor], Tensor]
 
 # Which losses make sense for which kind of label; the first is that of `auto`.
-_ALLOWED = {
+LOSSES_OF_KIND = {
     "single": ("cross_entropy", "nll", "mse", "focal"),
     "ordinal": ("cross_entropy", "nll", "mse", "focal"),
     "multi": ("bce", "focal"),
@@ -42,7 +42,7 @@ def make_loss(cfg: TrainConfig, kind: str, class_weights: Tensor | None) -> Loss
     Raises:
         ConfigError: the loss, the label smoothing or the class weights make no sense for this kind.
     """
-    allowed = _ALLOWED[kind]
+    allowed = LOSSES_OF_KIND[kind]
     name = allowed[0] if cfg.loss == "auto" else cfg.loss
     if name not in allowed:
         raise ConfigError(

@@ -40,7 +40,7 @@ class Trained:
         named = ModelConfig(**checkpoint.config["model"] | {"name": name, "pretrained": False, "weights": ""})
         model = build_model(named, self.size, int(checkpoint.config["image"]["channels"]), self.task.num_outputs, 0)
         model.load_state_dict(checkpoint.weights)
-        self.machine = find_machine(self.train["precision"], model)
+        self.machine = find_machine(self.train["precision"], model, deterministic=self.train["deterministic"])
         self.model = self.machine.place(model)
 
     def predict(self, images: Images, numbers: Array, infer: InferConfig, label: str) -> Array:

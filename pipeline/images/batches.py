@@ -34,6 +34,21 @@ class Batch:
 
 
 @dataclass(frozen=True)
+class Changes:
+    """What happens to the images of a pass before the network sees them; None: nothing.
+
+    each: first, to uint8 images (batch, cache side, cache side, channel) in memory, given their numbers.
+    change: to uint8 images (batch, channel, cache side, cache side) on their device, given their numbers; gives images
+        of the network's size. None: they are resized where the cache is larger.
+    mix: to normalised images and their targets, given the numbers and the step.
+    """
+
+    each: Callable[[Array, Array], Array] | None = None
+    change: Callable[[Tensor, Array], Tensor] | None = None
+    mix: Callable[[Tensor, Tensor, Array, int], tuple[Tensor, Tensor]] | None = None
+
+
+@dataclass(frozen=True)
 class Batches:
     """One pass over some images in a given order.
 
@@ -41,10 +56,7 @@ class Batches:
     numbers: int64 (num_images,), which images, in order.
     size: height and width of a batch's images, in pixels.
     normalisation: mean and standard deviation per channel, in [0, 1].
-    each: what happens first to uint8 images (batch, cache side, cache side, channel) in memory, given their numbers.
-    change: what happens to a batch of uint8 images (batch, channel, cache side, cache side) on its device, before it is
-        normalised; None: resized to `size` where the cache is larger.
-    mix: what happens to a normalised batch and its targets, given the images' numbers and the step.
+    changes: what happens to the images.
     """
 
     images: Images
@@ -55,9 +67,7 @@ class Batches:
     device: torch.device
     dtype: torch.dtype
     targets: Tensor | None = None
-    each: Callable[[Array, Array], Array] | None = None
-    change: Callable[[Tensor, Array], Tensor] | None = None
-    mix: Callable[[Tensor, Tensor, Array, int], tuple[Tensor, Tensor]] | None = None
+    changes: Changes = Changes()
 
     @property
     def num_images(self) -> int:
@@ -75,36 +85,43 @@ class Batches:
         return len(self.bounds())
 
     def __iter__(self) -> Iterator[Batch]:
+        mean, std = (torch.tensor(values, dtype=torch.float32) for values in self.normalisation)
+        scale, shift = (values.view(-1, 1, 1).to(self.device) for values in (1.0 / (255.0 * std), -mean / std))
         # The thread gathers (and pins), the device augments. On two cores a thread that augments too is 10 % slower.
-        return (self._finish(*item) for item in prefetch(self._gathered()))
+        for pixels, start, step in prefetch(self._gathered()):
+            yield self._finish(pixels, start, step, scale, shift)
 
     def _gathered(self) -> Iterator[tuple[Tensor, int, int]]:
         for step, (start, stop) in enumerate(self.bounds()):
             numbers = self.numbers[start:stop]
             pixels = self.images.gather(numbers)
-            if self.each:
-                pixels = self.each(pixels, numbers)
+            if self.changes.each:
+                pixels = self.changes.each(pixels, numbers)
             batch = torch.from_numpy(pixels).permute(0, 3, 1, 2)
             yield batch.pin_memory() if self.device.type == "cuda" else batch, start, step
 
-    def _finish(self, pixels: Tensor, start: int, step: int) -> Batch:
-        pixels = pixels.to(self.device, non_blocking=True)
+    def _finish(self, pixels: Tensor, start: int, step: int, scale: Tensor, shift: Tensor) -> Batch:
+        # Copies are asynchronous on CUDA alone: on Apple's GPU they may read memory that is already freed (PyTorch
+        # issue 139550). There the CPU augments, for want of float64 on that GPU.
+        is_cuda = self.device.type == "cuda"
         numbers = self.numbers[start : start + len(pixels)]
-        pixels = self.change(pixels, numbers) if self.change else resize_to(pixels, self.size)
-        images = normalise(pixels, self.normalisation, self.dtype)
+        if self.device.type != "mps":
+            pixels = pixels.to(self.device, non_blocking=is_cuda)
+        pixels = self.changes.change(pixels, numbers) if self.changes.change else resize_to(pixels, self.size)
+        images = normalise(pixels.to(self.device), scale, shift, self.dtype)
         targets = None
         if self.targets is not None:
-            targets = self.targets[torch.from_numpy(numbers)].to(self.device, non_blocking=True)
-            if self.mix:
-                images, targets = self.mix(images, targets, numbers, step)
+            targets = self.targets[torch.from_numpy(numbers)].to(self.device, non_blocking=is_cuda)
+            if self.changes.mix:
+                images, targets = self.changes.mix(images, targets, numbers, step)
         return Batch(images, targets, start)
 
 
-def normalise(pixels: Tensor, normalisation: tuple[Sequence[float], Sequence[float]], dtype: torch.dtype) -> Tensor:
-    """uint8 (batch, channel, height, width) -> (pixels / 255 - mean) / std in `dtype`, channels_last."""
-    mean, std = (torch.tensor(values, dtype=torch.float32, device=pixels.device) for values in normalisation)
-    scale = (1.0 / (255.0 * std)).view(-1, 1, 1)
-    shift = (-mean / std).view(-1, 1, 1)
+def normalise(pixels: Tensor, scale: Tensor, shift: Tensor, dtype: torch.dtype) -> Tensor:
+    """uint8 (batch, channel, height, width) -> pixels * scale + shift in `dtype`, channels_last.
+
+    With scale 1 / (255 std) and shift -mean / std, float32 (channel, 1, 1), it is (pixels / 255 - mean) / std.
+    """
     images = pixels.contiguous(memory_format=torch.channels_last).float()
     return torch.addcmul(shift, images, scale).to(dtype)
 
@@ -165,8 +182,6 @@ def prefetch(items: Iterator[T], depth: int = 2) -> Iterator[T]:
                 continue
 
     def work() -> None:
-        # The main thread's operations have the cores; set_num_threads is per thread.
-        torch.set_num_threads(1)
         try:
             for item in items:
                 put(item, None)

@@ -78,6 +78,11 @@ class Images:
             pixels[here] = self.shards[number][rows[here]]
         return pixels
 
+    def files(self) -> dict[str, int]:
+        """Name and size of the shards."""
+        names = [str(shard.filename) for shard in self.shards.values() if isinstance(shard, np.memmap)]
+        return {os.path.relpath(name): os.stat(name).st_size for name in names}
+
     @property
     def bad(self) -> dict[int, str]:
         """Number and reason of each image that cannot be read."""
@@ -101,7 +106,7 @@ def open_images(cfg: Config, part: str, paths: Sequence[str]) -> Images:
     if missing:
         raise InputError(
             f"{missing:,} of {len(paths):,} {part} images are not in {folder}. "
-            f"They are decoded by: python -m pipeline.prepare --config configs/{cfg.name}.toml"
+            f"They are decoded by: python -m pipeline.prepare --config {cfg.path}"
         )
     entries = [index[path] for path in paths]
     shard = np.array([entry.shard for entry in entries], np.int32)
@@ -137,7 +142,8 @@ def _sort_out(
     stats = dict(zip(paths, pool.map(lambda path: (root / path).stat(), paths), strict=True))
     for path, status in stats.items():
         entry = index.get(path)
-        if entry is None and not index:
+        if (entry is None and not index) or (entry is not None and entry.bad):
+            # What could not be read is tried again: memory may have lacked, or the reader may be a newer one.
             new.append(path)
         elif entry is None or (entry.size, entry.mtime_ns) != (status.st_size, status.st_mtime_ns):
             suspects.append(path)
@@ -169,7 +175,12 @@ def _decode_shard(cfg: Config, folder: Path, paths: list[str], pool: ThreadPoolE
         np.lib.format.write_array_header_1_0(stream, {"descr": "|u1", "fortran_order": False, "shape": shape})
         stream.flush()
         offset = stream.tell()
-        stream.truncate(offset + int(np.prod(shape)))
+        num_bytes = int(np.prod(shape))
+        if hasattr(os, "posix_fallocate"):
+            # A full disk is an error here, not a dead process when the map is written.
+            os.posix_fallocate(stream.fileno(), offset, num_bytes)
+        else:
+            stream.truncate(offset + num_bytes)
         pixels = np.memmap(stream, np.uint8, "r+", offset, shape)
 
         def decode_some(start: int) -> list[Entry]:

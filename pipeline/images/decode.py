@@ -36,7 +36,6 @@ _BROKEN = (
     KeyError,
     TypeError,
     OverflowError,
-    MemoryError,
     struct.error,
     cv2.error,
 )

@@ -36,7 +36,7 @@ def mix(
     alpha = cfg.cutmix if by_cutmix else cfg.mixup
     weight = float(generator.beta(alpha, alpha))
 
-    partners = partners.to(images.device, non_blocking=True)
+    partners = partners.to(images.device, non_blocking=images.is_cuda)
     if by_cutmix:
         height, width = images.shape[2:]
         top, bottom = _side(height, weight, y)

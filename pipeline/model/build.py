@@ -18,7 +18,7 @@ _OWN: dict[str, type[LeNet5] | type[Net] | type[MLP] | type[ResNet9]] = {
     "mlp": MLP,
     "resnet9": ResNet9,
 }
-_FETCHED = ("hf-hub:", "hf_hub:", "local-dir:")
+FETCHED = ("hf-hub:", "hf_hub:", "local-dir:")
 # What timm's networks raise on arguments and images that they cannot take.
 _REFUSED = (TypeError, RuntimeError, ValueError, AssertionError, LookupError, AttributeError, ArithmeticError)
 
@@ -88,7 +88,7 @@ def _timm_network(cfg: ModelConfig, size: int, channels: int, num_outputs: int) 
         arguments["drop_rate"] = cfg.dropout
     if cfg.drop_path:
         arguments["drop_path_rate"] = cfg.drop_path
-    fetched = cfg.name.lower().startswith(_FETCHED)
+    fetched = cfg.name.lower().startswith(FETCHED)
     if fetched and not cfg.pretrained:
         raise ConfigError(
             f"model.name {cfg.name!r} is looked up outside timm, which needs model.pretrained = true. "

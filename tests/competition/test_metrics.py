@@ -5,8 +5,9 @@ import pytest
 from sklearn import metrics as sk
 
 from pipeline.competition import metrics
-from pipeline.competition.decide import best, decide, score
+from pipeline.competition.decide import best, decide
 from pipeline.competition.ensembling import combine, ranks
+from pipeline.competition.scoring import score
 from pipeline.competition.task import Task
 
 rng = np.random.default_rng(0)

@@ -23,9 +23,11 @@ def test_they_come_back(tmp_path: Path) -> None:
 
 
 def test_they_are_joined_by_id() -> None:
-    assert np.array_equal(in_order(MADE, ["a", "b", "c"], "x"), MADE.probs[[1, 0, 2]])
-    with pytest.raises(InputError, match=r"t.parquet: 1 ids are missing \(z\); 2 ids are of no such image \(b, c\)"):
-        in_order(MADE, ["a", "z"], "t.parquet")
+    assert np.array_equal(in_order(MADE, ["a", "b", "c"], "x", "y"), MADE.probs[[1, 0, 2]])
+    with pytest.raises(
+        InputError, match=r"t.parquet: 1 ids are missing \(z\); 2 ids are of no such image \(b, c\)\. do this"
+    ):
+        in_order(MADE, ["a", "z"], "t.parquet", "do this")
 
 
 def test_broken_ones_are_refused(tmp_path: Path) -> None:

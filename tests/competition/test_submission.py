@@ -8,7 +8,7 @@ import pytest
 
 from making import write_table
 from pipeline.competition import submission
-from pipeline.competition.table import read_csv
+from pipeline.competition.csv_table import read_csv
 from pipeline.competition.task import Task
 from pipeline.config import Config
 from pipeline.files import InputError

@@ -1,6 +1,7 @@
 """Tables: encodings, separators, text cells, templates, and one message for all that is wrong."""
 
 import csv
+import os
 from collections.abc import Callable
 from pathlib import Path
 
@@ -9,7 +10,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from making import write_table
-from pipeline.competition.table import Dialect, fields, fill, from_paths, pattern, read_csv, read_test, read_train
+from pipeline.competition.csv_table import Dialect, read_csv
+from pipeline.competition.table import read_test, read_train
+from pipeline.competition.templates import fields, fill, from_paths, pattern
 from pipeline.config import Config, ConfigError
 from pipeline.files import InputError
 
@@ -25,6 +28,7 @@ from pipeline.files import InputError
         ('id,text\n1,"a,b\nc"\n', {"id": ["1"], "text": ["a,b\nc"]}),
         ("id,label\n1,\n2,x\n", {"id": ["1", "2"], "label": ["", "x"]}),
         ("id,label\n", {"id": [], "label": []}),
+        ("\n\nid,label\r1,a\r2,b\r", {"id": ["1", "2"], "label": ["a", "b"]}),
         (",id,label\n0,a,b\n", {"": ["0"], "id": ["a"], "label": ["b"]}),
     ],
 )
@@ -47,7 +51,7 @@ def test_korean_encodings_and_the_dialect(tmp_path: Path, encoding: str) -> None
     ("data", "message"),
     [
         (b"", "empty"),
-        (b"a,b\n1,2,3\n1,2\n1,2\n", "2 cells in every row"),
+        (b"a,b\n1,2,3\n1,2\n1,2\n", "Expected 2 fields in line 2, saw 3"),
         (b"a,b\n1,2\n1\n1,2\n", "Row 3 has 1"),
         (b"a,b\n1,\x00\n", "NUL"),
         (b"a,b\n1,\xff\xfe\xfa\n", "UTF-8 or CP949"),
@@ -86,7 +90,12 @@ def test_a_template_makes_the_table(tmp_path: Path) -> None:
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / name).write_text("")
     frame = from_paths(tmp_path, "train/{label}/{file}.jpg")
-    assert frame.to_dict("list") == {"label": ["big dog", "cat", "cat"], "file": ["1", "1", "2"]}
+    assert frame.to_dict("list") == {
+        "label": ["big dog", "cat", "cat"],
+        "file": ["1", "1", "2"],
+        "path": ["train/big dog/1.jpg", "train/cat/1.jpg", "train/cat/2.jpg"],
+    }
+    assert from_paths(tmp_path, "train/{path}/1.jpg")["path"].tolist() == ["big dog", "cat"]
     with pytest.raises(InputError, match="no file"):
         from_paths(tmp_path, "test/{file}.jpg")
 
@@ -146,3 +155,29 @@ def test_missing_folder_table_and_rows(competition: Callable[..., Config], workp
     write_table(workplace / "input/tiny/empty.csv", ["id", "label"], [])
     with pytest.raises(InputError, match="at least one row"):
         read_test(competition("data.test=empty.csv"))
+
+
+def test_a_star_stands_for_the_extension_that_is_there(competition: Callable[..., Config], workplace: Path) -> None:
+    cfg = competition("data.image=train/{id}.*")
+    (cfg.root / "train/001.png").rename(cfg.root / "train/001.jpeg")
+    assert read_train(cfg, files=True).paths[:3] == ["train/000.png", "train/001.jpeg", "train/002.png"]
+    (cfg.root / "train/000.png").rename(cfg.root / "train/x.png")
+    with pytest.raises(InputError, match=r"1 images are \(train/000\.\*\) not under"):
+        read_train(cfg, files=True)
+    (cfg.root / "train/002.jpg").touch()
+    with pytest.raises(InputError, match=r"1 paths fit several files \(train/002\.\*: 002\.jpg or 002\.png\)"):
+        read_train(cfg)
+
+
+def test_an_image_without_a_group_is_one_of_its_own(competition: Callable[..., Config]) -> None:
+    cfg = competition("data.group=patient")
+    write_table(cfg.root / "train.csv", ["id", "label", "patient"], [["0", "a", "p"], ["1", "b", ""], ["2", "b", ""]])
+    assert len(set(read_train(cfg).groups or [])) == 3
+
+
+def test_names_that_are_not_utf8_are_refused(tmp_path: Path) -> None:
+    (tmp_path / "train").mkdir()
+    with open(os.fsencode(tmp_path / "train") + b"/\xb0\xad.png", "wb"):
+        pass
+    with pytest.raises(InputError, match="file names must be UTF-8"):
+        from_paths(tmp_path, "train/{id}.png")

@@ -6,7 +6,8 @@ import pytest
 
 from pipeline.competition.table import Samples
 from pipeline.competition.task import Task, in_order, make_task, split_tags
-from pipeline.config import ConfigError, check
+from pipeline.config import ConfigError
+from pipeline.config_file import check
 from pipeline.files import InputError
 
 
@@ -77,7 +78,15 @@ def test_unknown_labels_are_counted_and_named() -> None:
         task_of(train).encode(other.labels, "answers.csv")
 
 
+def test_rows_of_one_hot_columns_have_one_class() -> None:
+    with pytest.raises(InputError, match=r"2 rows have not exactly one 1 in the label columns \(0, 2\)"):
+        labels = samples(x=["1", "0", "0"], y=["1", "1", "0"])
+        task_of(labels, kind="single").encode(labels.labels)
+
+
 def test_metric_and_kind_must_fit() -> None:
+    with pytest.raises(ConfigError, match=r"scores two classes\. Got 3; 'mean_column_auc'"):
+        task_of(samples(y=["a", "b", "c"]), "roc_auc")
     with pytest.raises(ConfigError, match=r"scores number labels\. Got kind 'single'"):
         task_of(samples(y=["a", "b"]), "rmse", "single")
     with pytest.raises(ConfigError, match="Did you mean 'accuracy'"):

@@ -148,7 +148,7 @@ def test_a_shard_that_was_changed_is_refused(competition: Callable[..., Config])
 
 def test_the_folder_depends_on_what_the_pixels_depend_on(competition: Callable[..., Config]) -> None:
     one = cache_dir(competition(), "train")
-    assert one == cache_dir(competition("train.lr=0.5", "image.cache_size=12"), "train")
+    assert one == cache_dir(competition("train.lr=0.5", "image.margin=1.0"), "train")
     others = ["image.size=13", "image.channels=1", "image.fit=pad", "data.root=input"]
     folders = {one, cache_dir(competition(), "test"), *(cache_dir(competition(other), "train") for other in others)}
     assert len(folders) == 6

@@ -1,0 +1,209 @@
+"""Recognising a downloaded competition: what its folder holds -> the settings that read it, each with its reason."""
+
+import os
+from pathlib import Path
+
+import pandas as pd
+
+from pipeline.competition.csv_table import some
+from pipeline.competition.layout.folder import Folders, class_folders, test_folder
+from pipeline.competition.layout.images import ImageFiles, find_template, paths_of
+from pipeline.competition.layout.settings import Decision, Found, quoted, render
+from pipeline.competition.layout.tables import Sheet, choose_sample, read_sheets, sample_id
+from pipeline.competition.layout.task import Labels, choose_metric, propose_groups
+from pipeline.competition.layout.train import (
+    BY_HAND,
+    Sample,
+    TrainTable,
+    find_train_table,
+    fit_in_words,
+    names_files,
+    read_by_table,
+)
+from pipeline.competition.layout.training import recipe, survey
+from pipeline.files import InputError, walk
+
+__all__ = ["Decision", "Found", "look", "render"]
+
+
+def look(folder: Path, *, name: str = "", has_gpu: bool = False) -> Found:
+    """Look at a competition's folder as it was downloaded.
+
+    Args:
+        folder: the folder, as `data.root` is to name it.
+        name: the run's name; else the folder's.
+        has_gpu: whether training will have a GPU: larger images, more epochs.
+
+    Returns:
+        What was seen and every decision with its reason.
+
+    Raises:
+        InputError: the folder is empty, has no images, or its tables, images and folders allow no reading, or two
+            that are equally good; which, and what to write by hand.
+    """
+    files = list(walk(folder))
+    images = ImageFiles(files)
+    if not files:
+        raise InputError(f"{folder} is empty. Put the competition's files there")
+    if not images.paths:
+        raise InputError(
+            f"{folder} must hold images in files of their own. Got {some('files', files)}; unpack the archives there"
+        )
+    sheets, problems = read_sheets(folder, files)
+    chosen = choose_sample(folder, sheets)
+    sample = Sample(chosen[0], sample_id(folder, chosen[0]), chosen[1]) if chosen else None
+    train = find_train_table(folder, sheets, sample, images, problems)
+    seen = [f"Seen: {len(files):,} files, {len(images.paths):,} of them images; tables: {_names(sheets)}."]
+    if train is not None:
+        train_paths = paths_of(train.match.template, train.sheet.frame)
+        decisions = read_by_table(train) + _test(folder, files, images, sheets, sample, train.id, train_paths, train)
+        labels, sheet = train.labels, train.sheet
+        used = [train.id, train.match.key, *labels.columns]
+        decisions += propose_groups(sheet, used)
+    else:
+        folders = _class_folders(folder, files, images, sheets, sample, problems)
+        train_paths = folders.paths
+        decisions = _read_by_folders(folders) + _test(
+            folder, files, images, sheets, sample, folders.id, train_paths, None
+        )
+        labels, sheet = Labels(("label",), 0, ""), _as_sheet(folders)
+    seen += [f"Not read: {problem}." for problem in problems]
+    decisions.append(choose_metric(sheet, labels, sample.sheet if sample else None, sample.id if sample else ""))
+    there = [path for path in train_paths if path in images.known]
+    decisions += recipe(survey(folder, there), len(train_paths), has_gpu)
+    return Found(
+        name or Path(os.path.abspath(folder)).name,
+        str(folder),
+        tuple(seen),
+        (Decision("data.root", str(folder)), *decisions),
+    )
+
+
+def _class_folders(
+    root: Path,
+    files: list[str],
+    images: ImageFiles,
+    sheets: list[Sheet],
+    sample: Sample | None,
+    problems: list[str],
+) -> Folders:
+    """The class folders of a competition without a train table.
+
+    Raises:
+        InputError: there are none.
+    """
+    others = set(images.paths)
+    if sample:
+        match = find_template(sample.sheet.frame, [sample.id], images, "test")
+        if match and match.good:
+            others -= set(paths_of(match.template, sample.sheet.frame))
+    folders = class_folders(root, files, [path for path in images.paths if path in others])
+    if folders is not None:
+        return folders
+    if problems:
+        raise InputError("; ".join(problems))
+    raise InputError(
+        f"{root} must hold a train table (csv) or a folder for each class. Got tables: {_names(sheets)}; "
+        f"{BY_HAND} data.train, data.labels and data.image"
+    )
+
+
+def _read_by_folders(folders: Folders) -> list[Decision]:
+    """The settings by which class folders are read."""
+    count = len(set(folders.labels))
+    reason = f"No train table; {len(folders.paths):,} images in {count:,} folders, which name the classes."
+    if folders.others:
+        reason += f" Folders of classes too, not used: {quoted([name or '.' for name in folders.others])}."
+    return [
+        Decision("data.train", folders.template, reason),
+        Decision("data.id", folders.id, "" if folders.id == "file" else "Files of two classes have the same name."),
+        Decision("data.labels", ("label",)),
+        Decision("data.image", folders.template),
+    ]
+
+
+def _test(
+    root: Path,
+    files: list[str],
+    images: ImageFiles,
+    sheets: list[Sheet],
+    sample: Sample | None,
+    train_id: str,
+    train_paths: list[str],
+    train: TrainTable | None,
+) -> list[Decision]:
+    """The settings of the test images and the sample submission.
+
+    Raises:
+        InputError: no files fit the test ids.
+    """
+    taken = frozenset(train_paths)
+    decisions = [
+        Decision("data.sample_submission", sample.sheet.name, f"{len(sample.sheet.frame):,} rows; {sample.why}.")
+        if sample
+        else Decision("data.sample_submission", "", "None was found: a submission has the id and the label columns.")
+    ]
+    tried = []
+    for sheet, id_ in _test_tables(sheets, sample, train_id, train):
+        keys = [id_, *(name for name, cells in sheet.cells.items() if name != id_ and names_files(cells))]
+        match = find_template(sheet.frame, keys, images, "test", taken)
+        if match and match.good:
+            if id_ != train_id:
+                decisions.append(Decision("data.test_id", id_, f"The train table has {train_id!r}."))
+            return [
+                *decisions,
+                Decision("data.test", sheet.name, f"{match.num_rows:,} rows."),
+                Decision("data.test_image", match.template, fit_in_words(match)),
+            ]
+        best = f"at most {match.num_found:,} of {match.num_rows:,}, by {match.template!r}" if match else "none"
+        tried.append(
+            f"{root / sheet.name}: the ids in column {id_!r}, such as {sheet.cells[id_][0]!r}, must name test images; "
+            f"{best} do"
+        )
+    if tried:
+        raise InputError("; ".join(tried) + f"; {BY_HAND} data.test_image")
+    left = [path for path in images.paths if path not in taken]
+    folder = test_folder(root, files, left)
+    if train_id != folder.id:
+        decisions.append(Decision("data.test_id", folder.id, f"The train images have {train_id!r}."))
+    return [
+        *decisions,
+        Decision("data.test", folder.template, f"No table of the test images; {len(folder.paths):,} files."),
+        Decision("data.test_image", folder.template),
+    ]
+
+
+def _test_tables(
+    sheets: list[Sheet], sample: Sample | None, train_id: str, train: TrainTable | None
+) -> list[tuple[Sheet, str]]:
+    """Tables of the test ids with their id columns, the likeliest first: those with the sample's ids, then the sample;
+    without a sample those with the train table's id column and other ids.
+    """
+    others = sorted(
+        (
+            sheet
+            for sheet in sheets
+            if (train is None or sheet is not train.sheet) and not (sample and sheet is sample.sheet)
+        ),
+        key=lambda sheet: ("test" not in sheet.stem, sheet.name),
+    )
+    if sample is None:
+        known = set(train.sheet.cells[train.id]) if train else set()
+        return [(s, train_id) for s in others if train_id in s.unique and not known & set(s.cells[train_id])]
+    asked = set(sample.sheet.cells[sample.id])
+    same = [(s, sample.id) for s in others if sample.id in s.unique and set(s.cells[sample.id]) == asked]
+    # The sample's first column is its ids whatever the test table calls them.
+    first = str(sample.sheet.frame.columns[0]) == sample.id
+    renamed = [
+        (s, name) for s in others if first for name in s.unique if set(s.cells[name]) == asked and name != sample.id
+    ]
+    return [*same, (sample.sheet, sample.id), *renamed]
+
+
+def _names(sheets: list[Sheet]) -> str:
+    return quoted([sheet.name for sheet in sheets], 10) or "none"
+
+
+def _as_sheet(folders: Folders) -> Sheet:
+    """Class folders as a table with a label column."""
+    return Sheet(folders.template, pd.DataFrame({"file": folders.paths, "label": folders.labels}, dtype=str))

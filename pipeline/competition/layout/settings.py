@@ -1,0 +1,100 @@
+"""What a look at a folder came to, and the config file that says it."""
+
+import json
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from pipeline.config import sections
+from pipeline.files import InputError
+
+Value = str | int | float | tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Decision:
+    """A setting with the reason for its value. `proposed`: only shown, as a comment, for the user to decide."""
+
+    key: str
+    value: Value
+    reason: str = ""
+    proposed: bool = False
+
+
+@dataclass(frozen=True)
+class Found:
+    """What was seen in a competition's folder, in sentences, and what was decided from it."""
+
+    name: str
+    root: str
+    seen: tuple[str, ...]
+    decisions: tuple[Decision, ...]
+
+    def value(self, key: str) -> Value | None:
+        """The value decided for `section.key`; None where it is left at its default."""
+        return next((item.value for item in self.decisions if item.key == key and not item.proposed), None)
+
+
+def render(found: Found) -> str:
+    """The config file of what was found: TOML in which every decision has its reason above it.
+
+    Raises:
+        InputError: a file's or folder's name is not UTF-8, so that no text file can name it.
+    """
+    lines = [
+        _comment(f"bash run.sh configs/{found.name}.toml"),
+        _comment(f"Written by pipeline.detect from what is in {found.root}; it is never written again: mend it here."),
+        *(part for line in found.seen for part in _comments(line)),
+        "",
+    ]
+    for section, kind in sections():
+        order = {name: number for number, name in enumerate(kind.model_fields)}
+        own = [item for item in found.decisions if item.key.startswith(f"{section}.")]
+        if not own:
+            continue
+        lines.append(f"[{section}]")
+        for item in sorted(own, key=lambda item: order[item.key.partition(".")[2]]):
+            lines += _comments(item.reason)
+            text = f"{item.key.partition('.')[2]} = {_toml(item.value)}"
+            lines.append(f"# {text}" if item.proposed else text)
+        lines.append("")
+    text = "\n".join(lines)
+    try:
+        text.encode()
+    except UnicodeEncodeError as error:
+        raise InputError(
+            f"names under {found.root} must be UTF-8. Got {error.object[max(0, error.start - 20) : error.end]!a}; "
+            "rename these files"
+        ) from None
+    return text
+
+
+def literal(text: str) -> str:
+    """A piece of a path as a template holds it: braces doubled."""
+    return text.replace("{", "{{").replace("}", "}}")
+
+
+def quoted(items: Sequence[str], limit: int = 5) -> str:
+    """`'a', 'b', ...`: the first few of some names."""
+    return ", ".join(repr(item[:80]) for item in items[:limit]) + (", ..." if len(items) > limit else "")
+
+
+def _toml(value: Value) -> str:
+    # A JSON text, number or list of texts is the same in TOML, except that TOML wants DEL escaped too.
+    return json.dumps(value, ensure_ascii=False).replace("\x7f", "\\u007f")
+
+
+def _comments(text: str, width: int = 116) -> list[str]:
+    """A text as comment lines, broken at spaces."""
+    lines: list[str] = []
+    for word in text.split(" "):
+        if lines and len(lines[-1]) + 1 + len(word) <= width:
+            lines[-1] += f" {word}"
+        elif word:
+            lines.append(word)
+    return [_comment(line) for line in lines]
+
+
+def _comment(line: str) -> str:
+    """A comment line. Names come from the competition's files; TOML allows no control character in a comment."""
+    return "# " + re.sub(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]", "?", line)

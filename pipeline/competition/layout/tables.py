@@ -1,0 +1,148 @@
+"""Which of a download's tables is the sample submission, and what a table's columns are."""
+
+import posixpath
+from collections import Counter
+from collections.abc import Iterable
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+import pandas as pd
+
+from pipeline.competition.csv_table import read_csv
+from pipeline.competition.layout.settings import quoted
+from pipeline.files import InputError
+
+# A folder with more tables than this holds data (one table for an image), not descriptions of the competition.
+MAX_TABLES = 20
+
+
+@dataclass(frozen=True)
+class Sheet:
+    """A table with its path relative to the competition's folder."""
+
+    name: str
+    frame: pd.DataFrame
+
+    @cached_property
+    def cells(self) -> dict[str, list[str]]:
+        """The columns that have a name of their own, as text."""
+        names = [str(name) for name in self.frame.columns]
+        return {
+            name: [str(cell) for cell in self.frame[name]]
+            for name in names
+            if name and not name.startswith("Unnamed:") and names.count(name) == 1
+        }
+
+    @cached_property
+    def unique(self) -> list[str]:
+        """The columns that could be an id: no cell empty, none twice."""
+        return [name for name, cells in self.cells.items() if "" not in cells and len(set(cells)) == len(cells) > 0]
+
+    @property
+    def stem(self) -> str:
+        """The file's name in small letters, without folder and extension."""
+        return posixpath.splitext(posixpath.basename(self.name))[0].lower()
+
+    def column(self, name: str) -> str | None:
+        """The column of this name; in any case, where only one is."""
+        if name in self.cells:
+            return name
+        alike = [own for own in self.cells if own.casefold() == name.casefold()]
+        return alike[0] if len(alike) == 1 else None
+
+
+def read_sheets(root: Path, paths: Iterable[str]) -> tuple[list[Sheet], list[str]]:
+    """Every csv and tsv at the root or one folder down, and what is wrong with those that cannot be read.
+
+    Raises:
+        InputError: one that is a train table or a sample submission by its name cannot be read.
+    """
+    folders: dict[str, list[str]] = {}
+    for path in paths:
+        folder, _, name = path.rpartition("/")
+        if "/" in folder or name.startswith((".", "_")) or folder.startswith((".", "__")):
+            continue
+        # The answers of a practice competition: what a contestant would not have.
+        if name.lower().endswith((".csv", ".tsv")) and name != "answers.csv":
+            folders.setdefault(folder, []).append(path)
+    sheets, problems = [], []
+    for folder, names in folders.items():
+        if folder and len(names) > MAX_TABLES:
+            problems.append(f"{folder}/ holds {len(names):,} tables, which were left alone")
+            continue
+        for name in names:
+            try:
+                sheets.append(Sheet(name, read_csv(root / name).frame))
+            except InputError as error:
+                if any(word in posixpath.basename(name).lower() for word in ("train", "sample", "sub")):
+                    raise  # without it the folder would be read as another competition
+                problems.append(str(error))
+    return sheets, problems
+
+
+def choose_sample(root: Path, sheets: list[Sheet]) -> tuple[Sheet, str] | None:
+    """The sample submission and why; by its name, else by being the table with nothing to learn in it.
+
+    Raises:
+        InputError: two tables are equally good.
+    """
+    ranked = sorted((rank, sheet.name.count("/"), sheet.name) for sheet in sheets if (rank := sample_rank(sheet)) < 3)
+    by_name = {sheet.name: sheet for sheet in sheets}
+    if ranked:
+        best = [name for *rank, name in ranked if rank == list(ranked[0][:2])]
+        if len(best) > 1 and not by_name[best[0]].frame.equals(by_name[best[1]].frame):
+            raise InputError(
+                f"{root} must hold one sample submission. Got {quoted(best)}; move all but one out of the folder, or "
+                "write the config by hand with data.sample_submission"
+            )
+        return by_name[best[0]], "the sample submission, by its name"
+    silent = [sheet for sheet in sheets if _says_nothing(sheet, sheets)]
+    if len(silent) == 1:
+        return silent[
+            0
+        ], "taken for the sample submission: its answers are all alike, and another table has its columns"
+    return None
+
+
+def sample_id(root: Path, sample: Sheet) -> str:
+    """The sample submission's id column: the first whose cells are all different.
+
+    Raises:
+        InputError: there is none, or no row.
+    """
+    if not len(sample.frame):
+        raise InputError(f"{root / sample.name} must have at least one row. Got a header only")
+    if not sample.unique:
+        first = next(iter(sample.cells), "")
+        cells = sample.cells.get(first, [""])
+        counts = Counter(cells)
+        twice = next((cell for cell in cells if cell == "" or counts[cell] > 1), "")
+        raise InputError(
+            f"{root / sample.name} must have a column with another id in every row. Column {first!r} has {twice!r} "
+            "more than once, or empty; mend it, or write the config by hand with data.sample_submission"
+        )
+    return sample.unique[0]
+
+
+def sample_rank(sheet: Sheet) -> int:
+    """0 to 2: how surely a name is a sample submission's; 3: it is not."""
+    says_sample, says_submission = "sample" in sheet.stem, "sub" in sheet.stem
+    if "train" in sheet.stem or not (says_sample or says_submission):
+        return 3
+    return 0 if says_sample and says_submission else 1 if says_sample else 2
+
+
+def _says_nothing(sheet: Sheet, sheets: list[Sheet]) -> bool:
+    """Whether a table has ids of its own and beside them one and the same answer in every row."""
+    if not sheet.unique or len(sheet.frame) < 2 or len(sheet.cells) < 2:
+        return False
+    id_ = sheet.unique[0]
+    alike = all(len(set(cells)) == 1 for name, cells in sheet.cells.items() if name != id_)
+    return alike and any(
+        other is not sheet
+        and id_ in other.cells
+        and len(other.cells) >= 2
+        and not set(other.cells[id_]) & set(sheet.cells[id_])
+        for other in sheets
+    )

@@ -1,0 +1,154 @@
+"""Image size, network, augmentation and epochs, by rule from the number, size and kind of the images."""
+
+import math
+import statistics
+import warnings
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from PIL import Image
+
+from pipeline.competition.layout.images import evenly
+from pipeline.competition.layout.settings import Decision
+from pipeline.files import InputError
+
+NUM_SAMPLED = 200
+SMALL, MEDIUM = 40, 128
+# Epochs x images for which five folds take about an hour on two cores, at the measured 280 images a second of resnet9
+# (width 32, 32 px), 80 of resnet18 at 96 px and 40 at 128 px: each fold trains on four fifths, so all on 4 x images.
+_BUDGET = {"small": 240_000, "medium": 60_000, "large": 36_000}
+_SPEED = {"small": 280, "medium": 80, "large": 40}
+_GPU_FACTOR = 20
+_FEWEST, _MOST = 4, 40
+
+
+@dataclass(frozen=True)
+class Survey:
+    """What the headers of some image files say: median longer side in pixels, and whether all are grey."""
+
+    num_read: int
+    num_unreadable: int
+    side: float
+    grey: bool
+    text: str
+
+
+def survey(root: Path, paths: Sequence[str]) -> Survey:
+    """Read the headers of about 200 images, evenly spread.
+
+    Raises:
+        InputError: none of them can be read.
+    """
+    sides, sizes, modes, num_unreadable = [], [], set(), 0
+    for number in evenly(len(paths), NUM_SAMPLED):
+        try:
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")  # of large images and odd metadata: only the header is read
+                with Image.open(root / paths[number]) as image:
+                    sizes.append(image.size)
+                    modes.add(image.mode)
+        except (OSError, ValueError, SyntaxError, Image.DecompressionBombError):
+            num_unreadable += 1
+            continue
+        sides.append(max(sizes[-1]))
+    if not sides:
+        raise InputError(
+            f"{num_unreadable:,} image files under {root} were looked at and none can be read, the first is "
+            f"{paths[0]}; download them again"
+        )
+    least, most = (pick(sizes, key=lambda size: (size[0] * size[1], size)) for pick in (min, max))
+    size = f"{most[0]} x {most[1]}" if least == most else f"{least[0]} x {least[1]} to {most[0]} x {most[1]}"
+    text = f"{len(sides):,} images looked at: {size} px, mode {', '.join(sorted(modes))}"
+    if num_unreadable:
+        text += f"; {num_unreadable:,} more cannot be read"
+    grey = all(mode in ("1", "L") or mode.startswith("I") for mode in modes)
+    return Survey(len(sides), num_unreadable, float(statistics.median(sides)), grey, text)
+
+
+def recipe(seen: Survey, num_images: int, has_gpu: bool) -> list[Decision]:
+    """The settings of images, network and training.
+
+    Args:
+        seen: the images.
+        num_images: how many there are to train on.
+        has_gpu: whether this machine has a GPU.
+    """
+    kind = "small" if seen.side <= SMALL else "medium" if seen.side <= MEDIUM else "large"
+    if kind == "small":
+        size = max(16, math.ceil(seen.side / 4) * 4)
+        why = f"the images' own side ({seen.side:.0f} px) up to the next multiple of 4."
+    elif kind == "medium":
+        size = max(32, round(seen.side / 32) * 32)
+        why = f"the images' side ({seen.side:.0f} px) to the nearest multiple of 32."
+    else:
+        size = 224 if has_gpu else 128
+        why = (
+            f"for photos of {seen.side:.0f} px: 224 with a GPU, 128 without; a larger size scores better, more slowly."
+        )
+    decisions = [
+        Decision("folds.num_folds", 5, "Five models, each validated on the fifth that it has not seen."),
+        Decision("image.size", size, f"{seen.text}. Size: {why}"),
+        Decision("image.channels", 1 if seen.grey else 3),
+    ]
+    if kind == "large":
+        decisions.append(Decision("image.margin", 1.15, "Room for random crops."))
+    flips = not seen.grey
+    return [
+        *decisions,
+        *_augment(kind, size, flips),
+        *_train(kind, num_images, has_gpu),
+        Decision("infer.views", ("identity", "hflip") if flips else ("identity",)),
+    ]
+
+
+def _augment(kind: str, size: int, flips: bool) -> list[Decision]:
+    if not flips:
+        return [
+            Decision("augment.policy", "none", "Grey images may be characters or digits: no flips, small shifts only."),
+            Decision("augment.pad_crop", 2 if kind == "small" else size // 16),
+        ]
+    if kind == "small":
+        return [
+            Decision("augment.policy", "autoaugment-cifar10", "Small colour images."),
+            Decision("augment.hflip", 0.5, "0 where left and right differ in meaning (then no hflip in infer.views)."),
+            Decision("augment.pad_crop", max(2, size // 8)),
+        ]
+    policy = "trivialaugment" if kind == "medium" else "autoaugment-imagenet"
+    return [
+        Decision("augment.policy", policy, "Colour images."),
+        Decision("augment.hflip", 0.5, "0 where left and right differ in meaning (then no hflip in infer.views)."),
+        Decision("augment.min_area", 0.5, "Random crops of half the image's area or more."),
+    ]
+
+
+def _train(kind: str, num_images: int, has_gpu: bool) -> list[Decision]:
+    budget = _BUDGET[kind] * (_GPU_FACTOR if has_gpu else 1)
+    num_epochs = min(_MOST, max(_FEWEST, round(budget / num_images)))
+    minutes = 4 * num_images * num_epochs / _SPEED[kind] / 60
+    cost = f"about {minutes:,.0f} minutes on two cores" if not has_gpu else "by the budget of a GPU"
+    epochs = Decision(
+        "train.num_epochs",
+        num_epochs,
+        f"{budget:,} / {num_images:,} images, at least {_FEWEST}, at most {_MOST}: five folds take {cost}.",
+    )
+    few = num_images < 5000
+    if kind == "small":
+        return [
+            Decision("model.name", "resnet9"),
+            Decision("model.width", 32),
+            epochs,
+            Decision("train.batch_size", 64 if few else 256),
+            Decision("train.optimizer", "nesterov"),
+            Decision("train.lr", 0.1 if few else 0.2),
+            Decision("train.weight_decay", 5e-4),
+            Decision("train.schedule", "onecycle"),
+            Decision("train.label_smoothing", 0.1),
+        ]
+    return [
+        Decision("model.name", "resnet18", "Any name of timm; pretrained = true starts from its published weights."),
+        epochs,
+        Decision("train.batch_size", 32 if few else 64),
+        Decision("train.optimizer", "adamw"),
+        Decision("train.lr", 1e-3),
+    ]

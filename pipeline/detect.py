@@ -1,0 +1,64 @@
+"""input/<competition>/ as downloaded -> configs/<competition>.toml (only where there is none)."""
+
+import shutil
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from pipeline.cli import config_path, guarded, load_target, log, parse, with_log
+from pipeline.config_file import loads
+from pipeline.files import atomic_write, run_dir
+
+
+def detect(target: Path, overrides: Sequence[str] = ()) -> Path:
+    """Write the config of a competition's folder, where there is none.
+
+    Args:
+        target: the folder, relative or absolute, or a config, for which there is nothing to do.
+        overrides: what `--set` gave; not written, but the config must load with it.
+
+    Returns:
+        The config's path.
+
+    Raises:
+        ConfigError: the target is neither a config nor a folder, or the overrides cannot be used.
+        InputError: the folder cannot be read as a competition; nothing is written.
+    """
+    path = config_path(target)
+    if path.is_file() or path == target:
+        cfg = load_target(target, overrides)
+        if path != target:
+            with_log(run_dir(cfg))
+            log.info("detect: %s is there", path)
+        return path
+    loads("", path, overrides)  # overrides that cannot be used are refused before the folder is looked at
+    from pipeline.competition.layout import look, render
+
+    found = look(target, name=path.stem, has_gpu=has_gpu())
+    text = render(found)
+    cfg = loads(text, path, overrides)
+    with atomic_write(path, "w", encoding="utf-8") as stream:
+        stream.write(text)
+    with_log(run_dir(cfg))
+    wanted = ("data.train", "data.labels", "data.image", "data.test_image", "task.metric", "image.size", "model.name")
+    log.info("detect: wrote %s: %s", path, ", ".join(f"{key} = {found.value(key)!r}" for key in wanted))
+    return path
+
+
+def has_gpu() -> bool:
+    """Whether this machine seems to have an NVIDIA GPU; without torch, which takes seconds to import."""
+    return Path("/dev/nvidia0").exists() or shutil.which("nvidia-smi") is not None
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the stage."""
+    arguments = parse("detect", __doc__ or "", argv)
+
+    def work() -> None:
+        detect(arguments.config, arguments.set)
+
+    return guarded("detect", work, None)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,62 @@
+"""What happens to the training images of each epoch: the user's pipeline, augmentation, mixing, and when these stop."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from pipeline.config import AugmentConfig
+from pipeline.images.albumentations_file import AlbumentationsFile
+from pipeline.images.augment import Augment
+from pipeline.images.batches import Changes
+from pipeline.images.mix import mix
+
+Array = np.ndarray[Any, Any]
+
+
+class EpochChanges:
+    """The changes that `[augment]` asks for.
+
+    Args:
+        cfg: the settings.
+        size: height and width that the network sees, in pixels.
+        seed: of the augmentation; with an image's key and the epoch it decides all that is drawn for the image.
+        mix_seed: of the partners in mixup and cutmix, drawn by batch.
+        keys: int64 (num_images,), a hash of each image's id.
+        num_classes: how many there are where targets are class numbers, which mixing turns into probabilities; else 0.
+    """
+
+    def __init__(self, cfg: AugmentConfig, size: int, seed: int, mix_seed: int, keys: Tensor, num_classes: int) -> None:
+        self.strong = cfg
+        # The last epochs, by `strong_until`.
+        self.gentle = cfg.model_copy(update={"policy": "none", "erasing": 0.0, "mixup": 0.0, "cutmix": 0.0})
+        self.augments = {strong: Augment(part, size, seed) for strong, part in ((True, cfg), (False, self.gentle))}
+        self.own = AlbumentationsFile(Path(cfg.albumentations), seed) if cfg.albumentations else None
+        self.mix_seed = mix_seed
+        self.keys = keys
+        self.num_classes = num_classes
+
+    def of(self, epoch: int, num_epochs: int) -> Changes:
+        """The changes of one epoch; None where there is nothing to do."""
+        is_strong = epoch < self.strong.strong_until * num_epochs
+        cfg, augment, own = self.strong if is_strong else self.gentle, self.augments[is_strong], self.own
+
+        def each(pixels: Array, numbers: Array) -> Array:
+            assert own is not None
+            return own(pixels, self._keys(numbers).numpy(), epoch)
+
+        def change(pixels: Tensor, numbers: Array) -> Tensor:
+            return augment(pixels, self._keys(numbers), epoch)
+
+        def mixed(images: Tensor, targets: Tensor, numbers: Array, step: int) -> tuple[Tensor, Tensor]:
+            soft = functional.one_hot(targets, self.num_classes).float() if self.num_classes else targets
+            return mix(images, soft, self._keys(numbers), epoch, step, cfg, self.mix_seed)
+
+        mixes = cfg.mixup > 0 or cfg.cutmix > 0
+        return Changes(each if own else None, None if augment.is_idle else change, mixed if mixes else None)
+
+    def _keys(self, numbers: Array) -> Tensor:
+        return self.keys[torch.from_numpy(numbers)]

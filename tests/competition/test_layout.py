@@ -1,0 +1,376 @@
+"""Folders as competitions are downloaded, each with the settings that read it."""
+
+import random
+from collections.abc import Sequence
+from pathlib import Path
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from PIL import Image
+
+from making import write_table
+from pipeline.competition.layout import Found, look, render
+from pipeline.competition.layout.images import ImageFiles, find_template
+from pipeline.competition.layout.settings import Decision
+from pipeline.competition.layout.task import tag_separator
+from pipeline.competition.layout.training import Survey, recipe
+from pipeline.competition.table import Samples, read_test, read_train
+from pipeline.config import Config
+from pipeline.config_file import load
+from pipeline.files import InputError
+
+TRAIN = [f"{number:03d}" for number in range(20)]
+TEST = [f"{number:03d}" for number in range(8)]
+NAMES = ["ant", "bee", "cow", "dog"]
+LABELS = [NAMES[number % 4] for number in range(20)]
+
+
+def put(root: Path, paths: Sequence[str], size: tuple[int, int] = (8, 8), mode: str = "RGB") -> None:
+    """Write an image at each path."""
+    for path in paths:
+        (root / path).parent.mkdir(parents=True, exist_ok=True)
+        Image.new(mode, size).save(root / path)
+
+
+def plain(root: Path, header: tuple[str, str] = ("id", "label"), labels: Sequence[object] = LABELS) -> None:
+    """Two tables and two flat folders, test ids among the train ids."""
+    put(root, [f"train/{id_}.png" for id_ in TRAIN] + [f"test/{id_}.png" for id_ in TEST])
+    write_table(root / "train.csv", list(header), [list(row) for row in zip(TRAIN, labels, strict=True)])
+    write_table(root / "sample_submission.csv", list(header), [[id_, labels[0]] for id_ in TEST])
+
+
+def read(root: Path, tmp_path: Path) -> tuple[Found, Config, Samples, Samples]:
+    """Look, render, load, and read both parts with their files."""
+    found = look(root)
+    path = tmp_path / "found.toml"
+    path.write_text(render(found), encoding="utf-8")
+    cfg = load(path)
+    return found, cfg, read_train(cfg, files=True), read_test(cfg, files=True)
+
+
+def test_two_tables_and_flat_folders(tmp_path: Path) -> None:
+    plain(tmp_path / "c")
+    write_table(tmp_path / "c" / "answers.csv", ["id", "label"], [[id_, "ant"] for id_ in TEST])
+    found, cfg, train, test = read(tmp_path / "c", tmp_path)
+    assert (cfg.data.image, cfg.data.test_image) == ("train/{id}.png", "test/{id}.png")
+    assert (cfg.data.train, cfg.data.test, cfg.data.labels) == ("train.csv", "sample_submission.csv", ("label",))
+    assert cfg.data.answers == "" and "answers" not in render(found)
+    assert len(train) == 20 and len(test) == 8 and cfg.task.metric == "accuracy"
+
+
+@settings(deadline=None, max_examples=12, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(
+    seed=st.integers(0, 2**16),
+    id_=st.sampled_from(["no", "file_name", "\uc774\ubbf8\uc9c0", "a.b"]),
+    label=st.sampled_from(["y", "kind of", "\ubd84\ub958"]),
+    encoding=st.sampled_from(["utf-8", "utf-8-sig", "cp949"]),
+    folders=st.sampled_from([("a", "b"), ("test_train", "train_test"), ("{x}", "y z")]),
+    with_extension=st.booleans(),
+)
+def test_names_order_and_encoding_decide_nothing(
+    tmp_path_factory: pytest.TempPathFactory,
+    seed: int,
+    id_: str,
+    label: str,
+    encoding: str,
+    folders: tuple[str, str],
+    with_extension: bool,
+) -> None:
+    root = tmp_path_factory.mktemp("c") / "c"
+    drawn = random.Random(seed)
+    put(root, [f"{folders[0]}/{name}.jpg" for name in TRAIN] + [f"{folders[1]}/{name}.jpg" for name in TEST])
+    ending = ".jpg" if with_extension else ""
+    rows = [[name + ending, "\uac15\uc544\uc9c0" if number % 2 else "cat", number] for number, name in enumerate(TRAIN)]
+    order = drawn.sample([0, 1, 2], 3)
+    drawn.shuffle(rows)
+    header = [id_, label, "extra"]
+    write_table(root / "data.csv", [header[i] for i in order], [[row[i] for i in order] for row in rows], encoding)
+    write_table(root / "my_sub.csv", [id_, label], [[name + ending, "cat"] for name in drawn.sample(TEST, 8)], encoding)
+    _, cfg, train, test = read(root, root.parent)
+    assert cfg.data.labels == (label,)
+    assert sorted(train.paths) == [f"{folders[0]}/{name}.jpg" for name in TRAIN]
+    assert sorted(test.paths) == [f"{folders[1]}/{name}.jpg" for name in TEST]
+    assert {*train.labels[label]} == {"\uac15\uc544\uc9c0", "cat"}
+
+
+def test_ids_apart_from_path_columns(tmp_path: Path) -> None:
+    root = tmp_path / "c"
+    put(root, [f"train/TRAIN_{id_}.png" for id_ in TRAIN] + [f"test/TEST_{id_}.png" for id_ in TEST])
+    rows = [
+        [f"r{n}", f"./train/TRAIN_{id_}.png", label] for n, (id_, label) in enumerate(zip(TRAIN, LABELS, strict=True))
+    ]
+    write_table(root / "train.csv", ["id", "img_path", "label"], rows)
+    write_table(root / "test.csv", ["id", "img_path"], [[f"t{id_}", f"./test/TEST_{id_}.png"] for id_ in TEST])
+    write_table(root / "sample_submission.csv", ["id", "label"], [[f"t{id_}", "ant"] for id_ in TEST])
+    _, cfg, train, test = read(root, tmp_path)
+    assert (cfg.data.image, cfg.data.test_image, cfg.data.test) == ("{img_path}", "{img_path}", "test.csv")
+    assert train.ids[0] == "r0" and test.ids[0] == "t000" and cfg.data.labels == ("label",)
+
+
+def test_folders_named_by_a_column_and_metadata(tmp_path: Path) -> None:
+    root = tmp_path / "c"
+    put(root, [f"train_images/{label}/{id_}.jpg" for id_, label in zip(TRAIN, LABELS, strict=True)])
+    put(root, [f"test_images/{id_}.jpg" for id_ in TEST])
+    rows = [[f"{id_}.jpg", label, n % 3, n * 7 % 11] for n, (id_, label) in enumerate(zip(TRAIN, LABELS, strict=True))]
+    write_table(root / "train.csv", ["image_id", "label", "variety", "age"], rows)
+    write_table(root / "sample_submission.csv", ["image_id", "label"], [[f"{id_}.jpg", ""] for id_ in TEST])
+    _, cfg, _, _ = read(root, tmp_path)
+    assert (cfg.data.image, cfg.data.labels) == ("train_images/{label}/{image_id}", ("label",))
+
+
+def test_one_folder_for_both_and_one_hot_columns(tmp_path: Path) -> None:
+    root = tmp_path / "c"
+    put(root, [f"images/Train_{id_}.jpg" for id_ in TRAIN] + [f"images/Test_{id_}.jpg" for id_ in TEST])
+    rows = [[f"Train_{id_}", *(int(label == name) for name in NAMES)] for id_, label in zip(TRAIN, LABELS, strict=True)]
+    write_table(root / "train.csv", ["image_id", *NAMES], rows)
+    write_table(root / "test.csv", ["image_id"], [[f"Test_{id_}"] for id_ in TEST])
+    write_table(root / "sample_submission.csv", ["image_id", *NAMES], [[f"Test_{id_}", *[0.25] * 4] for id_ in TEST])
+    _, cfg, _, _ = read(root, tmp_path)
+    assert cfg.data.image == cfg.data.test_image == "images/{image_id}.jpg"
+    assert (cfg.data.labels, cfg.data.test, cfg.task.metric) == (tuple(NAMES), "test.csv", "mean_column_auc")
+
+
+def test_the_samples_columns_are_the_labels_values(tmp_path: Path) -> None:
+    root = tmp_path / "c"
+    plain(root)
+    (root / "train.csv").rename(root / "labels.csv")
+    write_table(root / "sample_submission.csv", ["id", *NAMES[::-1]], [[id_, *[0.25] * 4] for id_ in TEST])
+    _, cfg, _, _ = read(root, tmp_path)
+    assert (cfg.data.train, cfg.data.labels, cfg.task.metric) == ("labels.csv", ("label",), "log_loss")
+
+
+@pytest.mark.parametrize(
+    ("labels", "answer", "metric", "separator"),
+    [
+        (LABELS, "ant", "accuracy", ""),
+        ([n % 2 for n in range(20)], "0.5", "roc_auc", ""),
+        ([n % 2 for n in range(20)], "0", "accuracy", ""),
+        ([n / 3 for n in range(20)], "1.5", "rmse", ""),
+        (["scab", "rust", "scab rust", "healthy"] * 5, "healthy", "micro_f1", " "),
+        (["Ankle boot", "Rain boot", "Shirt", "Coat"] * 5, "Shirt", "accuracy", ""),
+        ([n % 7 for n in range(20)], "1 2 3 4 5", "map@5", ""),
+    ],
+)
+def test_metric_from_the_form_of_labels_and_sample(
+    tmp_path: Path, labels: list[object], answer: str, metric: str, separator: str
+) -> None:
+    plain(tmp_path / "c", ("id", "target"), labels)
+    write_table(tmp_path / "c" / "sample_submission.csv", ["id", "target"], [[id_, answer] for id_ in TEST])
+    _, cfg, _, _ = read(tmp_path / "c", tmp_path)
+    assert (cfg.task.metric, cfg.data.tag_separator) == (metric, separator)
+
+
+def test_renamed_sample_columns(tmp_path: Path) -> None:
+    plain(tmp_path / "c")
+    write_table(tmp_path / "c" / "sample_submission.csv", ["Id", "Predicted"], [[id_, "ant"] for id_ in TEST])
+    rows = [[id_, n % 3, label] for n, (id_, label) in enumerate(zip(TRAIN, LABELS, strict=True))]
+    write_table(tmp_path / "c" / "train.csv", ["image_no", "camera", "species"], rows)
+    _, cfg, _, _ = read(tmp_path / "c", tmp_path)
+    assert (cfg.data.id, cfg.data.test_id, cfg.data.labels) == ("image_no", "Id", ("species",))
+
+
+@pytest.mark.parametrize("with_sample", [True, False])
+def test_class_folders_without_a_table(tmp_path: Path, with_sample: bool) -> None:
+    root = tmp_path / "c"
+    put(root, [f"train/{label}/{id_}.png" for id_, label in zip(TRAIN, LABELS, strict=True)])
+    put(root, [f"test/{id_}.png" for id_ in TEST])
+    (root / "train" / "ant" / "notes.txt").write_text("no image")
+    if with_sample:
+        write_table(root / "sample_submission.csv", ["img", "label"], [[id_, "ant"] for id_ in TEST])
+    found, cfg, train, test = read(root, tmp_path)
+    assert cfg.data.train == "train/{label}/{file}.png" and (cfg.data.labels, cfg.data.id) == (("label",), "file")
+    assert len(train) == 20 and len(test) == 8 and set(train.labels["label"]) == set(NAMES)
+    assert cfg.data.sample_submission == ("sample_submission.csv" if with_sample else "")
+    assert [id_.removesuffix(".png") for id_ in test.ids] == TEST
+    assert found.value("data.test_image") == ("test/{img}.png" if with_sample else "test/{file}")
+
+
+def test_a_table_of_test_ids_without_a_sample(tmp_path: Path) -> None:
+    plain(tmp_path / "c")
+    (tmp_path / "c" / "sample_submission.csv").unlink()
+    put(tmp_path / "c", ["test/x1.png", "test/x2.png"])
+    write_table(tmp_path / "c" / "test.csv", ["id"], [["x1"], ["x2"]])
+    _, cfg, _, test = read(tmp_path / "c", tmp_path)
+    assert (cfg.data.test, cfg.data.sample_submission, test.ids) == ("test.csv", "", ["x1", "x2"])
+
+
+def test_groups_are_proposed_and_not_used(tmp_path: Path) -> None:
+    plain(tmp_path / "c")
+    rows = [[id_, label, f"s{n // 2}", n / 7] for n, (id_, label) in enumerate(zip(TRAIN, LABELS, strict=True))]
+    write_table(tmp_path / "c" / "train.csv", ["id", "label", "sender", "score"], rows)
+    found, cfg, _, _ = read(tmp_path / "c", tmp_path)
+    assert '# group = "sender"' in render(found) and "10 values, 2.0 images" in render(found)
+    assert cfg.data.group == "" and '"score"' not in render(found)
+
+
+def test_masks_and_smaller_tables_are_not_taken(tmp_path: Path) -> None:
+    root = tmp_path / "c"
+    plain(root)
+    (root / "train").rename(root / "zz_photos")
+    put(root, [f"train_masks/{id_}.png" for id_ in TRAIN], mode="L")
+    write_table(root / "extra" / "train_small.csv", ["id", "label"], [["000", "ant"], ["001", "bee"], ["002", "ant"]])
+    found, cfg, _, _ = read(root, tmp_path)
+    assert (cfg.data.image, cfg.data.train) == ("zz_photos/{id}.png", "train.csv")
+    assert found.value("image.channels") == 3
+
+
+def test_ids_within_names(tmp_path: Path) -> None:
+    root = tmp_path / "c"
+    put(
+        root, [f"train/scan{n}/img_{n}_full.png" for n in range(12)] + [f"test/img_{n}_full.png" for n in range(20, 24)]
+    )
+    write_table(root / "train.csv", ["id", "label"], [[n, NAMES[n % 4]] for n in range(12)])
+    write_table(root / "sample_submission.csv", ["id", "label"], [[n, "ant"] for n in range(20, 24)])
+    with pytest.raises(InputError, match=r"train.csv: the ids in column 'id', such as '0'"):
+        look(root)  # `scan0` is no column's cell
+    for n in range(12):
+        (root / f"train/scan{n}/img_{n}_full.png").rename(root / f"train/img_{n}_full.png")
+    _, cfg, _, _ = read(root, tmp_path)
+    assert cfg.data.image == "train/img_{id}_full.png"
+
+
+def spoil(root: Path, how: str) -> None:
+    """Make a plain competition unreadable in one way."""
+    if how == "ids":
+        write_table(root / "train.csv", ["id", "label"], [[f"q{id_}", "ant"] for id_ in TRAIN])
+    elif how == "two":
+        write_table(root / "train_v1.csv", ["id", "label"], [[id_, "ant"] for id_ in TRAIN])
+        (root / "train.csv").rename(root / "train_v2.csv")
+    elif how == "samples":
+        write_table(root / "sample_submission2.csv", ["id", "label"], [[id_, "bee"] for id_ in TEST])
+    elif how == "repeated":
+        write_table(root / "train.csv", ["id", "label"], [["000", label] for label in LABELS])
+    elif how == "bytes":
+        (root / "sample_submission.csv").write_bytes("id,label\n000,ant\n".encode("utf-16"))
+    elif how == "no train":
+        (root / "train.csv").unlink()
+    elif how == "test":
+        write_table(root / "sample_submission.csv", ["id", "label"], [[f"q{id_}", "ant"] for id_ in TEST])
+    elif how == "broken":
+        for path in root.glob("t*/*.png"):
+            path.write_bytes(b"no image")
+    elif how in ("images", "empty"):
+        for path in root.glob("t*/*.png"):
+            path.unlink()
+        if how == "empty":
+            for path in root.glob("*.csv"):
+                path.unlink()
+
+
+@pytest.mark.parametrize(
+    ("how", "message"),
+    [
+        ("empty", "is empty"),
+        ("images", "must hold images"),
+        ("ids", r"train.csv: the ids in column 'id', such as 'q000', must name the image files.*data.image"),
+        ("two", r"'train_v1.csv' and 'train_v2.csv' are equally good, with labels in column 'label'.*data.train"),
+        ("samples", r"one sample submission.*data.sample_submission"),
+        ("repeated", r"train.csv, column 'id': 1 ids appear"),
+        ("bytes", r"sample_submission.csv must be in UTF-8"),
+        ("no train", r"must hold a train table .* or a folder for each class"),
+        (
+            "test",
+            r"sample_submission.csv: the ids in column 'id', such as 'q000', must name test images.*data.test_image",
+        ),
+        ("broken", r"none can be read"),
+    ],
+)
+def test_what_cannot_be_read_is_said_in_one_sentence(tmp_path: Path, how: str, message: str) -> None:
+    plain(tmp_path / "c")
+    spoil(tmp_path / "c", how)
+    with pytest.raises(InputError, match=message) as error:
+        look(tmp_path / "c")
+    assert "\n" not in str(error.value)
+
+
+def test_files_of_two_classes_with_one_name_are_told_apart_by_their_paths(tmp_path: Path) -> None:
+    put(tmp_path / "c", [f"train/{name}/{id_}.png" for id_ in TEST for name in NAMES] + ["test/a.png", "test/b.png"])
+    _, cfg, train, test = read(tmp_path / "c", tmp_path)
+    assert (cfg.data.id, cfg.data.test_id) == ("path", "file")
+    assert train.ids == sorted(f"train/{name}/{id_}.png" for id_ in TEST for name in NAMES) == train.paths
+    assert test.ids == ["a.png", "b.png"]
+
+
+def test_test_images_are_never_the_train_images(tmp_path: Path) -> None:
+    plain(tmp_path / "c")
+    for id_ in TEST:
+        (tmp_path / "c" / "test" / f"{id_}.png").rename(tmp_path / "c" / "test" / f"{id_}9.png")
+    with pytest.raises(InputError, match="must name test images"):
+        look(tmp_path / "c")
+
+
+@given(
+    side=st.floats(1, 5000),
+    grey=st.booleans(),
+    num_images=st.integers(1, 10**7),
+    has_gpu=st.booleans(),
+)
+@settings(deadline=None, max_examples=60)
+def test_every_recipe_loads(
+    tmp_path_factory: pytest.TempPathFactory, side: float, grey: bool, num_images: int, has_gpu: bool
+) -> None:
+    decisions = recipe(Survey(1, 0, side, grey, "one image"), num_images, has_gpu)
+    path = tmp_path_factory.getbasetemp() / "recipe.toml"
+    path.write_text(render(Found("recipe", "c", (), tuple(decisions))), encoding="utf-8")
+    cfg = load(path)
+    assert cfg.image.channels == (1 if grey else 3)
+    assert (cfg.augment.hflip > 0) == (not grey) == ("hflip" in cfg.infer.views)
+    assert cfg.image.stored >= cfg.image.size and 4 <= cfg.train.num_epochs <= 40
+
+
+@given(st.text(max_size=40), st.text(min_size=1, max_size=40))
+@settings(deadline=None, max_examples=80)
+def test_any_name_is_written_as_toml(tmp_path_factory: pytest.TempPathFactory, text: str, root: str) -> None:
+    path = tmp_path_factory.getbasetemp() / "names.toml"
+    decisions = (Decision("data.root", root, text), Decision("data.group", text, text, proposed=True))
+    path.write_text(render(Found(text, root, (text,), decisions)), encoding="utf-8")
+    assert load(path).data.root == root
+
+
+def test_a_name_that_no_text_can_hold_is_refused() -> None:
+    with pytest.raises(InputError, match="must be UTF-8"):
+        render(Found("c", "c", (), (Decision("data.image", "train\udcff/{id}.png"),)))
+
+
+@given(st.lists(st.sampled_from(["ant", "bee", "cow", "dog"]), min_size=2, max_size=30))
+@settings(deadline=None, max_examples=30)
+def test_single_labels_have_no_separator(cells: list[str]) -> None:
+    assert tag_separator(cells) == ""
+
+
+def test_the_best_template_wins_over_a_copy_of_fewer_files(tmp_path: Path) -> None:
+    import pandas as pd
+
+    frame = pd.DataFrame({"id": ["1", "2", "3"]}, dtype=str)
+    images = ImageFiles(
+        ["a/1.png", "a/2.png", "a/3.png", "a/4.png", "b/1.png", "b/2.png", "b/3.png", "c/1.png", "c/13.png"]
+    )
+    match = find_template(frame, ["id"], images, "train")
+    assert match is not None and (match.template, match.num_found) == ("b/{id}.png", 3)
+    taken = find_template(frame, ["id"], images, "test", frozenset({"b/1.png", "b/2.png", "b/3.png"}))
+    assert taken is not None and taken.template == "a/{id}.png"
+
+
+SHARED = {
+    "aptos2019-blindness-detection": ("train_images/{id_code}.png", "accuracy", ("diagnosis",), ""),
+    "cassava-leaf-disease-classification": ("train_images/{image_id}", "accuracy", ("label",), ""),
+    "dog-breed-identification": ("train/{id}.jpg", "log_loss", ("breed",), ""),
+    "paddy-disease-classification": ("train_images/{label}/{image_id}", "accuracy", ("label",), ""),
+    "hotel-id-2021-fgvc8": ("train_images/{chain}/{image}", "map@5", ("hotel_id",), ""),
+    "plant-pathology-2020-fgvc7": (
+        "images/{image_id}.jpg",
+        "mean_column_auc",
+        ("healthy", "multiple_diseases", "rust", "scab"),
+        "",
+    ),
+    "plant-pathology-2021-fgvc8": ("train_images/{image}", "micro_f1", ("labels",), " "),
+}
+
+
+@pytest.mark.shared
+@pytest.mark.parametrize("name", SHARED)
+def test_published_downloads(shared: Path, tmp_path: Path, name: str) -> None:
+    _, cfg, train, test = read(shared / "competitions" / "mini" / name / "public", tmp_path)
+    assert (cfg.data.image, cfg.task.metric, cfg.data.labels, cfg.data.tag_separator) == SHARED[name]
+    assert len(train) == 280 and len(test) == 100

@@ -1,0 +1,111 @@
+"""The stage: what it writes, where, and what it answers to mistakes."""
+
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from pipeline.config import Config
+from pipeline.config_file import load
+from pipeline.detect import main
+
+
+@pytest.fixture
+def tiny(competition: Callable[..., Config]) -> Path:
+    """A competition without a config."""
+    competition()
+    Path("configs/tiny.toml").unlink()
+    return Path("input/tiny")
+
+
+def test_a_folder_gets_its_config_once(tiny: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["--config", str(tiny)]) == 0
+    path = Path("configs/tiny.toml")
+    text = path.read_text(encoding="utf-8")
+    assert text.startswith("# bash run.sh configs/tiny.toml\n") and load(path).data.root == "input/tiny"
+    assert capsys.readouterr().out.count("\n") == 1
+    path.write_text(text + "# mine\n", encoding="utf-8")
+    assert main(["--config", str(tiny)]) == 0
+    assert capsys.readouterr().out == "detect: configs/tiny.toml is there\n"
+    assert path.read_text(encoding="utf-8").endswith("# mine\n")
+    assert main(["--config", "configs/tiny.toml"]) == 0
+    assert capsys.readouterr().out == ""
+
+
+def test_an_absolute_read_only_folder(tiny: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "elsewhere" / "tiny2"
+    shutil.copytree(tiny, folder)
+    before = sorted(str(path) for path in folder.rglob("*"))
+    for path in [folder, *folder.rglob("*")]:
+        path.chmod(0o555 if path.is_dir() else 0o444)
+    try:
+        assert main(["--config", f"{folder}/"]) == 0
+    finally:
+        for path in [folder, *folder.rglob("*")]:
+            path.chmod(0o755)
+    assert load(Path("configs/tiny2.toml")).data.root == str(folder)
+    assert sorted(str(path) for path in folder.rglob("*")) == before
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--config", "input/none"], "input/none does not exist"),
+        (["--config", "configs/none.toml"], "configs/none.toml does not exist"),
+        (["--config", "input/tiny", "--set", "train.epochs=3"], "Did you mean 'train.num_epochs'?"),
+        (["--config", "input/tiny", "--set", "train.lr=fast"], "must be TOML"),
+        (["--config", "input/tiny", "--set", "image.size=0"], "configs/tiny.toml"),
+        (["--config", "input/tiny", "--fold", "1"], "unrecognized arguments"),
+    ],
+)
+def test_mistakes_are_one_line_and_nothing_is_written(
+    tiny: Path, capsys: pytest.CaptureFixture[str], arguments: list[str], message: str
+) -> None:
+    try:
+        status = main(arguments)
+    except SystemExit as stop:
+        status = int(str(stop.code))
+    output = capsys.readouterr()
+    assert (status, output.out, output.err.count("\n")) == (2, "", 1) and message in output.err
+    assert list(Path("configs").iterdir()) == [] and list(Path("output").iterdir()) == []
+
+
+def test_an_unreadable_folder_is_one_line_and_nothing_is_written(
+    tiny: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tiny / "train.csv").unlink()
+    assert main(["--config", str(tiny)]) == 1
+    output = capsys.readouterr()
+    assert output.err.startswith("detect: input/tiny must hold a train table") and output.err.count("\n") == 1
+    assert list(Path("configs").iterdir()) == [] and list(Path("output").iterdir()) == []
+
+
+def test_overrides_are_not_written(tiny: Path) -> None:
+    assert main(["--config", str(tiny), "--set", "train.num_epochs=77", "data.group=camera"]) == 0
+    cfg = load(Path("configs/tiny.toml"))
+    assert cfg.train.num_epochs != 77 and cfg.data.group == ""
+
+
+def test_mistakes_are_answered_before_anything_heavy_and_torch_never_comes(tiny: Path) -> None:
+    code = (
+        "import sys; from pipeline.detect import main; "
+        "status = main(['--config', 'input/tiny', '--set', 'x.y=1']); heavy = 'pandas' in sys.modules; "
+        "again = main(['--config', 'input/tiny']); print(status, heavy, again, 'torch' in sys.modules)"
+    )
+    root = Path(__file__).parent.parent
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True, env={"PYTHONPATH": str(root)}
+    )
+    assert done.stdout.splitlines()[-1] == "2 False 0 False"
+
+
+def test_a_folder_of_the_same_name_elsewhere_is_not_taken_for_it(
+    tiny: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["--config", str(tiny)]) == 0
+    shutil.copytree(tiny, tmp_path / "elsewhere" / "tiny")
+    assert main(["--config", str(tmp_path / "elsewhere" / "tiny")]) == 2
+    assert "configs/tiny.toml must be the config of" in capsys.readouterr().err
