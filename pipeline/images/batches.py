@@ -1,9 +1,9 @@
 """The images of a fold -> batches: one gather each from the mapped array, prefetched, no per-image Python."""
 
 import hashlib
-import queue
-import threading
+from collections import deque
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
@@ -171,36 +171,12 @@ def epoch_order(numbers: Array, seed: int, fold: int | str, epoch: int) -> Array
 
 def prefetch(items: Iterator[T], depth: int = 2) -> Iterator[T]:
     """Run an iterator in a thread, at most `depth` items ahead; its exceptions are raised here."""
-    ready: queue.Queue[tuple[T | None, BaseException | None]] = queue.Queue(depth)
-    stopped = threading.Event()
-
-    def put(item: T | None, error: BaseException | None) -> None:
-        while not stopped.is_set():
-            try:
-                return ready.put((item, error), timeout=0.1)
-            except queue.Full:
-                continue
-
-    def work() -> None:
+    with ThreadPoolExecutor(1, "prefetch") as pool:
+        ahead = deque(pool.submit(next, items, None) for _ in range(depth))
         try:
-            for item in items:
-                put(item, None)
-                if stopped.is_set():
-                    return
-            put(None, StopIteration())
-        except BaseException as error:  # noqa: BLE001 - handed to the consumer, who raises it
-            put(None, error)
-
-    thread = threading.Thread(target=work, name="prefetch", daemon=True)
-    thread.start()
-    try:
-        while True:
-            item, error = ready.get()
-            if isinstance(error, StopIteration):
-                return
-            if error is not None:
-                raise error
-            yield item  # type: ignore[misc]
-    finally:
-        stopped.set()
-        thread.join()
+            while (item := ahead.popleft().result()) is not None:
+                ahead.append(pool.submit(next, items, None))
+                yield item
+        finally:
+            for future in ahead:
+                future.cancel()

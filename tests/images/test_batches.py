@@ -105,4 +105,4 @@ def test_an_error_in_the_thread_is_raised_and_no_thread_stays() -> None:
     stopped = prefetch(iter(range(1000)))
     assert next(stopped) == 0
     stopped.close()  # type: ignore[attr-defined]
-    assert not [thread for thread in threading.enumerate() if thread.name == "prefetch"]
+    assert not [thread for thread in threading.enumerate() if thread.name.startswith("prefetch")]
