@@ -132,10 +132,10 @@ def atomic_write(path: Path, mode: str = "wb", **options: Any) -> Iterator[IO[An
         os.chmod(temporary, 0o666 & ~_umask())
         os.replace(temporary, path)
         _sync_folder(path.parent)
-    except BaseException:
+    finally:
+        # Once renamed it is gone.
         with contextlib.suppress(FileNotFoundError):
             os.unlink(temporary)
-        raise
 
 
 def write_json(path: Path, value: Any) -> None:

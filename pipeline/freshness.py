@@ -145,10 +145,13 @@ def prepared_from(cfg: Config, paths: Iterable[str]) -> dict[str, Any]:
     }
 
 
-def shards_are_there(cfg: Config) -> bool:
-    """Whether the decoded images that the last audit of this run found are still there, by name and size."""
+def unprepared(cfg: Config) -> str | None:
+    """Why the images must be decoded: one clause; None where they all are, each shard there with its size."""
+    if reason := stale(prepare_stamp(cfg), prepared_from(cfg, audited_paths(cfg))):
+        return reason
     shards = note(prepare_stamp(cfg), "shards") or {}
-    return all(Path(name).is_file() and Path(name).stat().st_size == size for name, size in shards.items())
+    whole = all(Path(name).is_file() and Path(name).stat().st_size == size for name, size in shards.items())
+    return None if whole else "missing from output/cache"
 
 
 def audited_paths(cfg: Config) -> list[str]:
@@ -219,8 +222,7 @@ def must_be_prepared(cfg: Config) -> None:
     Raises:
         InputError: they are not, or tables or files have changed since; the command to run.
     """
-    reason = stale(prepare_stamp(cfg), prepared_from(cfg, audited_paths(cfg)))
-    _must(reason if reason or shards_are_there(cfg) else "missing from output/cache", "the images", "prepare", cfg)
+    _must(unprepared(cfg), "the images", "prepare", cfg)
 
 
 def must_be_split(cfg: Config) -> None:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from pipeline.cli import log, run_stage
 from pipeline.config import Config
 from pipeline.files import InputError, atomic_write, cache_dir, lock, run_dir
-from pipeline.freshness import audited_paths, prepare_stamp, prepared_from, shards_are_there, stale, write_stamp
+from pipeline.freshness import prepare_stamp, prepared_from, unprepared, write_stamp
 
 if TYPE_CHECKING:
     from pipeline.competition.table import Samples
@@ -24,7 +24,7 @@ def prepare(cfg: Config) -> None:
         InputError: files are missing, or some cannot be read and `data.bad_images` is `error`.
     """
     stamp = prepare_stamp(cfg)
-    if stale(stamp, prepared_from(cfg, audited_paths(cfg))) is None and shards_are_there(cfg):
+    if unprepared(cfg) is None:
         log.info("prepare: up to date")
         return
     from pipeline.competition.table import read_test, read_train

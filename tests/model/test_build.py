@@ -41,7 +41,8 @@ def test_disturbs_no_generator(name):
 
 
 def test_seeds_of_64_bits_serve():
-    build("lenet5", seed=2**64 - 1)
+    weights = build("lenet5", seed=2**64 - 1).conv1.weight
+    assert not torch.equal(weights, build("lenet5", seed=0).conv1.weight)
 
 
 def test_resnet9_takes_its_width_and_dropout():
