@@ -61,12 +61,7 @@ set_up() {
             echo "run.sh: python 3.11 or newer with venv must be installed. Got: $(python3 --version 2>&1)" >&2
             exit 1
         fi
-        echo "run.sh: making .venv and installing packages, once"
-        step "$base" -m venv --clear .venv
-        step .venv/bin/python -m pip install --quiet --disable-pip-version-check uv
-        step .venv/bin/uv pip install --quiet --python .venv/bin/python -r pyproject.toml --extra pinned --extra test
-        # Written last: without it the next call begins anew.
-        echo "$stamp" >.venv/ready
+        step "$base" -m pipeline.environment make "$stamp"
         python=.venv/bin/python
     fi
 }

@@ -1,15 +1,20 @@
-"""Whether this python has every package that the pipeline needs; exit 0 if so. Standard library alone.
+"""The packages: whether this python has all that the pipeline needs, and the .venv that has. Standard library alone.
 
-python -m pipeline.environment [EXTRA]
+python -m pipeline.environment [EXTRA]       exit 0 if every package is there
+python -m pipeline.environment make STAMP    make .venv; STAMP is written last, into .venv/ready
 """
 
+import fcntl
 import importlib.metadata
 import re
+import signal
+import subprocess
 import sys
 import tomllib  # python 3.11 has it: an older one fails here, and is then not used
 from pathlib import Path
 
-PYPROJECT = Path(__file__).parent.parent / "pyproject.toml"
+PROJECT = Path(__file__).parent.parent
+PYPROJECT = PROJECT / "pyproject.toml"
 
 
 def needed(extra: str = "") -> list[str]:
@@ -48,8 +53,51 @@ def _numbers(version: str, length: int) -> list[int]:
     return numbers + [0] * (length - len(numbers))
 
 
+def make(stamp: str) -> int:
+    """Make `.venv` with the pinned packages, once however many calls there are at a time; returns an exit status.
+
+    The lock is inherited by the installers: where this process is killed and one of them lives on, the next call waits
+    for it to end instead of installing beside it.
+    """
+    with (PROJECT / ".venv.lock").open("a") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            print("run.sh: another call is making .venv; waiting for it", flush=True)
+            fcntl.flock(lock, fcntl.LOCK_EX)
+        ready = PROJECT / ".venv" / "ready"
+        if ready.is_file() and ready.read_text(encoding="utf-8").strip() == stamp:
+            return 0
+        print("run.sh: making .venv and installing packages, once", flush=True)
+        ready.unlink(missing_ok=True)
+        python = str(PROJECT / ".venv" / "bin" / "python")
+        uv = [str(PROJECT / ".venv" / "bin" / "uv"), "pip", "install", "--quiet", "--python", python]
+        for command in (
+            [sys.executable, "-m", "venv", "--clear", ".venv"],
+            [python, "-m", "pip", "install", "--quiet", "--disable-pip-version-check", "uv"],
+            [*uv, "-r", "pyproject.toml", "--extra", "pinned", "--extra", "test"],
+        ):
+            if status := _run(command, lock.fileno()):
+                return status
+        ready.write_text(stamp + "\n", encoding="utf-8")
+    return 0
+
+
+def _run(command: list[str], lock: int) -> int:
+    """Run a command in the project that holds the lock too, and end it where this process is told to end."""
+    with subprocess.Popen(command, cwd=PROJECT, pass_fds=(lock,)) as child:
+        before = signal.signal(signal.SIGTERM, lambda number, frame: child.terminate())
+        try:
+            return child.wait()
+        finally:
+            signal.signal(signal.SIGTERM, before)
+
+
 def main() -> int:
     """Exit 1 where a package is missing; one line for versions outside the tested ranges."""
+    if sys.argv[1:2] == ["make"]:
+        status = make(sys.argv[2])
+        return status if status >= 0 else 128 - status  # as shells count those that a signal ended
     missing, outside = look(needed(*sys.argv[1:2]))
     if not missing and outside:
         print("run.sh: versions that were not tested: " + ", ".join(outside))

@@ -127,9 +127,25 @@ def test_a_set_up_that_was_killed_is_finished_and_the_next_installs_nothing(chec
 
 
 @pytest.mark.slow
+def test_two_first_calls_at_once_install_once(checkout: Path) -> None:
+    environ = {key: value for key, value in os.environ.items() if key not in ("VIRTUAL_ENV", "CONDA_PREFIX")}
+    command = ["bash", "run.sh", "configs/none.toml"]
+    calls = [
+        subprocess.Popen(command, cwd=checkout, env=environ, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+        for _ in range(2)
+    ]
+    outputs = [call.communicate()[0] for call in calls]
+    assert [call.returncode for call in calls] == [2, 2]
+    assert sum("making .venv and installing" in output for output in outputs) == 1
+    assert sum("another call is making .venv" in output for output in outputs) == 1
+
+
+@pytest.mark.slow
 @pytest.mark.parametrize("python", ["python3.11", "python3.12"])
 def test_the_fast_suite_passes_with_the_oldest_torch(checkout: Path, python: str) -> None:
-    if shutil.which(python) is None:
+    # A launcher may stand for a version that is not there.
+    found = shutil.which(python)
+    if found is None or subprocess.run([found, "-c", ""], capture_output=True).returncode:
         pytest.skip(f"no {python} here")
     subprocess.run([python, "-m", "venv", ".venv"], cwd=checkout, check=True)
     subprocess.run([".venv/bin/python", "-m", "pip", "install", "-q", "uv"], cwd=checkout, check=True)

@@ -4,6 +4,7 @@ import copy
 import math
 from dataclasses import asdict, dataclass
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -24,8 +25,8 @@ from pipeline.freshness import training_settings
 from pipeline.images.batches import Batches, derived_seed, epoch_order, id_keys, statistics
 from pipeline.images.cache import Images
 from pipeline.images.epoch_changes import EpochChanges
-from pipeline.model.build import FETCHED, build_model, pretrained_statistics
-from pipeline.model.checkpoint import Checkpoint
+from pipeline.model.build import build_model, own_name, pretrained_statistics
+from pipeline.model.checkpoint import Checkpoint, saved_normalisation
 
 Array = np.ndarray[Any, Any]
 Statistics = tuple[tuple[float, ...], tuple[float, ...]]
@@ -66,6 +67,7 @@ def fit(cfg: Config, part: int | str, labelled: Labelled, images: Images) -> Fit
 
     seed = derived_seed("weights", settings.seed, part)
     model = build_model(cfg.model, size, cfg.image.channels, task.num_outputs, seed)
+    network = own_name(cfg.model, model, size, cfg.image.channels, task.num_outputs)
     machine = find_machine(settings.precision, model, deterministic=settings.deterministic)
     model = machine.place(model)
     normalisation = _normalisation(cfg, model, images, train_numbers)
@@ -117,7 +119,6 @@ def fit(cfg: Config, part: int | str, labelled: Labelled, images: Images) -> Fit
         history.append(row)
         log.info("train %s, %.0f images/s", _line(name, row, task.metric), trained.images_per_second)
 
-    network = _name(cfg.model.name, model)
     extra = {"task": asdict(task), "part": str(part), "prior": _prior(labelled, train_numbers), "network": network}
     checkpoint = Checkpoint(final.state_dict(), training_settings(cfg), task.classes, normalisation, extra)
     return Fitted(checkpoint, history, machine)
@@ -142,12 +143,6 @@ def _line(name: str, row: dict[str, Any], metric: str) -> str:
     return text
 
 
-def _name(name: str, model: nn.Module) -> str:
-    """timm's own name of a network that was fetched by another, by which it is built again; "" for all others."""
-    known = getattr(model, "pretrained_cfg", {})
-    return str(known.get("architecture", "")) if name.lower().startswith(FETCHED) else ""
-
-
 def _prior(labelled: Labelled, numbers: Array) -> list[float]:
     """The train classes' shares (a number's mean): what is said of an image that cannot be read."""
     targets = labelled.targets[numbers]
@@ -159,15 +154,20 @@ def _prior(labelled: Labelled, numbers: Array) -> list[float]:
 def _normalisation(cfg: Config, model: nn.Module, images: Images, numbers: Array) -> Statistics:
     """Mean and standard deviation per channel, in [0, 1], as `model.normalisation` says."""
     rule, channels = cfg.model.normalisation, cfg.image.channels
-    known = pretrained_statistics(model) if cfg.model.pretrained or cfg.model.weights else None
+    known = None
+    if cfg.model.weights:
+        known = saved_normalisation(Path(cfg.model.weights)) or pretrained_statistics(model)
+    elif cfg.model.pretrained:
+        known = pretrained_statistics(model)
     if rule == "imagenet":
         known = IMAGENET
     if rule == "data" or known is None:
         return statistics(images, numbers)
-    if channels == 3:
-        return known
-    # Other channels than the weights were made for: grey, or one more, is normalised by the mean over theirs.
-    mean, std = (sum(values) / len(values) for values in known)
-    if channels == 1:
-        return (mean,), (std,)
-    return (*known[0], *[mean] * (channels - 3)), (*known[1], *[std] * (channels - 3))
+    # Other channels than the weights were made for: fewer, or what is more, are normalised by the mean over theirs.
+    return _spread(known[0], channels), _spread(known[1], channels)
+
+
+def _spread(values: tuple[float, ...], channels: int) -> tuple[float, ...]:
+    """Statistics of some channels for another number of them."""
+    mean = sum(values) / len(values)
+    return (mean,) * channels if channels < len(values) else (*values, *[mean] * (channels - len(values)))

@@ -4,12 +4,15 @@ import contextlib
 import ctypes
 import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
 import torch
 from torch import nn
+
+from pipeline.config import ConfigError
+from pipeline.files import InputError
 
 Precision = Literal["float32", "bfloat16", "float16"]
 
@@ -51,12 +54,40 @@ class Machine:
 
 
 def find_device() -> torch.device:
-    """CUDA where there is one, else Apple's GPU, else the CPU."""
+    """CUDA where there is one, else Apple's GPU, else the CPU.
+
+    Raises:
+        InputError: there is a GPU for which this build of torch has no kernels.
+    """
     if torch.cuda.is_available():
-        return torch.device("cuda", int(os.environ.get("LOCAL_RANK", "0")))
+        device = torch.device("cuda", int(os.environ.get("LOCAL_RANK", "0")))
+        _must_have_kernels(torch.cuda.get_device_capability(device), torch.cuda.get_arch_list())
+        return device
     if torch.backends.mps.is_available():
         return torch.device("mps")
     return torch.device("cpu")
+
+
+def _must_have_kernels(capability: tuple[int, int], built: Sequence[str]) -> None:
+    """Kernels of `sm_XY` run on capabilities X.Y and later ones of the same X, `compute_XY` on all from X.Y on (CUDA C
+    programming guide, "Application compatibility")."""
+    if not any(
+        (kind == "sm" and major == capability[0] and minor <= capability[1])
+        or (kind == "compute" and (major, minor) <= capability)
+        for kind, major, minor in map(_architecture, built)
+    ):
+        got = ".".join(map(str, capability))
+        raise InputError(
+            f"the GPU must be one that this build of torch has kernels for ({', '.join(built)}). Got compute "
+            f"capability {got}. Install a torch built for it, or compute on the CPU: CUDA_VISIBLE_DEVICES= bash run.sh ..."
+        )
+
+
+def _architecture(name: str) -> tuple[str, int, int]:
+    """`sm_90a` -> ("sm", 9, 0)."""
+    kind, _, digits = name.partition("_")
+    number = int("".join(filter(str.isdigit, digits)) or "0")
+    return kind, number // 10, number % 10
 
 
 def find_machine(precision: str, model: nn.Module, *, deterministic: bool = False) -> Machine:
@@ -120,12 +151,26 @@ def num_cores() -> int:
 
 
 @contextlib.contextmanager
-def out_of_memory_named(batch_size: int) -> Iterator[None]:
-    """Turn the device's lack of memory into the settings to lower."""
+def failures_named(setting: str, batch_size: int) -> Iterator[None]:
+    """Turn what the device lacks, memory or a kernel, into the settings to change.
+
+    Args:
+        setting: the one that the batch size comes from.
+        batch_size: images in a batch.
+    """
     try:
         yield
     except torch.OutOfMemoryError as error:
         raise MemoryError(
-            f"the device has too little memory for batches of {batch_size}. Lower train.batch_size (and raise "
-            f"train.accumulate), image.size, or take a smaller model.name. ({str(error).splitlines()[0]})"
+            f"the device has too little memory for batches of {batch_size}. Lower {setting}, image.size, or take a "
+            f"smaller model.name. ({str(error).splitlines()[0]})"
         ) from None
+    except RuntimeError as error:
+        reason = str(error).partition("\n")[0]
+        if "does not have a deterministic implementation" in reason:
+            raise ConfigError(f"train.deterministic must be false for this network. Got true: {reason}") from None
+        if "not implemented for" in reason:
+            raise ConfigError(
+                f"train.precision must be one that this network can run in here; set it to float32. Got: {reason}"
+            ) from None
+        raise

@@ -36,7 +36,7 @@ def view(images: Tensor, name: str) -> Tensor:
         return torch.rot90(images, int(name[3:]) // 90, (2, 3))
     if name.startswith("shift_"):
         height, width = images.shape[2:]
-        by = max(1, min(height, width) // 32)
+        by = min(max(1, min(height, width) // 32), min(height, width) - 1)  # an image of one pixel stays as it is
         padded = functional.pad(images, (by, by, by, by), "reflect")
         top = {"shift_up": 2 * by, "shift_down": 0}.get(name, by)
         left = {"shift_left": 2 * by, "shift_right": 0}.get(name, by)

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 from tqdm import tqdm
 
-from pipeline.engine.machine import Machine, out_of_memory_named
+from pipeline.engine.machine import Machine, failures_named
 from pipeline.engine.update import Update
 from pipeline.images.batches import Batches, derived_seed
 
@@ -72,7 +72,7 @@ def run_model(
     start = shown = time.perf_counter()
     with (
         torch.set_grad_enabled(mode == "train"),
-        out_of_memory_named(batches.batch_size),
+        failures_named(f"{'infer' if mode == 'test' else 'train'}.batch_size", batches.batch_size),
         tqdm(total=batches.num_images, desc=label or mode, unit="img", disable=None, leave=False, delay=1) as bar,
     ):
         for step, batch in enumerate(batches):

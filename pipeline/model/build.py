@@ -66,6 +66,26 @@ def pretrained_statistics(model: nn.Module) -> tuple[tuple[float, ...], tuple[fl
     return tuple(float(value) for value in known["mean"]), tuple(float(value) for value in known["std"])
 
 
+def own_name(cfg: ModelConfig, model: nn.Module, size: int, channels: int, num_outputs: int) -> str:
+    """timm's own name of a network that was fetched by another, by which it is built again; "" for all others.
+
+    Raises:
+        ConfigError: by that name alone it would be another network: what was fetched has arguments of its own.
+    """
+    if not cfg.name.lower().startswith(FETCHED):
+        return ""
+    name = str(getattr(model, "pretrained_cfg", {}).get("architecture", ""))
+    plain = cfg.model_copy(update={"name": name, "pretrained": False})
+    again = build_model(plain, size, channels, num_outputs, 0).state_dict()
+    shapes = {key: value.shape for key, value in model.state_dict().items()}
+    if shapes != {key: value.shape for key, value in again.items()}:
+        raise ConfigError(
+            f"model.name must be a network of timm as it is. {cfg.name} is a {name} with arguments of its own: take "
+            "one that is listed by timm"
+        )
+    return name
+
+
 def _own_network(cfg: ModelConfig, size: int, channels: int, num_outputs: int) -> nn.Module:
     if cfg.pretrained:
         raise ConfigError(

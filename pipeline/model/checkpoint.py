@@ -86,6 +86,19 @@ def read(path: Path) -> Checkpoint:
     return checkpoint
 
 
+def saved_normalisation(path: Path) -> tuple[tuple[float, ...], tuple[float, ...]] | None:
+    """The normalisation that a file's weights were trained with; None where it is not a checkpoint of this module."""
+    return read(path).normalisation if _KEY in read_metadata(path) else None
+
+
+def read_metadata(path: Path) -> dict[str, str]:
+    """The metadata of a safetensors file; empty for files of another type."""
+    if path.suffix != ".safetensors":
+        return {}
+    with safetensors.safe_open(path, framework="pt", device="cpu") as file:
+        return dict(file.metadata() or {})
+
+
 def read_safetensors(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
     """Tensors by name, on the CPU, and the metadata of a safetensors file.
 
