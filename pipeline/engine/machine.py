@@ -79,7 +79,7 @@ def _must_have_kernels(capability: tuple[int, int], built: Sequence[str]) -> Non
         got = ".".join(map(str, capability))
         raise InputError(
             f"the GPU must be one that this build of torch has kernels for ({', '.join(built)}). Got compute "
-            f"capability {got}. Install a torch built for it, or compute on the CPU: CUDA_VISIBLE_DEVICES= bash run.sh ..."
+            f"capability {got}. Install a torch built for it, or use the CPU: CUDA_VISIBLE_DEVICES= bash run.sh ..."
         )
 
 
