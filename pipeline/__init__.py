@@ -11,6 +11,7 @@ practice  scikit-learn, torchvision, or a folder     -> input/<name>/, a competi
 Rooms, each importing only those before it (pandas and scikit-learn in competition/, torch from images/ on):
 
 config, config_file   every setting; reading them
+cores                 how many cores there are to keep busy
 files, freshness      where files live, how they are written, locks; what made a product
 cli, environment      the command line that all stages share; whether a python has the packages
 competition/          csv_table, templates, table: tables, paths, samples
@@ -18,7 +19,7 @@ competition/          csv_table, templates, table: tables, paths, samples
                       splits, greedy_split, fold_table: folds
                       task, metrics, decide: labels, scores, answers
                       predictions, ensembling, scoring, submission: from probabilities to the file
-images/               decode, cache, batches: from files to batches
+images/               decode, index, cache, batches: from files to batches
                       augment, policies, random_draws, geometry, colour, erasing, mix,
                       albumentations_file, epoch_changes
                       practice_sources: where practice competitions come from

@@ -89,6 +89,13 @@ class ImageConfig(Section):
         "squash", description="how a rectangle becomes a square: squashed, its centre cropped, padded with black"
     )
 
+    cache_limit: float = Field(
+        0.0,
+        ge=0.0,
+        description="gigabytes that the decoded images may take on the disk; 0: as much as it has; "
+        "what has no room is decoded whenever it is needed",
+    )
+
     @property
     def stored(self) -> int:
         """Height and width of the images in the cache, in pixels."""

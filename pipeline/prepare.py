@@ -58,8 +58,9 @@ def _write_audit(cfg: Config, samples: "dict[str, Samples]", images: "dict[str, 
         writer = csv.writer(stream, lineterminator="\n")
         writer.writerow(AUDIT)
         for part, rows in samples.items():
-            for id_, path, entry in zip(rows.ids, rows.paths, images[part].entries, strict=True):
-                writer.writerow([part, id_, path, entry.format, entry.mode, entry.width, entry.height, entry.bad])
+            columns = (images[part].table[name].to_pylist() for name in AUDIT[3:])
+            for row in zip(rows.ids, rows.paths, *columns, strict=True):
+                writer.writerow([part, *row])
 
 
 def _refuse_bad(cfg: Config, samples: "dict[str, Samples]", images: "dict[str, Images]") -> None:

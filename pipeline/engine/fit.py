@@ -60,7 +60,7 @@ def fit(cfg: Config, part: int | str, labelled: Labelled, images: Images) -> Fit
         InputError: no image is left to train on.
     """
     task, settings, size = labelled.task, cfg.train, cfg.image.size
-    usable = np.array([not entry.bad for entry in images.entries])
+    usable = images.readable
     train_numbers, valid_numbers = (numbers[usable[numbers]] for numbers in labelled.split(part))
     if not len(train_numbers):
         raise InputError(f"fold {part} leaves no image to train on. Lower folds.num_folds")

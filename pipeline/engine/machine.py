@@ -12,6 +12,7 @@ import torch
 from torch import nn
 
 from pipeline.config import ConfigError
+from pipeline.cores import num_cores
 from pipeline.files import InputError
 
 Precision = Literal["float32", "bfloat16", "float16"]
@@ -141,13 +142,6 @@ def keep_memory() -> None:
         m_trim_threshold, m_mmap_max = -1, -4  # malloc.h
         libc.mallopt(m_mmap_max, 0)
         libc.mallopt(m_trim_threshold, 2**31 - 1)
-
-
-def num_cores() -> int:
-    """Cores that this process may use; `OMP_NUM_THREADS` where the user has set it."""
-    if limit := os.environ.get("OMP_NUM_THREADS", ""):
-        return max(1, int(limit)) if limit.isdigit() else 1
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 @contextlib.contextmanager

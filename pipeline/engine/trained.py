@@ -45,7 +45,7 @@ class Trained:
 
     def predict(self, images: Images, numbers: Array, infer: InferConfig, label: str) -> Array:
         """float32 (len(numbers), num_outputs); an image that cannot be read gets the train classes' shares."""
-        usable = np.array([not images.entries[number].bad for number in numbers], bool)
+        usable = images.readable[numbers]
         probs = np.tile(self.prior, (len(numbers), 1))
         probs[usable] = predict(
             self.model,

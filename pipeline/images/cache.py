@@ -2,81 +2,107 @@
 
 A folder holds `00000.npy` (num_images, height, width, channels) and `00000.parquet`, its index: a row per image with
 path, size, time (a quick check), sha256 of the file's bytes (its identity) and where its pixels are. A shard counts
-once its index is there. Indices are read in order and a later entry for a path replaces an earlier one, so a changed
-file gets a new row and rows that others have mapped are never overwritten; a file that was only touched, moved or
-copied gets a new entry for its old pixels.
+once its index is there. A changed file gets a new row and rows that others have mapped are never overwritten; a file
+that was only touched, moved or copied gets a new entry for its old pixels.
+
+Where the disk or `image.cache_limit` has no room for all, the pixels of the rest are not kept: such an image is
+decoded, by threads, whenever it is asked for, to the same pixels.
 """
 
 import hashlib
 import json
 import os
-from collections.abc import Iterable, Sequence
+import shutil
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.parquet as pq
+import pyarrow.compute as pc
 from tqdm import tqdm
 
-from pipeline.config import Config
+from pipeline.cli import log
+from pipeline.config import Config, ImageConfig
+from pipeline.cores import num_cores
 from pipeline.files import InputError, atomic_write, cache_dir, digest_file, lock
 from pipeline.images.decode import BadImage, Info, decode
+from pipeline.images.index import NOT_STORED, Entry, Index, map_shard
 
 Array = np.ndarray[Any, Any]
 
 SHARD_BYTES = 128 * 2**20
 SHARD_IMAGES = 16_384
+# Left free on the disk, for models and predictions.
+DISK_RESERVE = 10**9
 # Images that a thread decodes before it reports: handing over each would cost as much as decoding a small one.
 _JOB_IMAGES = 16
 
 
-class Entry(NamedTuple):
-    """What the index knows of one file. `bad` says why it cannot be read; its pixels are then zeros."""
-
-    path: str
-    size: int
-    mtime_ns: int
-    sha256: str
-    shard: int
-    row: int
-    format: str
-    mode: str
-    width: int
-    height: int
-    bad: str
+def _threads() -> ThreadPoolExecutor:
+    return ThreadPoolExecutor(num_cores(), "decode")
 
 
 @dataclass(frozen=True)
 class Images:
-    """The images of some paths, in their order, mapped and not read."""
+    """The images of some paths, in their order, mapped and not read.
 
-    entries: list[Entry]
+    table: a row per image, the columns of `Entry`.
+    shard: int64 (num_images,), which shard has its pixels, or NOT_STORED; row: where in it.
+    """
+
+    root: Path
+    settings: ImageConfig
+    table: pa.Table
     shards: dict[int, Array]
     shard: Array
     row: Array
+    pool: ThreadPoolExecutor = field(default_factory=_threads, repr=False)
 
     def __len__(self) -> int:
-        return len(self.entries)
+        return len(self.shard)
 
     @property
     def shape(self) -> tuple[int, int, int]:
         """Height, width and channels of an image."""
-        height, width, channels = next(iter(self.shards.values())).shape[1:]
-        return height, width, channels
+        return self.settings.stored, self.settings.stored, self.settings.channels
+
+    @property
+    def num_stored(self) -> int:
+        """Images whose pixels are kept."""
+        return int((self.shard != NOT_STORED).sum())
 
     def gather(self, numbers: Array) -> Array:
-        """Pixels of the images with these numbers: uint8 (len(numbers), height, width, channels), in memory."""
+        """Pixels of the images with these numbers: uint8 (len(numbers), height, width, channels), in memory.
+
+        Raises:
+            InputError: a file whose pixels are not kept has changed since it was prepared.
+        """
         shards, rows = self.shard[numbers], self.row[numbers]
-        if len(self.shards) == 1:
+        if len(self.shards) == 1 and self.num_stored == len(self):
             return np.take(next(iter(self.shards.values())), rows, axis=0)
         pixels = np.empty((len(numbers), *self.shape), np.uint8)
         for number in np.unique(shards):
             here = np.flatnonzero(shards == number)
-            pixels[here] = self.shards[number][rows[here]]
+            if number == NOT_STORED:
+                for place, decoded in zip(here, self.pool.map(self._decode, numbers[here]), strict=True):
+                    pixels[place] = decoded
+            else:
+                pixels[here] = self.shards[number][rows[here]]
         return pixels
+
+    def _decode(self, number: int) -> Array:
+        """The pixels of a file that are not kept; zeros for one that cannot be read, as in a shard."""
+        path, sha256, bad = (self.table[name][int(number)].as_py() for name in ("path", "sha256", "bad"))
+        if bad:
+            return np.zeros(self.shape, np.uint8)
+        data = (self.root / path).read_bytes()
+        if hashlib.sha256(data).hexdigest() != sha256:
+            raise InputError(f"{self.root / path} has changed. Run: python -m pipeline.prepare")
+        return decode(data, self.settings)[0]
 
     def files(self) -> dict[str, int]:
         """Name and size of the shards."""
@@ -84,13 +110,20 @@ class Images:
         return {os.path.relpath(name): os.stat(name).st_size for name in names}
 
     @property
+    def readable(self) -> Array:
+        """Which images can be read: bool (num_images,)."""
+        return np.asarray(pc.equal(self.table["bad"], ""))
+
+    @property
     def bad(self) -> dict[int, str]:
         """Number and reason of each image that cannot be read."""
-        return {number: entry.bad for number, entry in enumerate(self.entries) if entry.bad}
+        numbers = np.flatnonzero(~self.readable)
+        return dict(zip(numbers.tolist(), self.table["bad"].take(numbers).to_pylist(), strict=True))
 
     def identity(self, numbers: Iterable[int], names: Sequence[str]) -> str:
         """Hash of some images' ids and bytes, whatever their order."""
-        pairs = sorted((names[number], self.entries[number].sha256) for number in numbers)
+        hashes = self.table["sha256"].to_pylist()
+        pairs = sorted((names[number], hashes[number]) for number in numbers)
         return hashlib.sha256(json.dumps(pairs).encode()).hexdigest()
 
 
@@ -101,17 +134,18 @@ def open_images(cfg: Config, part: str, paths: Sequence[str]) -> Images:
         InputError: some are not in the cache, or a shard was changed.
     """
     folder = cache_dir(cfg, part)
-    index = _read_index(folder)
-    missing = sum(path not in index for path in paths)
+    index = Index(folder)
+    rows = index.find(paths)
+    missing = int((rows < 0).sum())
     if missing:
         raise InputError(
             f"{missing:,} of {len(paths):,} {part} images are not in {folder}. "
             f"They are decoded by: python -m pipeline.prepare --config {cfg.path}"
         )
-    entries = [index[path] for path in paths]
-    shard = np.array([entry.shard for entry in entries], np.int32)
-    shards = {int(number): _map(folder, int(number)) for number in np.unique(shard)}
-    return Images(entries, shards, shard, np.array([entry.row for entry in entries], np.int64))
+    table = index.table.take(rows)
+    shard, row = table["shard"].to_numpy(), table["row"].to_numpy()
+    shards = {int(number): map_shard(folder, int(number)) for number in np.unique(shard) if number != NOT_STORED}
+    return Images(cfg.root, cfg.image, table, shards, shard, row)
 
 
 def build(cfg: Config, part: str, paths: Sequence[str]) -> Images:
@@ -123,53 +157,94 @@ def build(cfg: Config, part: str, paths: Sequence[str]) -> Images:
     with lock(folder / "lock", f"the cache {folder}"):
         for leftover in folder.glob(".*.tmp"):
             leftover.unlink()
-        index = _read_index(folder)
-        threads = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-        with ThreadPoolExecutor(threads) as pool:
-            moved, new = _sort_out(cfg.root, list(dict.fromkeys(paths)), index, pool)
+        index = Index(folder)
+        with _threads() as pool:
+            moved, new, known = _sort_out(cfg.root, list(dict.fromkeys(paths)), index, pool)
             if moved:
-                _write_index(folder, _next_number(folder), moved, None)
-            if new:
-                _decode_all(cfg, folder, new, pool)
+                index.write(index.next_number(), moved, None)
+            room = _room(cfg, folder)
+            if new or (known and room):
+                # What is known and was not kept is decoded for keeping where there is room by now.
+                kept, rest = [*new, *known][:room], new[room:]
+                _decode_all(cfg, index, kept, rest, pool)
     return open_images(cfg, part, paths)
 
 
+def _room(cfg: Config, folder: Path) -> int:
+    """Images that may still be stored: what `image.cache_limit` and the disk allow."""
+    room = shutil.disk_usage(folder).free - DISK_RESERVE
+    if cfg.image.cache_limit:
+        taken = sum(file.stat().st_size for file in folder.parent.glob("*/*.npy"))
+        room = min(room, int(cfg.image.cache_limit * 1e9) - taken)
+    return max(0, room // (cfg.image.stored**2 * cfg.image.channels))
+
+
 def _sort_out(
-    root: Path, paths: list[str], index: dict[str, Entry], pool: ThreadPoolExecutor
-) -> tuple[list[Entry], list[str]]:
-    """Files whose bytes are known under another name or time, and files to decode."""
-    suspects, new = [], []
-    stats = dict(zip(paths, pool.map(lambda path: (root / path).stat(), paths), strict=True))
-    for path, status in stats.items():
-        entry = index.get(path)
-        if (entry is None and not index) or (entry is not None and entry.bad):
+    root: Path, paths: list[str], index: Index, pool: ThreadPoolExecutor
+) -> tuple[list[Entry], list[str], list[str]]:
+    """Entries of files whose bytes are known under another name or time, files to decode, and files whose entry is
+    current but whose pixels are not kept.
+    """
+    rows = index.find(paths)
+    entries = index.table.take(np.maximum(rows, 0)) if len(index) else None
+    states, bad, shards = [], [], []
+    if entries is not None:
+        states = list(zip(entries["size"].to_pylist(), entries["mtime_ns"].to_pylist(), strict=True))
+        bad, shards = entries["bad"].to_pylist(), entries["shard"].to_pylist()
+    suspects, new, known = [], [], []
+    stats = [(status.st_size, status.st_mtime_ns) for status in pool.map(lambda path: (root / path).stat(), paths)]
+    for number, path in enumerate(paths):
+        if entries is None or (rows[number] >= 0 and bad[number]):
             # What could not be read is tried again: memory may have lacked, or the reader may be a newer one.
             new.append(path)
-        elif entry is None or (entry.size, entry.mtime_ns) != (status.st_size, status.st_mtime_ns):
-            suspects.append(path)
-    by_hash = {entry.sha256: entry for entry in index.values()}
+        elif rows[number] < 0 or states[number] != stats[number]:
+            suspects.append(number)
+        elif shards[number] == NOT_STORED:
+            known.append(path)
+    hashes = list(pool.map(lambda number: digest_file(root / paths[number]), suspects))
     moved = []
-    for path, sha256 in zip(suspects, pool.map(lambda path: digest_file(root / path), suspects), strict=True):
-        if sha256 in by_hash:
-            status = stats[path]
-            moved.append(by_hash[sha256]._replace(path=path, size=status.st_size, mtime_ns=status.st_mtime_ns))
+    for number, same in zip(suspects, index.find(hashes, "sha256"), strict=True):
+        if same >= 0:
+            size, mtime_ns = stats[number]
+            moved.append(index.entry(int(same))._replace(path=paths[number], size=size, mtime_ns=mtime_ns))
+            known += [paths[number]] if moved[-1].shard == NOT_STORED else []
         else:
-            new.append(path)
-    return moved, new
+            new.append(paths[number])
+    return moved, new, known
 
 
-def _decode_all(cfg: Config, folder: Path, paths: list[str], pool: ThreadPoolExecutor) -> None:
+def _decode_all(cfg: Config, index: Index, kept: list[str], rest: list[str], pool: ThreadPoolExecutor) -> None:
+    """Decode files, the first into shards, the rest only to know that they can be read."""
     side, channels = cfg.image.stored, cfg.image.channels
     per_shard = max(1, min(SHARD_IMAGES, SHARD_BYTES // (side * side * channels)))
-    with tqdm(total=len(paths), desc="decode", unit="img", disable=None, smoothing=0.1, delay=1) as bar:
-        for start in range(0, len(paths), per_shard):
-            _decode_shard(cfg, folder, paths[start : start + per_shard], pool, bar)
+    if rest:
+        log.info("prepare: no room to keep %s of them: they are decoded whenever they are needed", f"{len(rest):,}")
+    with tqdm(total=len(kept) + len(rest), desc="decode", unit="img", disable=None, smoothing=0.1, delay=1) as bar:
+        for start in range(0, len(kept), per_shard):
+            _decode_shard(cfg, index, kept[start : start + per_shard], pool, bar)
+        for start in range(0, len(rest), SHARD_IMAGES):
+            some = rest[start : start + SHARD_IMAGES]
+            entries = _in_jobs(partial(_decode_one, cfg, None, NOT_STORED), some, pool, bar)
+            index.write(index.next_number(), list(entries), None)
 
 
-def _decode_shard(cfg: Config, folder: Path, paths: list[str], pool: ThreadPoolExecutor, bar: "tqdm[None]") -> None:
+def _in_jobs(
+    work: Callable[[int, str], Entry], paths: Sequence[str], pool: ThreadPoolExecutor, bar: "tqdm[None]"
+) -> Iterator[Entry]:
+    """Call a function for every row and path, on all threads, some rows at a time; results in order."""
+
+    def some(start: int) -> list[Entry]:
+        return [work(row, paths[row]) for row in range(start, min(start + _JOB_IMAGES, len(paths)))]
+
+    for done in pool.map(some, range(0, len(paths), _JOB_IMAGES)):
+        bar.update(len(done))
+        yield from done
+
+
+def _decode_shard(cfg: Config, index: Index, paths: list[str], pool: ThreadPoolExecutor, bar: "tqdm[None]") -> None:
     """Decode some files into one shard; it has its name and index only when it is whole."""
-    number = _next_number(folder)
-    file = folder / f"{number:05d}.npy"
+    number = index.next_number()
+    file = index.folder / f"{number:05d}.npy"
     shape = (len(paths), cfg.image.stored, cfg.image.stored, cfg.image.channels)
     with atomic_write(file, "w+b") as stream:
         np.lib.format.write_array_header_1_0(stream, {"descr": "|u1", "fortran_order": False, "shape": shape})
@@ -182,70 +257,23 @@ def _decode_shard(cfg: Config, folder: Path, paths: list[str], pool: ThreadPoolE
         else:
             stream.truncate(offset + num_bytes)
         pixels = np.memmap(stream, np.uint8, "r+", offset, shape)
-
-        def decode_some(start: int) -> list[Entry]:
-            rows = range(start, min(start + _JOB_IMAGES, len(paths)))
-            return [_decode_one(cfg, pixels, paths[row], number, row) for row in rows]
-
-        entries = []
-        for done in pool.map(decode_some, range(0, len(paths), _JOB_IMAGES)):
-            entries += done
-            bar.update(len(done))
+        entries = list(_in_jobs(partial(_decode_one, cfg, pixels, number), paths, pool, bar))
         pixels.flush()
-    _write_index(folder, number, entries, file)
+    index.write(number, entries, file)
 
 
-def _decode_one(cfg: Config, pixels: Array, path: str, shard: int, row: int) -> Entry:
-    """Read, hash and decode one file into its row."""
+def _decode_one(cfg: Config, pixels: Array | None, shard: int, row: int, path: str) -> Entry:
+    """Read, hash and decode one file, into its row where its pixels are kept."""
     file = cfg.root / path
     status = file.stat()
     data = file.read_bytes()
     info, bad = Info(), ""
     try:
-        pixels[row], info = decode(data, cfg.image)
+        decoded, info = decode(data, cfg.image)
+        if pixels is not None:
+            pixels[row] = decoded
     except BadImage as error:
         bad = str(error)
     sha256 = hashlib.sha256(data).hexdigest()
     what = (info.format, info.mode, info.width, info.height)
     return Entry(path, status.st_size, status.st_mtime_ns, sha256, shard, row, *what, bad)
-
-
-def _next_number(folder: Path) -> int:
-    numbers = [int(file.stem) for file in folder.glob("*.parquet") if file.stem.isdigit()]
-    return max(numbers, default=-1) + 1
-
-
-def _write_index(folder: Path, number: int, entries: list[Entry], shard: Path | None) -> None:
-    columns = dict(zip(Entry._fields, zip(*entries, strict=True), strict=True))
-    table = pa.table({name: pa.array(values) for name, values in columns.items()})
-    check = {}
-    if shard is not None:
-        status = shard.stat()
-        check = {"size": str(status.st_size), "mtime_ns": str(status.st_mtime_ns), "sha256": digest_file(shard)}
-    with atomic_write(folder / f"{number:05d}.parquet") as stream:
-        pq.write_table(table.replace_schema_metadata(check), stream)
-
-
-def _read_index(folder: Path) -> dict[str, Entry]:
-    index: dict[str, Entry] = {}
-    for file in sorted(folder.glob("[0-9]*.parquet")):
-        columns = pq.read_table(file, memory_map=True).to_pydict()
-        for values in zip(*(columns[name] for name in Entry._fields), strict=True):
-            index[values[0]] = Entry(*values)
-    return index
-
-
-def _map(folder: Path, number: int) -> Array:
-    """Map a shard after a quick check of its size and time, and of its hash where these differ."""
-    file = folder / f"{number:05d}.npy"
-    check = {
-        key.decode(): value.decode()
-        for key, value in (pq.read_schema(file.with_suffix(".parquet")).metadata or {}).items()
-    }
-    if not file.is_file():
-        raise InputError(f"{file} is missing. Delete {folder} and run: python -m pipeline.prepare")
-    status = file.stat()
-    same = (str(status.st_size), str(status.st_mtime_ns)) == (check.get("size"), check.get("mtime_ns"))
-    if not same and digest_file(file) != check.get("sha256"):
-        raise InputError(f"{file} is not what was written. Delete {folder} and run: python -m pipeline.prepare")
-    return np.load(file, mmap_mode="r")

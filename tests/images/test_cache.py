@@ -21,9 +21,9 @@ def decoded(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     paths: list[str] = []
     original = cache._decode_one
 
-    def spy(cfg: Config, pixels: np.ndarray, path: str, shard: int, row: int) -> cache.Entry:
+    def spy(cfg: Config, pixels: np.ndarray | None, shard: int, row: int, path: str) -> cache.Entry:
         paths.append(path)
-        return original(cfg, pixels, path, shard, row)
+        return original(cfg, pixels, shard, row, path)
 
     monkeypatch.setattr(cache, "_decode_one", spy)
     return paths
@@ -95,7 +95,7 @@ def test_a_killed_decoding_goes_on(
     monkeypatch.setattr(cache, "SHARD_IMAGES", 5)
     cfg = competition()
     paths = read_train(cfg).paths
-    original = cache._write_index
+    original = cache.Index.write
     calls = []
 
     def dies(*arguments: object) -> None:
@@ -104,10 +104,10 @@ def test_a_killed_decoding_goes_on(
             raise KeyboardInterrupt
         original(*arguments)  # type: ignore[arg-type]
 
-    monkeypatch.setattr(cache, "_write_index", dies)
+    monkeypatch.setattr(cache.Index, "write", dies)
     with pytest.raises(KeyboardInterrupt):
         cache.build(cfg, "train", paths)
-    monkeypatch.setattr(cache, "_write_index", original)
+    monkeypatch.setattr(cache.Index, "write", original)
     decoded.clear()
     images = cache.build(cfg, "train", paths)
     assert len(decoded) == 14
@@ -121,6 +121,48 @@ def test_a_bad_image_is_listed_and_never_replaced(competition: Callable[..., Con
     images = cache.build(cfg, "train", paths)
     assert list(images.bad) == [3]
     assert not images.gather(np.array([3])).any()
+
+
+def limited(competition: Callable[..., Config], num_images: int) -> Config:
+    """A competition of whose 24 train images of 12 px so many may be kept."""
+    return competition(f"image.cache_limit={(num_images + 0.5) * 12 * 12 * 3 / 1e9:.9f}")
+
+
+@pytest.mark.parametrize("num_kept", [0, 10])
+def test_what_has_no_room_is_decoded_when_asked_for_to_the_same_pixels(
+    competition: Callable[..., Config], num_kept: int
+) -> None:
+    cfg = limited(competition, num_kept)
+    paths = read_train(cfg).paths
+    (cfg.root / paths[20]).write_bytes(b"no image")
+    (cfg.root / paths[1]).write_bytes(b"none either")
+    some = np.array([5, 0, 23, 1, 12, 5, 20])
+    images = cache.build(cfg, "train", paths)
+    assert images.num_stored == num_kept
+    assert sorted(images.bad) == [1, 20]
+    kept = images.gather(some)
+    free = cfg.model_copy(update={"image": cfg.image.model_copy(update={"cache_limit": 0.0})})
+    assert cache_dir(free, "train") == cache_dir(cfg, "train")
+    more = cache.build(free, "train", paths)
+    assert more.num_stored == 24, "there is room by now"
+    assert np.array_equal(kept, more.gather(some))
+    assert images.identity(range(24), paths) == more.identity(range(24), paths)
+
+
+def test_a_full_disk_keeps_nothing(competition: Callable[..., Config], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(cache, "DISK_RESERVE", 10**18)
+    cfg = competition()
+    images = cache.build(cfg, "train", read_train(cfg).paths)
+    assert images.num_stored == 0 and not list(cache_dir(cfg, "train").glob("*.npy"))
+
+
+def test_a_file_that_is_not_kept_and_has_changed_is_refused(competition: Callable[..., Config]) -> None:
+    cfg = limited(competition, 0)
+    paths = read_train(cfg).paths
+    images = cache.build(cfg, "train", paths)
+    shutil.copy(cfg.root / paths[1], cfg.root / paths[0])
+    with pytest.raises(InputError, match=r"has changed\. Run: python -m pipeline.prepare"):
+        images.gather(np.array([0]))
 
 
 def test_images_that_are_not_there_name_the_stage(competition: Callable[..., Config]) -> None:
