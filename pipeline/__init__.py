@@ -23,7 +23,7 @@ images/               decode, index, cache, batches: from files to batches
                       augment, policies, random_draws, geometry, colour, erasing, mix,
                       albumentations_file, epoch_changes
                       practice_sources: where practice competitions come from
-model/                networks, build, weights, checkpoint
+model/                networks, build, weights, checkpoint, folding
 engine/               fit, run_model, update, optimizer, losses, machine: training
                       trained, predict: inference
 """

@@ -2,6 +2,7 @@
 
 import sys
 from collections.abc import Sequence
+from contextlib import ExitStack
 
 from pipeline.cli import log, run_stage
 from pipeline.config import Config
@@ -18,57 +19,72 @@ from pipeline.freshness import (
 )
 
 
-def infer(cfg: Config, part: int | str) -> None:
-    """Predict the test images and the fold that the model has not seen.
+def infer(cfg: Config, chosen: Sequence[int | str]) -> None:
+    """Predict the test images, and for each model the fold that it has not seen.
 
     Raises:
         InputError: a stage before is missing.
     """
-    if train_stamp(cfg, part).is_file():
+    if any(train_stamp(cfg, part).is_file() for part in chosen):
         must_be_prepared(cfg)
         must_be_split(cfg)
-    must_be_trained(cfg, part)
-    stamp, made_from = infer_stamp(cfg, part), inferred_from(cfg, part)
-    if stale(stamp, made_from) is None:
-        log.info("infer %s: up to date", part)
-        return
+    for part in chosen:
+        must_be_trained(cfg, part)
+    with ExitStack() as locks:
+        due = []
+        for part in chosen:
+            if _is_current(cfg, part):
+                log.info("infer %s: up to date", part)
+                continue
+            locks.enter_context(lock(fold_dir(cfg, part) / "lock", f"fold {part} of {cfg.name}"))
+            if not _is_current(cfg, part):  # by now: another process may just have made it
+                due.append(part)
+        if due:
+            _infer(cfg, due)
+
+
+def _is_current(cfg: Config, part: int | str) -> bool:
+    return stale(infer_stamp(cfg, part), inferred_from(cfg, part)) is None
+
+
+def _infer(cfg: Config, due: Sequence[int | str]) -> None:
+    """Predict with some models; the test images go once past all of them."""
     import numpy as np
 
     from pipeline.competition.fold_table import read_labelled
     from pipeline.competition.predictions import Predictions, write_predictions
     from pipeline.competition.table import read_test
+    from pipeline.engine.predict import predict
     from pipeline.engine.trained import Trained
     from pipeline.images.cache import open_images
 
-    folder = fold_dir(cfg, part)
-    with lock(folder / "lock", f"fold {part} of {cfg.name}"):
-        if stale(stamp, made_from) is None:  # by now: another process may just have made it
-            return
-        model = Trained(folder / "model.safetensors")
-        test = read_test(cfg)
-        probs = model.predict(
-            open_images(cfg, "test", test.paths), np.arange(len(test)), cfg.infer, f"infer {part} test"
-        )
-        write_predictions(folder / "test.parquet", Predictions(test.ids, model.classes, probs))
+    made_from = {part: inferred_from(cfg, part) for part in due}
+    models = [Trained(fold_dir(cfg, part) / "model.safetensors") for part in due]
+    test = read_test(cfg)
+    images = open_images(cfg, "test", test.paths)
+    tables = predict(models, images, np.arange(len(test)), cfg.infer, f"infer {', '.join(map(str, due))} test")
+    labelled = read_labelled(cfg)
+    images = open_images(cfg, "train", labelled.samples.paths)
+    for part, model, probs in zip(due, models, tables, strict=True):
+        folder = fold_dir(cfg, part)
         files = [folder / "test.parquet"]
+        write_predictions(files[0], Predictions(test.ids, model.classes, probs))
+        _, numbers = labelled.split(part)
         if part != "full":
-            labelled = read_labelled(cfg)
-            _, numbers = labelled.split(part)
-            images = open_images(cfg, "train", labelled.samples.paths)
-            probs = model.predict(images, numbers, cfg.infer, f"infer {part} oof")
-            ids = [labelled.samples.ids[number] for number in numbers]
-            write_predictions(folder / "oof.parquet", Predictions(ids, model.classes, probs))
+            (oof,) = predict([model], images, numbers, cfg.infer, f"infer {part} oof")
             files.append(folder / "oof.parquet")
-        write_stamp(stamp, made_from, files)
-    log.info("infer %s: %s test images%s", part, f"{len(test):,}", f", {len(numbers):,} oof" if part != "full" else "")
+            ids = [labelled.samples.ids[number] for number in numbers]
+            write_predictions(files[1], Predictions(ids, model.classes, oof))
+        write_stamp(infer_stamp(cfg, part), made_from[part], files)
+        seen = f", {len(numbers):,} oof" if part != "full" else ""
+        log.info("infer %s: %s test images%s", part, f"{len(test):,}", seen)
 
 
 def infer_all(cfg: Config, fold: str | None) -> None:
     """Predict with the models that `--fold` asks for; without it, with all that are trained."""
     chosen = chosen_parts(cfg, fold)
     ready = [part for part in chosen if train_stamp(cfg, part).is_file()]
-    for part in ready or chosen[:1]:
-        infer(cfg, part)
+    infer(cfg, ready or chosen[:1])
     if fold is None and len(ready) < len(chosen):
         log.info("infer: %s of %s models are trained", len(ready), len(chosen))
 

@@ -22,15 +22,13 @@ from pipeline.engine.run_model import Result, run_model
 from pipeline.engine.update import Update
 from pipeline.files import InputError
 from pipeline.freshness import training_settings
-from pipeline.images.batches import Batches, derived_seed, epoch_order, id_keys, statistics
+from pipeline.images.batches import Batches, Statistics, derived_seed, epoch_order, id_keys, statistics
 from pipeline.images.cache import Images
 from pipeline.images.epoch_changes import EpochChanges
 from pipeline.model.build import build_model, own_name, pretrained_statistics
 from pipeline.model.checkpoint import Checkpoint, saved_normalisation
 
 Array = np.ndarray[Any, Any]
-Statistics = tuple[tuple[float, ...], tuple[float, ...]]
-
 IMAGENET: Statistics = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
 
 

@@ -9,9 +9,10 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from pipeline.competition.task import Task
-from pipeline.engine.machine import Machine
+from pipeline.config import InferConfig
 from pipeline.engine.run_model import run_model
-from pipeline.images.batches import Batches
+from pipeline.engine.trained import Trained
+from pipeline.images.batches import Batches, Statistics, normalise, scale_and_shift
 from pipeline.images.cache import Images
 
 Array = np.ndarray[Any, Any]
@@ -46,52 +47,60 @@ def view(images: Tensor, name: str) -> Tensor:
 
 
 class _Views(nn.Module):
-    """The mean of a network's probabilities over views of a batch."""
+    """The mean of a network's probabilities over views of a batch of uint8 images, on their device."""
 
-    def __init__(self, model: nn.Module, task: Task, views: Sequence[str]) -> None:
+    def __init__(
+        self, model: nn.Module, task: Task, normalisation: Statistics, dtype: torch.dtype, views: Sequence[str]
+    ) -> None:
         super().__init__()
         self.model = model
         self.task = task
+        self.normalisation = normalisation
+        self.dtype = dtype
         self.views = views
 
-    def forward(self, images: Tensor) -> Tensor:
-        """(batch, channel, height, width) -> (batch, num_outputs)."""
+    def forward(self, pixels: Tensor) -> Tensor:
+        """uint8 (batch, channel, height, width) -> float32 (batch, num_outputs)."""
+        images = normalise(pixels, *scale_and_shift(self.normalisation, pixels.device), self.dtype)
         seen = (view(images, name).contiguous(memory_format=torch.channels_last) for name in self.views)
-        return torch.stack([activate(self.model(image), self.task) for image in seen]).mean(0)
+        probs = [activate(self.model(image), self.task) for image in seen]
+        return torch.stack(probs).mean(0) if len(probs) > 1 else probs[0]
 
 
-def predict(
-    model: nn.Module,
-    images: Images,
-    numbers: Array,
-    task: Task,
-    machine: Machine,
-    *,
-    size: int,
-    normalisation: tuple[Sequence[float], Sequence[float]],
-    views: Sequence[str],
-    batch_size: int,
-    label: str = "predict",
-) -> Array:
-    """Probabilities of some images.
+class _SideBySide(nn.Module):
+    """The outputs of several networks for the same images, one after the other: (batch, sum of their outputs)."""
+
+    def __init__(self, models: Sequence[nn.Module]) -> None:
+        super().__init__()
+        self.models = nn.ModuleList(models)
+
+    def forward(self, pixels: Tensor) -> Tensor:
+        """uint8 (batch, channel, height, width) -> float32 (batch, num_models * num_outputs)."""
+        return torch.cat([model(pixels) for model in self.models], 1)
+
+
+def predict(models: Sequence[Trained], images: Images, numbers: Array, infer: InferConfig, label: str) -> list[Array]:
+    """Probabilities of some images by models of one run; the images go once past all of them.
 
     Args:
-        model: on the machine's device, weights as trained.
+        models: trained with the same settings, on one machine.
         images: the mapped images.
         numbers: int64, which of them.
-        task: how logits become probabilities.
-        machine: device and precision.
-        size: height and width that the network sees, in pixels.
-        normalisation: mean and standard deviation per channel, in [0, 1].
-        views: whose probabilities are averaged.
-        batch_size: images in a batch.
+        infer: views and batch size.
         label: what the progress bar says.
 
     Returns:
-        float32 (len(numbers), num_outputs), in the order of `numbers`.
+        For each model float32 (len(numbers), num_outputs), in the order of `numbers`; an image that cannot be read gets
+        the shares of the model's train classes.
     """
-    if not len(numbers):
-        return np.zeros((0, task.num_outputs), np.float32)
-    batches = Batches(images, numbers, batch_size, size, normalisation, machine.device, machine.dtype)
-    result = run_model(_Views(model, task, views), batches, "test", machine, label=label)
-    return np.asarray(result.outputs.numpy())
+    usable = images.readable[numbers]
+    probs = [np.tile(model.prior, (len(numbers), 1)) for model in models]
+    if usable.any():
+        first = models[0]
+        machine, batch_size = first.machine, infer.batch_size or max(128, first.batch_size)
+        batches = Batches(images, numbers[usable], batch_size, first.size, None, machine.device, machine.dtype)
+        views = [_Views(each.model, each.task, each.normalisation, machine.dtype, infer.views) for each in models]
+        outputs = run_model(_SideBySide(views), batches, "test", machine, label=label).outputs.numpy()
+        for filled, part in zip(probs, np.split(outputs, len(models), axis=1), strict=True):
+            filled[usable] = part
+    return probs

@@ -15,12 +15,14 @@ from pipeline.images.augment import resize_to
 from pipeline.images.cache import Images
 
 Array = np.ndarray[Any, Any]
+Statistics = tuple[tuple[float, ...], tuple[float, ...]]
 T = TypeVar("T")
 
 
 @dataclass(frozen=True)
 class Batch:
-    """Images float (batch, channel, height, width), normalised, channels_last, and targets, on the device.
+    """Images (batch, channel, height, width), channels_last, and targets, on the device; the images are float and
+    normalised, or uint8 where the network normalises them.
 
     `position` is the place of the first image in the epoch's order.
     """
@@ -55,7 +57,7 @@ class Batches:
     images: the mapped images.
     numbers: int64 (num_images,), which images, in order.
     size: height and width of a batch's images, in pixels.
-    normalisation: mean and standard deviation per channel, in [0, 1].
+    normalisation: mean and standard deviation per channel, in [0, 1]; None: images stay uint8.
     changes: what happens to the images.
     """
 
@@ -63,7 +65,7 @@ class Batches:
     numbers: Array
     batch_size: int
     size: int
-    normalisation: tuple[Sequence[float], Sequence[float]]
+    normalisation: Statistics | None
     device: torch.device
     dtype: torch.dtype
     targets: Tensor | None = None
@@ -85,11 +87,10 @@ class Batches:
         return len(self.bounds())
 
     def __iter__(self) -> Iterator[Batch]:
-        mean, std = (torch.tensor(values, dtype=torch.float32) for values in self.normalisation)
-        scale, shift = (values.view(-1, 1, 1).to(self.device) for values in (1.0 / (255.0 * std), -mean / std))
+        constants = scale_and_shift(self.normalisation, self.device) if self.normalisation else None
         # The thread gathers (and pins), the device augments. On two cores a thread that augments too is 10 % slower.
         for pixels, start, step in prefetch(self._gathered()):
-            yield self._finish(pixels, start, step, scale, shift)
+            yield self._finish(pixels, start, step, constants)
 
     def _gathered(self) -> Iterator[tuple[Tensor, int, int]]:
         for step, (start, stop) in enumerate(self.bounds()):
@@ -100,7 +101,7 @@ class Batches:
             batch = torch.from_numpy(pixels).permute(0, 3, 1, 2)
             yield batch.pin_memory() if self.device.type == "cuda" else batch, start, step
 
-    def _finish(self, pixels: Tensor, start: int, step: int, scale: Tensor, shift: Tensor) -> Batch:
+    def _finish(self, pixels: Tensor, start: int, step: int, constants: tuple[Tensor, Tensor] | None) -> Batch:
         # Copies are asynchronous on CUDA alone: on Apple's GPU they may read memory that is already freed (PyTorch
         # issue 139550). There the CPU augments, for want of float64 on that GPU.
         is_cuda = self.device.type == "cuda"
@@ -108,13 +109,22 @@ class Batches:
         if self.device.type != "mps":
             pixels = pixels.to(self.device, non_blocking=is_cuda)
         pixels = self.changes.change(pixels, numbers) if self.changes.change else resize_to(pixels, self.size)
-        images = normalise(pixels.to(self.device), scale, shift, self.dtype)
+        images = pixels.to(self.device)
+        if constants:
+            images = normalise(images, *constants, self.dtype)
         targets = None
         if self.targets is not None:
             targets = self.targets[torch.from_numpy(numbers)].to(self.device, non_blocking=is_cuda)
             if self.changes.mix:
                 images, targets = self.changes.mix(images, targets, numbers, step)
         return Batch(images, targets, start)
+
+
+def scale_and_shift(normalisation: Statistics, device: torch.device) -> tuple[Tensor, Tensor]:
+    """What `normalise` multiplies with and adds: float32 (channel, 1, 1) both."""
+    mean, std = (torch.tensor(values, dtype=torch.float32) for values in normalisation)
+    scale, shift = (values.view(-1, 1, 1).to(device) for values in (1.0 / (255.0 * std), -mean / std))
+    return scale, shift
 
 
 def normalise(pixels: Tensor, scale: Tensor, shift: Tensor, dtype: torch.dtype) -> Tensor:
@@ -126,7 +136,7 @@ def normalise(pixels: Tensor, scale: Tensor, shift: Tensor, dtype: torch.dtype) 
     return torch.addcmul(shift, images, scale).to(dtype)
 
 
-def statistics(images: Images, numbers: Array, limit: int = 20_000) -> tuple[tuple[float, ...], tuple[float, ...]]:
+def statistics(images: Images, numbers: Array, limit: int = 20_000) -> Statistics:
     """Mean and standard deviation of the pixels per channel, in [0, 1].
 
     Args:

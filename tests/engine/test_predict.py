@@ -49,9 +49,16 @@ def test_views_are_averaged_as_probabilities() -> None:
             return images[:, :2, 0, 0]
 
     task = Task("single", ("a", "b"), "accuracy", ("y",))
-    images = torch.randn(4, 3, 8, 8)
+    pixels = torch.randint(0, 256, (4, 3, 8, 8), dtype=torch.uint8)
+    images = (pixels.float() / 255 - 0.5) / 0.25
     expected = (images[:, :2, 0, 0].softmax(1) + images[:, :2, 0, -1].softmax(1)) / 2
-    assert torch.allclose(_Views(Corner(), task, ("identity", "hflip"))(images), expected)
+    views = _Views(Corner(), task, ((0.5,) * 3, (0.25,) * 3), torch.float32, ("identity", "hflip"))
+    assert torch.allclose(views(pixels), expected, atol=1e-6)
+
+
+def test_an_image_of_one_pixel_has_no_room_to_shift() -> None:
+    image = torch.rand(1, 3, 1, 1)
+    assert torch.equal(view(image, "shift_up"), image)
 
 
 def test_the_precision_follows_a_rule_and_the_setting() -> None:
