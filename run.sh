@@ -100,6 +100,5 @@ set_up
 if [ -n "$demo" ]; then
     step "$python" -m pipeline.practice digits
 fi
-for stage in detect prepare folds train infer ensemble; do
-    step "$python" -m "pipeline.$stage" --config "$target" "$@"
-done
+# The stages in their order, each a module of its own; one process, so that torch and timm are imported once.
+step "$python" -m pipeline detect prepare folds train infer ensemble --config "$target" "$@"

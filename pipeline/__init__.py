@@ -8,6 +8,8 @@ infer     models, cache                              -> output/<run>/fold<K>/{oo
 ensemble  oof.parquet, test.parquet of every fold    -> output/<run>/{oof,test}.parquet, scores.json, submission.csv
 practice  scikit-learn, torchvision, or a folder     -> input/<name>/, a competition with hidden answers
 
+__main__  several stages in one process, as run.sh runs them: python -m pipeline STAGE...
+
 Rooms, each importing only those before it (pandas and scikit-learn in competition/, torch from images/ on):
 
 config, config_file   every setting; reading them
