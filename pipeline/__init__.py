@@ -26,6 +26,6 @@ images/               decode, index, cache, batches: from files to batches
                       albumentations_file, epoch_changes
                       practice_sources: where practice competitions come from
 model/                networks, build, weights, checkpoint, folding
-engine/               fit, run_model, update, optimizer, losses, machine: training
+engine/               fit, run_model, update, optimizer, muon, losses, machine: training
                       trained, predict: inference
 """

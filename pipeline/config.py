@@ -130,10 +130,10 @@ class AugmentConfig(Section):
 class ModelConfig(Section):
     """The network."""
 
-    name: str = Field("resnet18", min_length=1, description="lenet5, net, mlp, resnet9, or any name of timm")
+    name: str = Field("resnet18", min_length=1, description="lenet5, net, mlp, resnet9, cifarnet, or any name of timm")
     pretrained: bool = Field(False, description="start from timm's published weights (fetched once by timm)")
     weights: str = Field("", description="start from a local .safetensors file instead: no network is needed")
-    width: int = Field(64, ge=1, le=1024, description="resnet9: channels of its first layer")
+    width: int = Field(64, ge=1, le=1024, description="resnet9, cifarnet: channels of the first layers")
     dropout: float = Field(0.0, ge=0.0, lt=1.0, description="dropout before the classifier, where the network has it")
     drop_path: float = Field(0.0, ge=0.0, lt=1.0, description="stochastic depth, where the timm network has it")
     normalisation: Literal["auto", "data", "imagenet"] = Field(
@@ -155,9 +155,13 @@ class TrainConfig(Section):
     label_smoothing: float = Field(0.0, ge=0.0, lt=1.0, description="of cross entropy, and of bce")
     focal_gamma: float = Field(2.0, ge=0.0, le=10.0, description="focus of the focal loss on hard images")
     class_weights: Literal["none", "balanced"] = Field("none", description="weight classes by 1 / their frequency")
-    optimizer: str = Field("adamw", min_length=1, description="sgd, nesterov, adam, adamw, rmsprop, or timm's by name")
+    optimizer: str = Field(
+        "adamw", min_length=1, description="sgd, nesterov, adam, adamw, rmsprop, muon, or timm's by name"
+    )
     lr: float = Field(1e-3, gt=0.0, le=100.0, description="learning rate, the highest of its schedule")
-    momentum: float = Field(0.9, ge=0.0, lt=1.0, description="of sgd, nesterov and rmsprop; the first beta of adam")
+    momentum: float = Field(
+        0.9, ge=0.0, lt=1.0, description="of sgd, nesterov, rmsprop and muon; the first beta of adam"
+    )
     weight_decay: float = Field(0.01, ge=0.0, le=10.0, description="weight decay; not on biases and norms")
     schedule: Literal["constant", "step", "cosine", "onecycle"] = Field("onecycle", description="of the learning rate")
     warmup: Probability = Field(0.0, description="part of the steps in which the rate rises; 0 with onecycle: 0.3")

@@ -22,11 +22,12 @@ from pipeline.engine.run_model import Result, run_model
 from pipeline.engine.update import Update
 from pipeline.files import InputError
 from pipeline.freshness import training_settings
-from pipeline.images.batches import Batches, Statistics, derived_seed, epoch_order, id_keys, statistics
+from pipeline.images.batches import Batches, Statistics, derived_seed, epoch_order, id_keys, on_device, statistics
 from pipeline.images.cache import Images
 from pipeline.images.epoch_changes import EpochChanges
 from pipeline.model.build import build_model, own_name, pretrained_statistics
 from pipeline.model.checkpoint import Checkpoint, saved_normalisation
+from pipeline.model.networks import CifarNet
 
 Array = np.ndarray[Any, Any]
 IMAGENET: Statistics = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
@@ -67,13 +68,15 @@ def fit(cfg: Config, part: int | str, labelled: Labelled, images: Images) -> Fit
     model = build_model(cfg.model, size, cfg.image.channels, task.num_outputs, seed)
     network = own_name(cfg.model, model, size, cfg.image.channels, task.num_outputs)
     machine = find_machine(settings.precision, model, deterministic=settings.deterministic)
-    model = machine.place(model)
     normalisation = _normalisation(cfg, model, images, train_numbers)
+    if isinstance(model, CifarNet) and not cfg.model.weights:
+        _whiten(model, images, train_numbers, normalisation, size)
+    model = machine.place(model)
     standard = (labelled.targets - task.mean) / task.std if task.kind == "number" else labelled.targets
-    targets = torch.from_numpy(standard.astype(labelled.targets.dtype))
+    targets = torch.from_numpy(standard.astype(labelled.targets.dtype)).to(machine.device)
     weights = None
     if settings.class_weights == "balanced":
-        weights = class_weights(targets[torch.from_numpy(train_numbers)], task.num_outputs).to(machine.device)
+        weights = class_weights(targets[torch.from_numpy(train_numbers).to(machine.device)], task.num_outputs)
     loss = make_loss(settings, task.kind, weights)
     make_batches = partial(
         Batches,
@@ -83,6 +86,7 @@ def fit(cfg: Config, part: int | str, labelled: Labelled, images: Images) -> Fit
         device=machine.device,
         dtype=machine.dtype,
         targets=targets,
+        resident=on_device(images, machine.device),
     )
     num_classes = task.num_outputs if task.activation == "softmax" else 0
     mix_seed = derived_seed("mix", settings.seed, part)
@@ -163,6 +167,13 @@ def _normalisation(cfg: Config, model: nn.Module, images: Images, numbers: Array
         return statistics(images, numbers)
     # Other channels than the weights were made for: fewer, or what is more, are normalised by the mean over theirs.
     return _spread(known[0], channels), _spread(known[1], channels)
+
+
+def _whiten(model: CifarNet, images: Images, numbers: Array, normalisation: Statistics, size: int) -> None:
+    """Set the first layer of the network by some training images, evenly spaced."""
+    chosen = numbers[np.linspace(0, len(numbers) - 1, min(len(numbers), 5000)).astype(np.int64)]
+    batches = Batches(images, chosen, len(chosen), size, normalisation, torch.device("cpu"), torch.float32)
+    model.whiten(next(iter(batches)).images)
 
 
 def _spread(values: tuple[float, ...], channels: int) -> tuple[float, ...]:

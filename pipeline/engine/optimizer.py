@@ -8,8 +8,10 @@ import torch
 from torch import Tensor, nn
 
 from pipeline.config import ConfigError, TrainConfig
+from pipeline.engine.muon import Muon
+from pipeline.model.weights import first_conv, head_prefixes
 
-_OWN = ("sgd", "nesterov", "adam", "adamw", "rmsprop")
+_OWN = ("sgd", "nesterov", "adam", "adamw", "rmsprop", "muon")
 # Devices with fused kernels of SGD, Adam and AdamW in torch >= 2.4: one pass over the weights instead of several.
 _FUSED = ("cpu", "cuda", "mps", "xpu")
 
@@ -17,9 +19,9 @@ _FUSED = ("cpu", "cuda", "mps", "xpu")
 def make_optimizer(cfg: TrainConfig, model: nn.Module) -> torch.optim.Optimizer:
     """The optimizer that the settings name.
 
-    sgd, nesterov, adam, adamw and rmsprop are torch's; every other name is timm's, with `train.momentum` where timm has
-    a momentum and its own betas. Weight decay is left off one-dimensional parameters (biases, norms) and what a network
-    of timm lists in `no_weight_decay` (tokens, position embeddings).
+    sgd, nesterov, adam, adamw and rmsprop are torch's, muon is of this room; every other name is timm's, with
+    `train.momentum` where timm has a momentum and its own betas. Weight decay is left off one-dimensional parameters
+    (biases, norms) and what a network of timm lists in `no_weight_decay` (tokens, position embeddings).
 
     Args:
         cfg: optimizer, lr, momentum, weight decay.
@@ -41,6 +43,8 @@ def make_optimizer(cfg: TrainConfig, model: nn.Module) -> torch.optim.Optimizer:
             return torch.optim.Adam(groups, cfg.lr, betas=(cfg.momentum, 0.999), **fast)
         case "adamw":
             return torch.optim.AdamW(groups, cfg.lr, betas=(cfg.momentum, 0.999), **fast)
+        case "muon":
+            return Muon(_muon_groups(model, groups), cfg.lr, cfg.momentum)
         case "rmsprop":
             return torch.optim.RMSprop(groups, cfg.lr, momentum=cfg.momentum, foreach=True)
     return _timm_optimizer(cfg, groups)
@@ -48,8 +52,7 @@ def make_optimizer(cfg: TrainConfig, model: nn.Module) -> torch.optim.Optimizer:
 
 def _groups(model: nn.Module, weight_decay: float) -> list[dict[str, Any]]:
     """Parameters with and without weight decay; no empty group."""
-    no_weight_decay: Any = getattr(model, "no_weight_decay", tuple)
-    listed = no_weight_decay()
+    listed = _listed(model)
     groups: dict[bool, list[nn.Parameter]] = {True: [], False: []}
     for name, parameter in model.named_parameters():
         if parameter.requires_grad:
@@ -59,6 +62,30 @@ def _groups(model: nn.Module, weight_decay: float) -> list[dict[str, Any]]:
         for decays, parameters in groups.items()
         if parameters
     ]
+
+
+def _listed(model: nn.Module) -> set[str]:
+    """Names that a network of timm wants without weight decay."""
+    no_weight_decay: Any = getattr(model, "no_weight_decay", tuple)
+    return set(no_weight_decay())
+
+
+def _muon_groups(model: nn.Module, groups: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """The groups, with the matrices of hidden layers apart: neither the first convolution nor the classifier."""
+    outer = (f"{first_conv(model)}.", *head_prefixes(model))
+    # Tokens and position embeddings are no matrices; they are listed.
+    listed = _listed(model)
+    hidden = {
+        id(parameter)
+        for name, parameter in model.named_parameters()
+        if parameter.ndim > 1 and name not in listed and not name.startswith(outer)
+    }
+    split = []
+    for group in groups:
+        for matrix in (True, False):
+            chosen = [parameter for parameter in group["params"] if (id(parameter) in hidden) == matrix]
+            split += [{**group, "params": chosen, "matrix": matrix}] if chosen else []
+    return split
 
 
 def _timm_optimizer(cfg: TrainConfig, groups: list[dict[str, Any]]) -> torch.optim.Optimizer:

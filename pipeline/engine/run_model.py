@@ -3,7 +3,7 @@
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
@@ -69,7 +69,8 @@ def run_model(
     model.train(mode == "train")
     outputs: Tensor | None = None
     total = torch.zeros((), device=machine.device)
-    start = shown = time.perf_counter()
+    start = time.perf_counter()
+    shown = _Shown(machine)
     with (
         torch.set_grad_enabled(mode == "train"),
         failures_named(f"{'infer' if mode == 'test' else 'train'}.batch_size", batches.batch_size),
@@ -89,10 +90,35 @@ def run_model(
                 outputs = torch.empty(batches.num_images, logits.shape[1], device=machine.device)
             outputs[batch.position : batch.position + len(batch)] = logits.detach()
             bar.update(len(batch))
-            # Reading the loss waits for the device: once a second, and only where somebody looks.
-            if not bar.disable and loss is not None and time.perf_counter() - shown > 1:
-                shown = time.perf_counter()
-                bar.set_postfix(loss=f"{float(total) / bar.n:.4f}", refresh=False)
+            if not bar.disable and loss is not None and (mean := shown.mean(total, bar.n)) is not None:
+                bar.set_postfix(loss=f"{mean:.4f}", refresh=False)
     assert outputs is not None, "there must be at least one batch"
-    mean = float(total) / batches.num_images if loss is not None else None
-    return Result(mode, outputs.cpu(), mean, time.perf_counter() - start)
+    whole = float(total) / batches.num_images if loss is not None else None
+    return Result(mode, outputs.cpu(), whole, time.perf_counter() - start)
+
+
+class _Shown:
+    """The mean loss for the progress bar, read once a second and without waiting for the device.
+
+    On CUDA a copy is asked for and looked at a second later, so what is shown is a second old.
+    """
+
+    def __init__(self, machine: Machine) -> None:
+        self.is_cuda = machine.device.type == "cuda"
+        self.total = torch.zeros((), pin_memory=self.is_cuda)
+        self.count = 0
+        self.ready: Any = torch.cuda.Event() if self.is_cuda else None  # type: ignore[no-untyped-call]
+        self.last = time.perf_counter()
+
+    def mean(self, total: Tensor, count: int) -> float | None:
+        """The mean over the first images of a pass; None where it is not time to look, or nothing has come yet."""
+        if time.perf_counter() - self.last < 1 or (self.ready is not None and not self.ready.query()):
+            return None
+        self.last = time.perf_counter()
+        if self.ready is None:
+            return float(total) / count
+        mean = float(self.total) / self.count if self.count else None
+        self.total.copy_(total, non_blocking=True)
+        self.count = count
+        self.ready.record()
+        return mean

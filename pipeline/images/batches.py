@@ -1,6 +1,7 @@
 """The images of a fold -> batches: one gather each from the mapped array, prefetched, no per-image Python."""
 
 import hashlib
+import math
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -58,7 +59,9 @@ class Batches:
     numbers: int64 (num_images,), which images, in order.
     size: height and width of a batch's images, in pixels.
     normalisation: mean and standard deviation per channel, in [0, 1]; None: images stay uint8.
+    targets: of all images, by number, on the device or not.
     changes: what happens to the images.
+    resident: the pixels of all images on the device, from `on_device`; None: they are gathered batch by batch.
     """
 
     images: Images
@@ -70,6 +73,7 @@ class Batches:
     dtype: torch.dtype
     targets: Tensor | None = None
     changes: Changes = Changes()
+    resident: Tensor | None = None
 
     @property
     def num_images(self) -> int:
@@ -88,6 +92,11 @@ class Batches:
 
     def __iter__(self) -> Iterator[Batch]:
         constants = scale_and_shift(self.normalisation, self.device) if self.normalisation else None
+        if self.resident is not None and not self.changes.each:
+            for step, (start, stop) in enumerate(self.bounds()):
+                numbers = self._send(torch.from_numpy(self.numbers[start:stop]))
+                yield self._finish(self.resident.index_select(0, numbers).permute(0, 3, 1, 2), start, step, constants)
+            return
         # The thread gathers (and pins), the device augments. On two cores a thread that augments too is 10 % slower.
         for pixels, start, step in prefetch(self._gathered()):
             yield self._finish(pixels, start, step, constants)
@@ -101,23 +110,53 @@ class Batches:
             batch = torch.from_numpy(pixels).permute(0, 3, 1, 2)
             yield batch.pin_memory() if self.device.type == "cuda" else batch, start, step
 
+    def _send(self, values: Tensor) -> Tensor:
+        """Values on the device; to CUDA without waiting for it."""
+        if self.device.type != "cuda" or values.is_cuda:
+            return values.to(self.device)
+        return (values if values.is_pinned() else values.pin_memory()).to(self.device, non_blocking=True)
+
     def _finish(self, pixels: Tensor, start: int, step: int, constants: tuple[Tensor, Tensor] | None) -> Batch:
         # Copies are asynchronous on CUDA alone: on Apple's GPU they may read memory that is already freed (PyTorch
         # issue 139550). There the CPU augments, for want of float64 on that GPU.
-        is_cuda = self.device.type == "cuda"
         numbers = self.numbers[start : start + len(pixels)]
         if self.device.type != "mps":
-            pixels = pixels.to(self.device, non_blocking=is_cuda)
+            pixels = self._send(pixels)
         pixels = self.changes.change(pixels, numbers) if self.changes.change else resize_to(pixels, self.size)
         images = pixels.to(self.device)
         if constants:
             images = normalise(images, *constants, self.dtype)
         targets = None
         if self.targets is not None:
-            targets = self.targets[torch.from_numpy(numbers)].to(self.device, non_blocking=is_cuda)
+            chosen = torch.from_numpy(numbers)
+            if self.targets.device == self.device:
+                targets = self.targets.index_select(0, self._send(chosen))
+            else:
+                targets = self._send(self.targets[chosen])
             if self.changes.mix:
                 images, targets = self.changes.mix(images, targets, numbers, step)
         return Batch(images, targets, start)
+
+
+def on_device(images: Images, device: torch.device) -> Tensor | None:
+    """The pixels of all images in a GPU's memory: uint8 (num_images, height, width, channel).
+
+    None where they are not all kept, where they would take more than a third of what is free, and on other devices.
+    """
+    if device.type != "cuda" or images.num_stored < len(images):
+        return None
+    if 3 * len(images) * math.prod(images.shape) > torch.cuda.mem_get_info(device)[0]:
+        return None
+    return load_pixels(images, device)
+
+
+def load_pixels(images: Images, device: torch.device) -> Tensor:
+    """The pixels of all images on a device, read some at a time: uint8 (num_images, height, width, channel)."""
+    pixels = torch.empty((len(images), *images.shape), dtype=torch.uint8, device=device)
+    for start in range(0, len(images), 1024):
+        numbers = np.arange(start, min(start + 1024, len(images)))
+        pixels[start : start + len(numbers)].copy_(torch.from_numpy(images.gather(numbers)))
+    return pixels
 
 
 def scale_and_shift(normalisation: Statistics, device: torch.device) -> tuple[Tensor, Tensor]:

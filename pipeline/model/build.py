@@ -9,14 +9,15 @@ from torch import Tensor, nn
 
 from pipeline.config import ConfigError, ModelConfig
 from pipeline.files import InputError
-from pipeline.model.networks import MLP, LeNet5, Net, ResNet9
+from pipeline.model.networks import MLP, CifarNet, LeNet5, Net, ResNet9
 from pipeline.model.weights import load_weights
 
-_OWN: dict[str, type[LeNet5] | type[Net] | type[MLP] | type[ResNet9]] = {
+_OWN: dict[str, type[LeNet5] | type[Net] | type[MLP] | type[ResNet9] | type[CifarNet]] = {
     "lenet5": LeNet5,
     "net": Net,
     "mlp": MLP,
     "resnet9": ResNet9,
+    "cifarnet": CifarNet,
 }
 FETCHED = ("hf-hub:", "hf_hub:", "local-dir:")
 # What timm's networks raise on arguments and images that they cannot take.
@@ -97,8 +98,8 @@ def _own_network(cfg: ModelConfig, size: int, channels: int, num_outputs: int) -
     network = _OWN[cfg.name]
     if size < network.min_size:
         raise ConfigError(f"image.size must be at least {network.min_size} for {cfg.name}. Got {size}")
-    if network is ResNet9:
-        return ResNet9(size, channels, num_outputs, cfg.dropout, cfg.width)
+    if network is ResNet9 or network is CifarNet:
+        return network(size, channels, num_outputs, cfg.dropout, cfg.width)
     return network(size, channels, num_outputs, cfg.dropout)
 
 

@@ -52,8 +52,8 @@ def load_weights(model: nn.Module, path: Path, channels: int) -> None:
     """
     weights = _timm_filtered(model, read_weights(path), path)
     target = model.state_dict()
-    head = _head_prefixes(model)
-    first = _first_conv(model)
+    head = head_prefixes(model)
+    first = first_conv(model)
     if first and f"{first}.weight" in weights:
         name = f"{first}.weight"
         weights[name] = _adapt_channels(weights[name], target[name], channels)
@@ -130,7 +130,7 @@ def _timm_filtered(model: nn.Module, weights: dict[str, Tensor], path: Path) -> 
     return {name: value for name, value in filtered.items() if isinstance(value, Tensor)}
 
 
-def _head_prefixes(model: nn.Module) -> tuple[str, ...]:
+def head_prefixes(model: nn.Module) -> tuple[str, ...]:
     """Prefixes of the classifier's keys: timm's `get_classifier`, else the last linear layer."""
     classifier: Any = getattr(model, "get_classifier", None)
     if classifier is not None:
@@ -141,7 +141,7 @@ def _head_prefixes(model: nn.Module) -> tuple[str, ...]:
     return tuple(f"{name}." for name, module in model.named_modules() if any(module is head for head in heads))
 
 
-def _first_conv(model: nn.Module) -> str:
+def first_conv(model: nn.Module) -> str:
     """Name of the convolution that sees the image; "" where there is none."""
     known = getattr(model, "pretrained_cfg", {}).get("first_conv")
     if isinstance(known, str):

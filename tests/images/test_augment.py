@@ -397,3 +397,12 @@ def test_a_gpu_gives_the_same_within_rounding(policy):
     augment = Augment(AugmentConfig(policy=policy, **EVERYTHING), 32, 0)
     difference = (augment(images.cuda(), keys, 0).cpu().int() - augment(images, keys, 0).int()).abs()
     assert difference.float().mean() < 0.05
+
+
+@pytest.mark.parametrize("probability", [0.5, 0.25, 0.8])
+def test_an_image_is_flipped_in_just_that_part_of_the_epochs(probability):
+    images = torch.arange(8, dtype=torch.uint8).view(1, 1, 1, 8).expand(64, 1, 8, 8).contiguous()
+    augment = Augment(AugmentConfig(hflip=probability), 8, 0)
+    flipped = torch.stack([augment(images, torch.arange(64), epoch)[:, 0, 0, 0] == 7 for epoch in range(20)])
+    assert (flipped.sum(0) == round(20 * probability)).all()
+    assert 0.2 < flipped[0].float().mean() < 0.95, "which epochs, differs from image to image"

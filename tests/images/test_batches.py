@@ -17,6 +17,8 @@ from pipeline.images.batches import (
     derived_seed,
     epoch_order,
     id_keys,
+    load_pixels,
+    on_device,
     prefetch,
     statistics,
 )
@@ -48,6 +50,16 @@ def test_every_image_comes_once_with_its_target(images: cache.Images, batch_size
     for number, image in zip(numbers, seen, strict=True):
         expected = (picture(number % 3, number) / 255 - mean) / std
         assert np.allclose(image.permute(1, 2, 0).numpy(), expected, atol=1e-5)
+
+
+def test_resident_pixels_make_the_same_batches(images: cache.Images) -> None:
+    numbers = np.random.default_rng(0).permutation(24)[:21]
+    resident = load_pixels(images, torch.device("cpu"))
+    both = [list(batches(images, numbers, 5, targets=torch.arange(24), resident=pixels)) for pixels in (None, resident)]
+    for one, other in zip(*both, strict=True):
+        assert one.position == other.position
+        assert torch.equal(one.images, other.images) and torch.equal(one.targets, other.targets)
+    assert on_device(images, torch.device("cpu")) is None
 
 
 def test_no_batch_of_one_is_left_over(images: cache.Images) -> None:

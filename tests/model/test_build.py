@@ -8,7 +8,7 @@ from pipeline.config import ConfigError, ModelConfig
 from pipeline.files import InputError
 from pipeline.model.build import build_model, own_name, pretrained_statistics
 
-OWN = ["lenet5", "net", "mlp", "resnet9"]
+OWN = ["lenet5", "net", "mlp", "resnet9", "cifarnet"]
 TIMM = ["test_resnet", "test_vit", "resnet18"]
 
 

@@ -2,9 +2,9 @@ import pytest
 import torch
 from torch.nn import functional
 
-from pipeline.model.networks import MLP, LeNet5, Net, ResNet9
+from pipeline.model.networks import MLP, CifarNet, LeNet5, Net, ResNet9
 
-OWN = [LeNet5, Net, MLP, ResNet9]
+OWN = [LeNet5, Net, MLP, ResNet9, CifarNet]
 
 
 def num_parameters(network):
@@ -22,14 +22,14 @@ def test_gives_logits(network, channels, num_outputs, more):
     assert logits.shape == (3, num_outputs)
     assert logits.isfinite().all()
     logits.square().sum().backward()
-    assert all(parameter.grad is not None for parameter in model.parameters())
+    assert all(parameter.grad is not None for parameter in model.parameters() if parameter.requires_grad)
 
 
-@pytest.mark.parametrize("network", [LeNet5, Net])
+@pytest.mark.parametrize("network", [LeNet5, Net, CifarNet])
 def test_minimum_size_is_the_least_possible(network):
     model = network(network.min_size, 3, 2)
     with pytest.raises(RuntimeError):
-        model(torch.zeros(1, 3, network.min_size - 1, network.min_size - 1))
+        model(torch.zeros(2, 3, network.min_size - 1, network.min_size - 1))
 
 
 @pytest.mark.parametrize(
@@ -39,6 +39,7 @@ def test_minimum_size_is_the_least_possible(network):
         (lambda: Net(32, 3, 10), 62_006),
         (lambda: MLP(32, 3, 2), 3072 * 512 + 512 + 512 * 2 + 2),
         (lambda: ResNet9(32, 3, 10), 6_573_120),
+        (lambda: CifarNet(32, 3, 10), 1_972_792),
     ],
 )
 def test_has_the_published_number_of_parameters(network, expected):
@@ -89,3 +90,16 @@ def test_resnet9_has_the_width_asked_for(width):
     model = ResNet9(8, 1, 2, width=width)
     assert model.prep.conv.out_channels == width
     assert model.linear.in_features == 8 * width
+
+
+def test_whitened_patches_are_uncorrelated_and_of_variance_one():
+    model = CifarNet(16, 3, 2)
+    smooth = functional.interpolate(torch.randn(50, 3, 6, 6), size=(16, 16), mode="bilinear")
+    images = smooth + 0.3 * torch.randn(50, 3, 16, 16)
+    model.whiten(images, eps=1e-9)
+    with torch.no_grad():
+        outputs = model.whitening(images).transpose(0, 1).flatten(1)
+    second_moments = outputs[:12] @ outputs[:12].T / outputs.shape[1]
+    assert torch.allclose(second_moments, torch.eye(12), atol=1e-3)
+    assert torch.equal(outputs[12:], -outputs[:12])
+    assert not model.whitening.weight.requires_grad and model.whitening.bias.requires_grad

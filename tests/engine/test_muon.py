@@ -1,0 +1,87 @@
+"""Muon: torch's own on matrices, torch's AdamW on the rest, and who gets which."""
+
+import copy
+
+import pytest
+import torch
+from torch import nn
+
+from pipeline.config import TrainConfig
+from pipeline.engine.muon import Muon, orthogonalise
+from pipeline.engine.optimizer import make_optimizer
+from pipeline.model.networks import CifarNet
+
+
+def steps(model: nn.Module, optimizer: torch.optim.Optimizer, num_steps: int = 5) -> None:
+    generator = torch.Generator().manual_seed(0)
+    for _ in range(num_steps):
+        model(torch.randn(16, 12, generator=generator)).square().mean().backward()
+        optimizer.step()
+        optimizer.zero_grad()
+
+
+def test_matrices_move_as_by_torchs_muon() -> None:
+    torch.manual_seed(0)
+    ours = nn.Sequential(nn.Linear(12, 20, bias=False), nn.Linear(20, 8, bias=False))
+    theirs = copy.deepcopy(ours)
+    before = ours[0].weight.detach().clone()
+    group = {"params": list(ours.parameters()), "weight_decay": 0.1, "matrix": True}
+    steps(ours, Muon([group], 0.02, 0.9))
+    reference = torch.optim.Muon(
+        theirs.parameters(), 0.02, weight_decay=0.1, momentum=0.9, adjust_lr_fn="match_rms_adamw"
+    )
+    # Theirs takes the mean of gradients and multiplies in bfloat16; the direction is the same.
+    steps(theirs, reference)
+    for one, other in zip(ours.parameters(), theirs.parameters(), strict=True):
+        assert (one - other).abs().max() < 0.1 * (ours[0].weight - before).abs().max()
+
+
+def test_the_rest_moves_as_by_torchs_adamw() -> None:
+    torch.manual_seed(0)
+    ours = nn.Linear(12, 3)
+    theirs = copy.deepcopy(ours)
+    steps(ours, Muon([{"params": list(ours.parameters()), "weight_decay": 0.1}], 0.01, 0.9))
+    steps(theirs, torch.optim.AdamW(theirs.parameters(), 0.01, weight_decay=0.1))
+    for one, other in zip(ours.parameters(), theirs.parameters(), strict=True):
+        torch.testing.assert_close(one, other, rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize("shape", [(3, 16, 40), (2, 40, 16), (1, 8, 8)])
+def test_singular_values_become_about_one(shape: tuple[int, int, int]) -> None:
+    matrices = torch.randn(shape, generator=torch.Generator().manual_seed(0)) * 1e-3
+    values = torch.linalg.svdvals(orthogonalise(matrices))
+    assert values.min() > 0.3 and values.max() < 1.3
+    assert values.mean() == pytest.approx(0.9, abs=0.15)
+
+
+def test_first_layer_classifier_and_vectors_are_not_matrices() -> None:
+    model = CifarNet(16, 3, 10)
+    optimizer = make_optimizer(TrainConfig(optimizer="muon"), model)
+    kinds = {id(p): group["matrix"] for group in optimizer.param_groups for p in group["params"]}
+    assert len(kinds) == sum(p.requires_grad for p in model.parameters())
+    for name, parameter in model.named_parameters():
+        if parameter.requires_grad:
+            assert kinds[id(parameter)] == (name.startswith("pairs") and "conv" in name), name
+
+
+def test_the_state_goes_on_after_saving() -> None:
+    torch.manual_seed(0)
+    model = CifarNet(16, 3, 4)
+    other = copy.deepcopy(model)
+    cfg = TrainConfig(optimizer="muon", lr=0.01)
+    images = torch.randn(4, 3, 16, 16)
+
+    def step(network: nn.Module, optimizer: torch.optim.Optimizer) -> None:
+        network(images).square().mean().backward()
+        optimizer.step()
+        optimizer.zero_grad()
+
+    optimizer = make_optimizer(cfg, model)
+    step(model, optimizer)
+    other.load_state_dict(model.state_dict())
+    resumed = make_optimizer(cfg, other)
+    resumed.load_state_dict(copy.deepcopy(optimizer.state_dict()))
+    step(model, optimizer)
+    step(other, resumed)
+    for one, two in zip(model.parameters(), other.parameters(), strict=True):
+        assert torch.equal(one, two)
