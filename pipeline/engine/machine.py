@@ -6,6 +6,7 @@ import os
 import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Literal
 
 import torch
@@ -95,10 +96,17 @@ def find_machine(precision: str, model: nn.Module, *, deterministic: bool = Fals
     """The device, and the precision by rule where the setting is `auto`.
 
     The rule asks the device's capability and the network, never a clock: bfloat16 on CUDA from compute capability 8.0
-    (Ampere), float16 with a scaler on older ones; bfloat16 on CPUs that multiply in it (AMX, AVX512-BF16), but float32
-    there for networks made of depthwise convolutions, which such CPUs do not speed up; float32 elsewhere.
+    (Ampere), float16 with a scaler on older ones; bfloat16 on CPUs that multiply in it faster (AMX; AVX512-BF16 of AMD:
+    Intel's, where AMX is switched off as in some virtual machines, does as many float32 products and is slower for the
+    conversions), but float32 there for networks made of depthwise convolutions, which such CPUs do not speed up;
+    float32 elsewhere. The figures are in `tests/benchmarks/README.md`.
+
+    Raises:
+        ConfigError: float16 is asked for on a CPU, where its kernels are a hundred times slower.
     """
     device = find_device()
+    if precision == "float16" and device.type == "cpu":
+        raise ConfigError("train.precision must be auto, float32 or bfloat16 without a GPU. Got 'float16'")
     if device.type == "cpu":
         torch.set_num_threads(num_cores())
         keep_memory()
@@ -119,9 +127,18 @@ def _by_rule(device: torch.device, model: nn.Module) -> Precision:
     if device.type == "cuda":
         return "bfloat16" if torch.cuda.get_device_capability(device) >= (8, 0) else "float16"
     if device.type == "cpu":
-        capable = torch.cpu._is_amx_tile_supported() or torch.cpu._is_avx512_bf16_supported()
-        return "bfloat16" if capable and not _is_depthwise(model) else "float32"
+        fast = torch.cpu._is_amx_tile_supported() or (torch.cpu._is_avx512_bf16_supported() and _vendor() == "amd")
+        return "bfloat16" if fast and not _is_depthwise(model) else "float32"
     return "float32"
+
+
+def _vendor() -> str:
+    """Who made the CPU: amd, intel, or "" where it is not known."""
+    try:
+        text = Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace")
+    except OSError:
+        return ""
+    return "amd" if "AuthenticAMD" in text else "intel" if "GenuineIntel" in text else ""
 
 
 def _is_depthwise(model: nn.Module) -> bool:

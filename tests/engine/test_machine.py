@@ -1,11 +1,52 @@
 """The machine: what it lacks is named with the setting to change."""
 
+from collections.abc import Callable
+
 import pytest
 import torch
+from torch import nn
 
 from pipeline.config import ConfigError
-from pipeline.engine.machine import _must_have_kernels, failures_named
+from pipeline.engine import machine
+from pipeline.engine.machine import _must_have_kernels, failures_named, find_machine
 from pipeline.files import InputError
+
+
+@pytest.fixture
+def cpu(monkeypatch: pytest.MonkeyPatch) -> Callable[[bool, bool, str], None]:
+    """Make this machine one without a GPU, with AMX or not, with AVX512-BF16 or not, of some vendor."""
+
+    def make(amx: bool, avx: bool, vendor: str) -> None:
+        monkeypatch.setattr(machine, "find_device", lambda: torch.device("cpu"))
+        monkeypatch.setattr(torch.cpu, "_is_amx_tile_supported", lambda: amx)
+        monkeypatch.setattr(torch.cpu, "_is_avx512_bf16_supported", lambda: avx)
+        monkeypatch.setattr(machine, "_vendor", lambda: vendor)
+
+    return make
+
+
+@pytest.mark.parametrize(
+    ("amx", "avx", "vendor", "expected"),
+    [
+        (True, True, "intel", "bfloat16"),
+        (False, True, "amd", "bfloat16"),
+        (False, True, "intel", "float32"),
+        (False, True, "", "float32"),
+        (False, False, "amd", "float32"),
+    ],
+)
+def test_the_precision_follows_a_rule_and_the_setting(
+    cpu: Callable[[bool, bool, str], None], amx: bool, avx: bool, vendor: str, expected: str
+) -> None:
+    cpu(amx, avx, vendor)
+    plain = nn.Sequential(nn.Conv2d(8, 8, 3), nn.Conv2d(8, 8, 1))
+    depthwise = nn.Sequential(nn.Conv2d(8, 8, 3, groups=8), nn.Conv2d(8, 8, 1))
+    assert find_machine("auto", plain).precision == expected
+    assert find_machine("auto", depthwise).precision == "float32"
+    assert find_machine("bfloat16", depthwise).dtype == torch.bfloat16
+    assert find_machine("float32", plain).precision == "float32"
+    with pytest.raises(ConfigError, match=r"without a GPU\. Got 'float16'"):
+        find_machine("float16", plain)
 
 
 @pytest.mark.parametrize(

@@ -6,7 +6,7 @@ import torch
 from torch import nn
 
 from pipeline.competition.task import Task
-from pipeline.engine.machine import Machine, find_machine
+from pipeline.engine.machine import Machine
 from pipeline.engine.predict import _Views, activate, view
 
 IMAGE = torch.arange(2 * 3 * 64 * 64, dtype=torch.float32).reshape(2, 3, 64, 64)
@@ -59,18 +59,6 @@ def test_views_are_averaged_as_probabilities() -> None:
 def test_an_image_of_one_pixel_has_no_room_to_shift() -> None:
     image = torch.rand(1, 3, 1, 1)
     assert torch.equal(view(image, "shift_up"), image)
-
-
-def test_the_precision_follows_a_rule_and_the_setting() -> None:
-    import timm
-
-    normal, depthwise = timm.create_model("test_resnet"), timm.create_model("mobilenetv3_small_050")
-    assert find_machine("float32", normal).precision == "float32"
-    assert find_machine("bfloat16", normal).dtype == torch.bfloat16
-    capable = torch.cpu._is_amx_tile_supported() or torch.cpu._is_avx512_bf16_supported()
-    if not torch.cuda.is_available() and not torch.backends.mps.is_available():
-        assert find_machine("auto", normal).precision == ("bfloat16" if capable else "float32")
-        assert find_machine("auto", depthwise).precision == "float32"
 
 
 def test_what_networks_draw_is_seeded() -> None:
