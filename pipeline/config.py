@@ -5,6 +5,7 @@ from the `description`s below; `tests/test_readme.py` keeps the two equal.
 """
 
 import os
+import shlex
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated, Literal
@@ -122,6 +123,14 @@ class AugmentConfig(Section):
         description="part of the epochs after which policy, erasing, mixup and cutmix stop: the last epochs see images "
         "as they will be predicted (He et al. 2019, Data augmentation revisited)",
     )
+    first_size: float = Field(
+        1.0,
+        ge=0.25,
+        le=1.0,
+        description="side of the images in the first epoch / image.size; it grows evenly to 1 at `full_size_from` (Tan "
+        "and Le 2021, EfficientNetV2, section 4.2). Faster; for networks that take any size",
+    )
+    full_size_from: Probability = Field(0.5, description="part of the epochs after which images have their full size")
     albumentations: str = Field(
         "", description="a pipeline saved by albumentations.save (json or yaml), applied first, image by image"
     )
@@ -190,10 +199,14 @@ class EnsembleConfig(Section):
 
 
 class Config(Section):
-    """All settings of a run. `name` is the run's name: the config file's stem; `path` is that file's."""
+    """All settings of a run.
+
+    `name` is the run's name: the config file's stem; `path` is that file's, `overrides` what `--set` changed.
+    """
 
     name: str = Field("digits", exclude=True)
     path: str = Field("configs/digits.toml", exclude=True)
+    overrides: tuple[str, ...] = Field((), exclude=True)
     data: DataConfig = DataConfig()
     task: TaskConfig = TaskConfig()
     folds: FoldsConfig = FoldsConfig()
@@ -203,6 +216,12 @@ class Config(Section):
     train: TrainConfig = TrainConfig()
     infer: InferConfig = InferConfig()
     ensemble: EnsembleConfig = EnsembleConfig()
+
+    @property
+    def options(self) -> str:
+        """The options that give these settings to another stage."""
+        changed = " --set " + shlex.join(self.overrides) if self.overrides else ""
+        return f"--config {shlex.quote(self.path)}{changed}"
 
     @property
     def root(self) -> Path:

@@ -38,14 +38,15 @@ def loads(text: str, path: Path, overrides: Sequence[str] = ()) -> Config:
         values = tomllib.loads(text)
     except (tomllib.TOMLDecodeError, RecursionError) as error:
         raise ConfigError(f"{path} is not TOML: {error}") from None
-    for name in ("name", "path"):
+    for name in ("name", "path", "overrides"):
         if name in values:
             raise ConfigError(f"{path}: Unknown setting {name!r}. A run is named by its config file")
     if path.stem == "cache":
         raise ConfigError(f"a config must not be called cache.toml: output/cache holds the decoded images. Got {path}")
     for override in overrides:
         _apply(values, override)
-    return check({**values, "name": path.stem, "path": str(path)}, str(path))
+    named = {"name": path.stem, "path": str(path), "overrides": tuple(overrides)}
+    return check({**values, **named}, f"{path} with --set {' '.join(overrides)}" if overrides else str(path))
 
 
 def check(values: dict[str, Any], source: str = "settings") -> Config:
@@ -57,7 +58,11 @@ def check(values: dict[str, Any], source: str = "settings") -> Config:
     try:
         return Config.model_validate(_tuples(values))
     except ValidationError as error:
-        found = "; ".join(_sentence(detail) for detail in error.errors()[:5])
+        details = error.errors()
+        # A list of which nothing is left because its items are wrong: the items are what to say.
+        wrong = {detail["loc"][:-1] for detail in details if isinstance(detail["loc"][-1], int)}
+        details = [detail for detail in details if detail["loc"] not in wrong]
+        found = "; ".join(_sentence(detail) for detail in details[:5])
         raise ConfigError(f"{source}: {found}") from None
 
 
@@ -117,7 +122,7 @@ def _sentence(detail: Any) -> str:
     got = _short(detail["input"])
     if detail["type"] == "extra_forbidden":
         return f"Unknown setting '{key}'. {_nearest(key)}"
-    message = str(detail["msg"]).removeprefix("Value error, ")
+    message = str(detail["msg"]).removeprefix("Value error, ").replace(" after validation", "")
     if detail["type"] == "value_error":
         return f"[{key}] {message}"
     return f"'{key}': {message[0].lower()}{message[1:]}. Got {got}"

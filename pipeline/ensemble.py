@@ -29,8 +29,7 @@ def ensemble(cfg: Config) -> None:
             log.info("ensemble: predictions of fold %s are left out, they are not current; %s", part, reason)
     if not ready:
         raise InputError(
-            "no current predictions of this run are there. "
-            f"They are made by: python -m pipeline.infer --config {cfg.path}"
+            f"no current predictions of this run are there. They are made by: python -m pipeline.infer {cfg.options}"
         )
     stamp, made_from = ensemble_stamp(cfg), ensembled_from(cfg, ready)
     if stale(stamp, made_from) is not None:
@@ -50,7 +49,7 @@ def _combine(cfg: Config, ready: list[int | str]) -> list[str]:
     from pipeline.competition.scoring import cross_validation
     from pipeline.competition.table import read_test
 
-    folder, made_by = run_dir(cfg), f"python -m pipeline.infer --config {cfg.path}"
+    folder, made_by = run_dir(cfg), f"python -m pipeline.infer {cfg.options}"
     labelled, test = read_labelled(cfg), read_test(cfg)
     task, folds = labelled.task, [part for part in ready if part != "full"]
 
@@ -109,7 +108,8 @@ def _report(cfg: Config, ready: list[int | str]) -> None:
         if value is None:
             log.info("ensemble: %s is undefined on fold %s", scores["metric"], fold)
     if scores["cv"] is not None:
-        log.info("CV %s: %.5f (std over folds %.5f)", scores["metric"], scores["cv"], scores["std"])
+        spread = "one fold: no spread" if scores["std"] is None else f"std over folds {scores['std']:.5f}"
+        log.info("CV %s: %.5f (%s)", scores["metric"], scores["cv"], spread)
     elif not scores["folds"]:
         why = "no fold is ready yet" if cfg.folds.num_folds else "folds.num_folds is 0"
         log.info("CV %s: none, %s", scores["metric"], why)

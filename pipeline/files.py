@@ -13,6 +13,9 @@ from typing import IO, Any
 
 from pipeline.config import Config, ConfigError
 
+# Counts the changes of `images/decode.py` that give other pixels: what an older one decoded is not mixed with new.
+READER = 2
+
 
 class InputError(ValueError):
     """What the user's data or the machine caused: what must hold, what was got, what to do."""
@@ -33,7 +36,7 @@ def fold_dir(cfg: Config, fold: int | str) -> Path:
 
 def cache_dir(cfg: Config, part: str) -> Path:
     """The folder of the decoded images of one root and one set of `[image]` settings; part is `train` or `test`."""
-    image = {"stored": cfg.image.stored, "channels": cfg.image.channels, "fit": cfg.image.fit}
+    image = {"stored": cfg.image.stored, "channels": cfg.image.channels, "fit": cfg.image.fit, "reader": READER}
     key = digest({"root": str(cfg.root.resolve()), **image})[:8]
     name = f"{safe_name(cfg.competition)}-{cfg.image.stored}px-{key}"
     return Path("output") / "cache" / name / part

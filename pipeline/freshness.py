@@ -258,7 +258,7 @@ def other_model(cfg: Config, part: int | str, reason: str) -> InputError:
 
 def _must(reason: str | None, what: str, stage: str, cfg: Config) -> None:
     if reason:
-        raise InputError(f"{what} must be current. Got: {reason}. Run: python -m pipeline.{stage} --config {cfg.path}")
+        raise InputError(f"{what} must be current. Got: {reason}. Run: python -m pipeline.{stage} {cfg.options}")
 
 
 def _table_state(cfg: Config, name: str) -> str:

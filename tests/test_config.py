@@ -1,5 +1,6 @@
 """Settings: every mistake is one sentence that names the key, the value and what is allowed."""
 
+import shlex
 import subprocess
 import sys
 from pathlib import Path
@@ -120,3 +121,24 @@ def test_help_and_mistakes_answer_before_anything_heavy(stage: str) -> None:
         assert done.stdout.splitlines()[-1] == f"[] {status}", done.stderr
         if status:
             assert len(done.stderr.strip().splitlines()) == 1
+
+
+def test_what_a_message_tells_to_run_has_the_settings_of_this_call(tmp_path: Path) -> None:
+    path = tmp_path / "a b.toml"
+    path.write_text("")
+    cfg = load(path, ["train.lr=0.5", 'infer.views=["identity", "hflip"]'])
+    words = shlex.split(cfg.options)
+    assert words[:2] == ["--config", str(path)] and words[2] == "--set"
+    again = load(Path(words[1]), words[3:])
+    assert again.train.lr == 0.5 and again.infer.views == ("identity", "hflip")
+    assert load(path).options == f"--config '{path}'"
+
+
+def test_a_wrong_value_names_where_it_came_from(tmp_path: Path) -> None:
+    path = tmp_path / "run.toml"
+    path.write_text("")
+    with pytest.raises(ConfigError, match=r"with --set train\.lr=-1: 'train.lr'"):
+        load(path, ["train.lr=-1"])
+    with pytest.raises(ConfigError) as caught:
+        load(path, ['infer.views=["hflop"]'])
+    assert "hflop" in str(caught.value) and "at least 1" not in str(caught.value)

@@ -40,7 +40,7 @@ def read_labelled(cfg: Config) -> Labelled:
     """
     samples = read_train(cfg)
     task = make_task(cfg, samples)
-    made_by = f"python -m pipeline.folds --config {cfg.path}"
+    made_by = f"python -m pipeline.folds {cfg.options}"
     folds = read_folds(folds_path(cfg), samples.ids, cfg.folds.num_folds, made_by)
     return Labelled(samples, task, task.encode(samples.labels), folds)
 

@@ -38,7 +38,8 @@ def cross_validation(task: Task, targets: Array, oof: dict[str, tuple[Array, Arr
         oof: for each fold int64 numbers of its images and their float (num_images, num_outputs) probabilities.
 
     Returns:
-        `cv`, `std` and `folds`; None where there is no fold or the metric is undefined, never NaN.
+        `cv`, `std` and `folds`; None where there is no fold (for `std`: fewer than two) or the metric is undefined,
+        never NaN.
     """
     folds = {part: score(task, targets[numbers], probs) for part, (numbers, probs) in oof.items()}
     pooled = None
@@ -46,7 +47,7 @@ def cross_validation(task: Task, targets: Array, oof: dict[str, tuple[Array, Arr
         numbers, probs = (np.concatenate(arrays) for arrays in zip(*oof.values(), strict=True))
         pooled = score(task, targets[numbers], probs)
     defined = [value for value in folds.values() if value is not None]
-    return {"cv": pooled, "std": float(np.std(defined)) if defined else None, "folds": folds}
+    return {"cv": pooled, "std": float(np.std(defined)) if len(defined) > 1 else None, "folds": folds}
 
 
 def answers_score(cfg: Config, task: Task, path: Path, predictions: Predictions) -> float | None:

@@ -105,12 +105,13 @@ def _samples(
     paths = with_extensions(cfg.root, fill(template, frame))
     problems = duplicates(source, ids)
     if empty := [number for number, id_ in enumerate(ids, 1) if not id_]:
-        problems.append(f"{source}: {some('rows have', empty)} no id in column {id_column!r}")
+        problems.append(f"{source}: {some(f'rows have no id in column {id_column!r}', empty)}")
     for path in paths:
         inside(cfg.root, path, setting)
     if files and (missing := [path for path in paths if not (cfg.root / path).is_file()]):
         problems.append(
-            f"{setting} = {template!r}: {some('images are', missing)} not under {cfg.root}, of {len(paths)} in {source}"
+            f"{setting} = {template!r}: {some('images are missing', missing)} under {cfg.root}, of {len(paths)} in "
+            f"{source}"
         )
     if problems:
         raise InputError("; ".join(problems))

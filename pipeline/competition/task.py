@@ -97,6 +97,11 @@ def make_task(cfg: Config, samples: Samples) -> Task:
         InputError: labels that cannot be read as this kind.
     """
     metric = metrics.get(cfg.task.metric)
+    if cfg.ensemble.method == "rank" and not metric.name.endswith("auc"):
+        raise ConfigError(
+            "ensemble.method must be 'mean' unless task.metric looks at the order of images alone (roc_auc, "
+            f"mean_column_auc): ranks are no probabilities. Got 'rank' with {metric.name}"
+        )
     columns, separator = cfg.data.labels, cfg.data.tag_separator
     kind = cfg.task.kind if cfg.task.kind != "auto" else _auto_kind(cfg, samples, metric)
     if kind not in metric.kinds:
@@ -116,10 +121,14 @@ def make_task(cfg: Config, samples: Samples) -> Task:
     if kind == "multi":
         cells = list(dict.fromkeys(tag for cell in cells for tag in split_tags(cell, separator)))
     elif "" in cells:
-        count = int((samples.labels[columns[0]] == "").sum())
-        raise InputError(f"{cfg.data.train}: {count:,} of {len(samples):,} labels in column {columns[0]!r} are empty")
-    if not cells:
-        raise InputError(f"{cfg.data.train}: column {columns[0]!r} has no label at all")
+        empty = [id_ for id_, cell in zip(samples.ids, samples.labels[columns[0]], strict=True) if not cell]
+        raise InputError(
+            f"{cfg.data.train}: {some('labels are empty', empty)} of {len(samples):,} in column {columns[0]!r}. Fill "
+            "them in, or leave these rows out"
+        )
+    if len(cells) < 2 - (kind == "multi"):
+        got = f"Got {cells[0]!r} in every row" if cells else "Got none"
+        raise InputError(f"{cfg.data.train}: column {columns[0]!r} must have at least two classes to tell apart. {got}")
     return _scorable(replace(task, classes=tuple(in_order(cells))))
 
 

@@ -90,7 +90,9 @@ def fit(cfg: Config, part: int | str, labelled: Labelled, images: Images) -> Fit
     )
     num_classes = task.num_outputs if task.activation == "softmax" else 0
     mix_seed = derived_seed("mix", settings.seed, part)
-    changes = EpochChanges(cfg.augment, size, settings.seed, mix_seed, id_keys(labelled.samples.ids), num_classes)
+    changes = EpochChanges(
+        cfg.augment, size, settings.num_epochs, settings.seed, mix_seed, id_keys(labelled.samples.ids), num_classes
+    )
 
     update = Update(settings, model, machine, len(make_batches(train_numbers, settings.batch_size)))
     final = copy.deepcopy(model) if update.ema else model
@@ -101,7 +103,8 @@ def fit(cfg: Config, part: int | str, labelled: Labelled, images: Images) -> Fit
     for epoch in range(settings.num_epochs):
         name = f"{part} epoch {epoch + 1}/{settings.num_epochs}"
         order = epoch_order(train_numbers, settings.seed, part, epoch)
-        batches = make_batches(order, settings.batch_size, changes=changes.of(epoch, settings.num_epochs))
+        now = changes.size(epoch)
+        batches = make_batches(order, settings.batch_size, size=now, changes=changes.of(epoch))
         row: dict[str, Any] = {"epoch": epoch + 1, "lr": update.lr}
         drawn = (settings.seed, part, epoch)
         trained = run_model(model, batches, "train", machine, loss=loss, update=update, seed=drawn, label=name)

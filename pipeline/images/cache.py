@@ -140,7 +140,7 @@ def open_images(cfg: Config, part: str, paths: Sequence[str]) -> Images:
     if missing:
         raise InputError(
             f"{missing:,} of {len(paths):,} {part} images are not in {folder}. "
-            f"They are decoded by: python -m pipeline.prepare --config {cfg.path}"
+            f"They are decoded by: python -m pipeline.prepare {cfg.options}"
         )
     table = index.table.take(rows)
     shard, row = table["shard"].to_numpy(), table["row"].to_numpy()

@@ -5,6 +5,7 @@ composited on white (kept where 4 channels are asked for); CMYK, palettes and ot
 """
 
 import io
+import math
 import struct
 import warnings
 from dataclasses import dataclass
@@ -24,6 +25,10 @@ MAX_PIXELS = 2**27
 cv2.setNumThreads(1)
 
 _ORIENTATION = 0x0112
+# How many times larger than asked an image must be for libjpeg to scale it by a factor while decoding: what is left to
+# average then keeps the result within 2 levels (mean absolute difference over photos) of full decoding. By the factor
+# alone, 2 would be up to 2.1 levels off, 4 and 8 up to 3.6 (1,200 photos of 400 x 533).
+_SCALED = ((8, 16.0), (4, 9.0), (2, 3.1))
 # What Pillow raises on files that are broken or not images.
 _BROKEN = (
     UnidentifiedImageError,
@@ -99,8 +104,8 @@ def _read_fast(data: bytes, image: Image.Image, cfg: ImageConfig) -> Array:
     num_times = min(width / needed, height / needed) if cfg.fit != "pad" else max(width, height) / needed
     grey = cfg.channels == 1
     flags = cv2.IMREAD_IGNORE_ORIENTATION
-    for factor in (8, 4, 2):
-        if num_times >= factor:
+    for factor, least in _SCALED:
+        if num_times >= least:
             kind = "GRAYSCALE" if grey else "COLOR"
             flags |= getattr(cv2, f"IMREAD_REDUCED_{kind}_{factor}")
             break
@@ -181,8 +186,22 @@ def _scale(pixels: Array, height: int, width: int) -> Array:
 
 
 def _scale_alike(pixels: Array, height: int, width: int) -> Array:
+    """Area averaging to a whole fraction of a size nearby, which OpenCV does two to three times as fast as to any size:
+    within half a level of it, and both sides averaged over at most 1.42 pixels by the bilinear step.
+    """
     if pixels.shape[:2] == (height, width):
         return pixels
-    shrinks = height <= pixels.shape[0] and width <= pixels.shape[1]
-    scaled = cv2.resize(pixels, (width, height), interpolation=cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR)
+    if height > pixels.shape[0] or width > pixels.shape[1]:
+        return _resized(pixels, height, width, cv2.INTER_LINEAR)
+    down, across = (2 ** round(math.log2(old / new)) for old, new in zip(pixels.shape, (height, width), strict=False))
+    if (down, across) == (1, 1):
+        return _resized(pixels, height, width, cv2.INTER_AREA)
+    near = _resized(pixels, down * height, across * width, cv2.INTER_LINEAR)
+    return _resized(near, height, width, cv2.INTER_AREA)
+
+
+def _resized(pixels: Array, height: int, width: int, interpolation: int) -> Array:
+    if pixels.shape[:2] == (height, width):
+        return pixels
+    scaled = cv2.resize(pixels, (width, height), interpolation=interpolation)
     return np.asarray(scaled if scaled.ndim == 3 else scaled[:, :, None])

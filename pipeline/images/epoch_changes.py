@@ -22,27 +22,38 @@ class EpochChanges:
 
     Args:
         cfg: the settings.
-        size: height and width that the network sees, in pixels.
+        size: height and width that the network sees in the end, in pixels.
+        num_epochs: of the whole training.
         seed: of the augmentation; with an image's key and the epoch it decides all that is drawn for the image.
         mix_seed: of the partners in mixup and cutmix, drawn by batch.
         keys: int64 (num_images,), a hash of each image's id.
         num_classes: how many there are where targets are class numbers, which mixing turns into probabilities; else 0.
     """
 
-    def __init__(self, cfg: AugmentConfig, size: int, seed: int, mix_seed: int, keys: Tensor, num_classes: int) -> None:
+    def __init__(
+        self, cfg: AugmentConfig, size: int, num_epochs: int, seed: int, mix_seed: int, keys: Tensor, num_classes: int
+    ) -> None:
         self.strong = cfg
+        self.full_size = size
+        self.num_epochs = num_epochs
+        self.seed = seed
         # The last epochs, by `strong_until`.
         self.gentle = cfg.model_copy(update={"policy": "none", "erasing": 0.0, "mixup": 0.0, "cutmix": 0.0})
-        self.augments = {strong: Augment(part, size, seed) for strong, part in ((True, cfg), (False, self.gentle))}
         self.own = AlbumentationsFile(Path(cfg.albumentations), seed) if cfg.albumentations else None
         self.mix_seed = mix_seed
         self.keys = keys
         self.num_classes = num_classes
 
-    def of(self, epoch: int, num_epochs: int) -> Changes:
+    def size(self, epoch: int) -> int:
+        """Height and width that the network sees in an epoch, in pixels."""
+        growing = self.strong.full_size_from * self.num_epochs
+        part = min(1.0, epoch / growing) if growing else 1.0
+        return round(self.full_size * (self.strong.first_size + (1 - self.strong.first_size) * part))
+
+    def of(self, epoch: int) -> Changes:
         """The changes of one epoch; None where there is nothing to do."""
-        is_strong = epoch < self.strong.strong_until * num_epochs
-        cfg, augment, own = self.strong if is_strong else self.gentle, self.augments[is_strong], self.own
+        cfg = self.strong if epoch < self.strong.strong_until * self.num_epochs else self.gentle
+        augment, own = Augment(cfg, self.size(epoch), self.seed), self.own
 
         def each(pixels: Array, numbers: Array) -> Array:
             assert own is not None

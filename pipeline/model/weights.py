@@ -48,7 +48,8 @@ def load_weights(model: nn.Module, path: Path, channels: int) -> None:
         channels: of the images.
 
     Raises:
-        InputError: the file cannot be read, or holds fewer than half of the network's parameters (classifier aside).
+        InputError: the file cannot be read, or holds fewer than nine tenths of the network's parameters (classifier
+            aside).
     """
     weights = _timm_filtered(model, read_weights(path), path)
     target = model.state_dict()
@@ -63,7 +64,7 @@ def load_weights(model: nn.Module, path: Path, channels: int) -> None:
         fitting = {name: value for name, value in fitting.items() if not name.startswith(head)}
     body = {name: value.numel() for name, value in model.named_parameters() if not name.startswith(head)}
     found = sum(size for name, size in body.items() if name in fitting)
-    if 2 * found < sum(body.values()):
+    if 10 * found < 9 * sum(body.values()):
         raise InputError(
             f"model.weights must hold the weights of the network in model.name. {path} holds {found:,} of its "
             f"{sum(body.values()):,} parameters: set model.name to the network it was made with"

@@ -19,7 +19,7 @@ from pipeline.engine.losses import make_loss
 from pipeline.engine.machine import find_machine
 from pipeline.engine.run_model import run_model
 from pipeline.engine.update import Update
-from pipeline.images.batches import Batches, id_keys, on_device
+from pipeline.images.batches import Batches, Changes, id_keys, on_device
 from pipeline.images.epoch_changes import EpochChanges
 from pipeline.model.build import build_model
 
@@ -42,14 +42,14 @@ def compare(job: str, folder: Path, num_turns: int = 5) -> str:
     model = machine.place(model)
     loss = make_loss(cfg, "single", None)
     keys = id_keys([str(number) for number in range(num_images)])
-    changes = EpochChanges(AugmentConfig(policy=policy, hflip=0.5, pad_crop=4), size, 0, 0, keys, 10)
+    changes = EpochChanges(AugmentConfig(policy=policy, hflip=0.5, pad_crop=4), size, 100_000, 0, 0, keys, 10)
     order = np.random.default_rng(0).permutation(num_images)
     normalisation = ((0.5,) * 3, (0.25,) * 3)
     resident = on_device(images, machine.device)
     epoch = iter(range(100_000))
 
     def batches(augmented: bool) -> Batches:
-        now = changes.of(next(epoch), 100_000) if augmented else changes.of(0, 1)
+        now = changes.of(next(epoch)) if augmented else Changes()
         return Batches(
             images, order, batch_size, size, normalisation, machine.device, machine.dtype, targets, now, resident
         )

@@ -18,6 +18,7 @@ from pipeline.competition.layout.training import Survey, recipe
 from pipeline.competition.table import Samples, read_test, read_train
 from pipeline.config import Config
 from pipeline.config_file import load
+from pipeline.engine.losses import make_loss
 from pipeline.files import InputError
 
 TRAIN = [f"{number:03d}" for number in range(20)]
@@ -147,6 +148,8 @@ def test_the_samples_columns_are_the_labels_values(tmp_path: Path) -> None:
         ([n % 2 for n in range(20)], "0.5", "roc_auc", ""),
         ([n % 2 for n in range(20)], "0", "accuracy", ""),
         ([n / 3 for n in range(20)], "1.5", "rmse", ""),
+        ([n * 3 + 10 for n in range(20)], "0", "rmse", ""),
+        ([*(n / 3 for n in range(19)), "nan"], "0.0", "rmse", ""),
         (["scab", "rust", "scab rust", "healthy"] * 5, "healthy", "micro_f1", " "),
         (["Ankle boot", "Rain boot", "Shirt", "Coat"] * 5, "Shirt", "accuracy", ""),
         ([n % 7 for n in range(20)], "1 2 3 4 5", "map@5", ""),
@@ -305,16 +308,18 @@ def test_test_images_are_never_the_train_images(tmp_path: Path) -> None:
     grey=st.booleans(),
     num_images=st.integers(1, 10**7),
     has_gpu=st.booleans(),
+    numbers=st.booleans(),
 )
 @settings(deadline=None, max_examples=60)
 def test_every_recipe_loads(
-    tmp_path_factory: pytest.TempPathFactory, side: float, grey: bool, num_images: int, has_gpu: bool
+    tmp_path_factory: pytest.TempPathFactory, side: float, grey: bool, num_images: int, has_gpu: bool, numbers: bool
 ) -> None:
-    decisions = recipe(Survey(1, 0, side, grey, "one image"), num_images, has_gpu)
+    decisions = recipe(Survey(1, 0, side, grey, "one image"), num_images, has_gpu, numbers=numbers)
     path = tmp_path_factory.getbasetemp() / "recipe.toml"
     path.write_text(render(Found("recipe", "c", (), tuple(decisions))), encoding="utf-8")
     cfg = load(path)
     assert cfg.image.channels == (1 if grey else 3)
+    assert make_loss(cfg.train, "number" if numbers else "single", None)
     assert (cfg.augment.hflip > 0) == (not grey) == ("hflip" in cfg.infer.views)
     assert cfg.image.stored >= cfg.image.size and 4 <= cfg.train.num_epochs <= 40
 

@@ -121,7 +121,7 @@ def test_an_unnamed_index_column_is_the_id(competition: Callable[..., Config]) -
     [
         ([*IDS, "999"], r"1 ids have no test image \(999\) of 9"),
         (IDS[:5], r"3 test images are not asked for \(005, 006, 007\) of 8"),
-        ([*IDS, "000"], r"1 ids appear \(000\) more than once"),
+        ([*IDS, "000"], r"1 ids appear more than once \(000\)"),
     ],
 )
 def test_a_sample_that_does_not_fit(competition: Callable[..., Config], ids: list[str], message: str) -> None:

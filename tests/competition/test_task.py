@@ -61,7 +61,8 @@ def test_classes_do_not_depend_on_the_order_of_rows() -> None:
 @pytest.mark.parametrize(
     ("columns", "metric", "separator", "message"),
     [
-        ({"y": ["a", "", ""]}, "accuracy", "", "2 of 3 labels in column 'y' are empty"),
+        ({"y": ["a", "", ""]}, "accuracy", "", r"2 labels are empty \(1, 2\) of 3 in column 'y'"),
+        ({"y": ["a", "a"]}, "accuracy", "", r"at least two classes to tell apart\. Got 'a' in every row"),
         ({"y": ["1", "two"]}, "rmse", "", r"1 labels are no finite numbers \(two\)"),
         ({"y": ["1", "inf"]}, "mae", "", r"no finite numbers \(inf\)"),
         ({"x": ["1", "7"], "y": ["0", "1"]}, "accuracy", "", r"must hold 0 or 1. Got 1 other values \(7\)"),
@@ -91,6 +92,15 @@ def test_metric_and_kind_must_fit() -> None:
         task_of(samples(y=["a", "b"]), "rmse", "single")
     with pytest.raises(ConfigError, match="Did you mean 'accuracy'"):
         task_of(samples(y=["a", "b"]), "acuracy")
+
+
+@pytest.mark.parametrize("metric", ["accuracy", "log_loss", "macro_f1"])
+def test_ranks_are_no_probabilities(metric: str) -> None:
+    values = {"data": {"labels": ("y",)}, "task": {"metric": metric}, "ensemble": {"method": "rank"}}
+    with pytest.raises(ConfigError, match=f"ensemble.method must be 'mean'.*Got 'rank' with {metric}"):
+        make_task(check(values), samples(y=["a", "b"]))
+    for fitting in ("roc_auc", "mean_column_auc"):
+        make_task(check({**values, "task": {"metric": fitting}}), samples(y=["a", "b"]))
 
 
 def test_order_and_tags() -> None:

@@ -1,8 +1,10 @@
 """One reader, one rule: orientation, colour, depth, alpha; and what is no image is refused with a reason."""
 
 import io
+import zipfile
 from pathlib import Path
 
+import cv2
 import numpy as np
 import pytest
 from PIL import Image, ImageOps
@@ -157,3 +159,29 @@ def test_odd_files_are_read_or_refused(shared: Path, tmp_path: Path) -> None:
                 read += 1
     assert read > 100
     assert read + refused == len(names)
+
+
+@pytest.mark.shared
+def test_scaled_decoding_is_within_two_levels_of_full_decoding_and_averaging(shared: Path) -> None:
+    with zipfile.ZipFile(shared / "competitions" / "clothing" / "public.zip") as archive:
+        names = [name for name in archive.namelist() if name.startswith("train/") and name.endswith(".jpg")][::25]
+        photos = [archive.read(name) for name in names]
+    full = [cv2.cvtColor(cv2.imdecode(np.frombuffer(data, np.uint8), 1), cv2.COLOR_BGR2RGB) for data in photos]
+    for side in (24, 32, 48, 64, 96, 128, 133, 160, 224):
+        expected = [cv2.resize(pixels, (side, side), interpolation=cv2.INTER_AREA) for pixels in full]
+        actual = [decode(data, config(side=side))[0] for data in photos]
+        differences = [np.abs(a.astype(int) - e).mean() for a, e in zip(actual, expected, strict=True)]
+        assert np.mean(differences) < 2.0, side
+
+
+@pytest.mark.parametrize("height", [24, 40, 61, 100, 333])
+@pytest.mark.parametrize("width", [24, 50, 97, 200])
+def test_shrinking_averages_areas(height: int, width: int) -> None:
+    noise = np.random.default_rng(0).normal(0, 20, (height, width, 3))
+    pixels = (smooth(height, width) * 0.7 + 30 + noise).clip(0, 255).astype(np.uint8)
+    expected = cv2.resize(pixels, (SIDE, SIDE), interpolation=cv2.INTER_AREA)
+    actual = decode(saved(Image.fromarray(pixels), "PNG"), config())[0]
+    assert np.abs(actual.astype(int) - expected).mean() < 4.0, "of noise, the worst there is"
+    still = smooth(height, width)
+    expected = cv2.resize(still, (SIDE, SIDE), interpolation=cv2.INTER_AREA)
+    assert np.abs(decode(saved(Image.fromarray(still), "PNG"), config())[0].astype(int) - expected).mean() < 1.0

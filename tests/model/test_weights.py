@@ -161,3 +161,11 @@ def test_other_files_are_refused(name, match, tmp_path):
     (tmp_path / "w.npz").write_bytes(b"x")
     with pytest.raises(InputError, match=match):
         read_weights(tmp_path / name)
+
+
+def test_a_smaller_networks_weights_are_refused(tmp_path):
+    import timm
+
+    path = store(timm.create_model("resnet18", num_classes=5), tmp_path / "w.safetensors")
+    with pytest.raises(InputError, match=r"set model\.name"):
+        build("resnet34", weights=path)

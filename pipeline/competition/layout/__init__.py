@@ -21,6 +21,7 @@ from pipeline.competition.layout.train import (
     read_by_table,
 )
 from pipeline.competition.layout.training import recipe, survey
+from pipeline.competition.metrics import METRICS
 from pipeline.files import InputError, walk
 
 __all__ = ["Decision", "Found", "look", "render"]
@@ -68,9 +69,11 @@ def look(folder: Path, *, name: str = "", has_gpu: bool = False) -> Found:
         )
         labels, sheet = Labels(("label",), 0, ""), _as_sheet(folders)
     seen += [f"Not read: {problem}." for problem in problems]
-    decisions.append(choose_metric(sheet, labels, sample.sheet if sample else None, sample.id if sample else ""))
+    metric = choose_metric(sheet, labels, sample.sheet if sample else None, sample.id if sample else "")
+    decisions.append(metric)
+    numbers = METRICS[str(metric.value)].kinds == ("number",)
     there = [path for path in train_paths if path in images.known]
-    decisions += recipe(survey(folder, there), len(train_paths), has_gpu)
+    decisions += recipe(survey(folder, there), len(train_paths), has_gpu, numbers=numbers)
     return Found(
         name or Path(os.path.abspath(folder)).name,
         str(folder),

@@ -149,6 +149,11 @@ def _metric(sheet: Sheet, labels: Labels, targets: list[str], answers: list[str]
     values = _numbers(cells)
     if values is not None and (_fractions(cells) or (asks_numbers and len(classes) > 2)):
         return "rmse", "The labels are numbers.", "mae"
+    if values is not None and 2 * len(classes) > len(cells) and not set(answers) <= classes:
+        return "rmse", "The labels are whole numbers, most of them of one image alone.", "mae accuracy"
+    readable = [cell for cell in cells if _numbers([cell])]
+    if len(readable) < len(cells) < 1.1 * len(readable) and _fractions(readable):
+        return "rmse", "The labels are numbers, but for a few that are none and must be mended.", "mae"
     if len(classes) == 2:
         if asks_numbers:
             return "roc_auc", "Two classes, and the sample has a number between 0 and 1.", "log_loss accuracy mcc"

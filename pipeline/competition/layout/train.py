@@ -83,7 +83,10 @@ def _as_train(root: Path, sheet: Sheet, sample: Sample | None, images: ImageFile
     same = sheet.column(sample.id) if sample else None
     if same and same not in sheet.unique:
         problems = duplicates(f"{path}, column {same!r}", sheet.cells[same])
-        return problems[0] if problems else f"{path}: column {same!r} must have an id in every row. Some are empty"
+        if problems:
+            return problems[0]
+        wrong = "Some are empty" if sheet.cells[same] else "There is a header only"
+        return f"{path}: column {same!r} must have an id in every row. {wrong}"
     ids = [same] if same else sheet.unique
     keys = [*ids, *(name for name, cells in sheet.cells.items() if name not in ids and names_files(cells))]
     if not ids:

@@ -66,13 +66,14 @@ def survey(root: Path, paths: Sequence[str]) -> Survey:
     return Survey(len(sides), num_unreadable, float(statistics.median(sides)), grey, text)
 
 
-def recipe(seen: Survey, num_images: int, has_gpu: bool) -> list[Decision]:
+def recipe(seen: Survey, num_images: int, has_gpu: bool, *, numbers: bool = False) -> list[Decision]:
     """The settings of images, network and training.
 
     Args:
         seen: the images.
         num_images: how many there are to train on.
         has_gpu: whether this machine has a GPU.
+        numbers: whether numbers are predicted, not classes.
     """
     kind = "small" if seen.side <= SMALL else "medium" if seen.side <= MEDIUM else "large"
     if kind == "small":
@@ -97,7 +98,7 @@ def recipe(seen: Survey, num_images: int, has_gpu: bool) -> list[Decision]:
     return [
         *decisions,
         *_augment(kind, size, flips),
-        *_train(kind, num_images, has_gpu),
+        *_train(kind, num_images, has_gpu, numbers),
         Decision("infer.views", ("identity", "hflip") if flips else ("identity",)),
     ]
 
@@ -122,7 +123,7 @@ def _augment(kind: str, size: int, flips: bool) -> list[Decision]:
     ]
 
 
-def _train(kind: str, num_images: int, has_gpu: bool) -> list[Decision]:
+def _train(kind: str, num_images: int, has_gpu: bool, numbers: bool) -> list[Decision]:
     budget = _BUDGET[kind] * (_GPU_FACTOR if has_gpu else 1)
     num_epochs = min(_MOST, max(_FEWEST, round(budget / num_images)))
     minutes = 4 * num_images * num_epochs / _SPEED[kind] / 60
@@ -143,7 +144,7 @@ def _train(kind: str, num_images: int, has_gpu: bool) -> list[Decision]:
             Decision("train.lr", 0.1 if few else 0.2),
             Decision("train.weight_decay", 5e-4),
             Decision("train.schedule", "onecycle"),
-            Decision("train.label_smoothing", 0.1),
+            *([] if numbers else [Decision("train.label_smoothing", 0.1)]),
         ]
     return [
         Decision("model.name", "resnet18", "Any name of timm; pretrained = true starts from its published weights."),
