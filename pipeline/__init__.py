@@ -21,7 +21,7 @@ competition/          csv_table, templates, table: tables, paths, samples
                       splits, greedy_split, fold_table: folds
                       task, metrics, decide: labels, scores, answers
                       predictions, ensembling, scoring, submission: from probabilities to the file
-images/               decode, index, cache, batches: from files to batches
+images/               headers, decode, index, cache, batches: from files to batches
                       augment, policies, random_draws, geometry, colour, erasing, mix,
                       albumentations_file, epoch_changes
                       practice_sources: where practice competitions come from

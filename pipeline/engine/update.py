@@ -23,6 +23,7 @@ class Update:
     def __init__(self, cfg: TrainConfig, model: nn.Module, machine: Machine, batches_per_epoch: int) -> None:
         self.cfg = cfg
         self.model = model
+        self.machine = machine
         self.batches_per_epoch = batches_per_epoch
         self.steps_per_epoch = math.ceil(batches_per_epoch / cfg.accumulate)
         self.num_steps = self.steps_per_epoch * cfg.num_epochs

@@ -16,6 +16,7 @@ import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
 
 from pipeline.config import ImageConfig
+from pipeline.images.headers import plain_header
 
 Array = np.ndarray[Any, Any]
 
@@ -24,7 +25,6 @@ MAX_PIXELS = 2**27
 # Decoding is spread over images by the cache's threads; OpenCV's own threads would only get in their way.
 cv2.setNumThreads(1)
 
-_ORIENTATION = 0x0112
 # How many times larger than asked an image must be for libjpeg to scale it by a factor while decoding: what is left to
 # average then keeps the result within 2 levels (mean absolute difference over photos) of full decoding. By the factor
 # alone, 2 would be up to 2.1 levels off, 4 and 8 up to 3.6 (1,200 photos of 400 x 533).
@@ -72,13 +72,18 @@ def decode(data: bytes, cfg: ImageConfig) -> tuple[Array, Info]:
     if not data:
         raise BadImage("the file is empty")
     try:
+        header = plain_header(data)
+        # What is grey in a colour PNG is Pillow's to say, as for every other format.
+        if header and not (header.format == "PNG" and header.mode == "RGB" and cfg.channels == 1):
+            info = Info(*header)
+            _refuse_huge(info)
+            return resize(_read_fast(data, info, cfg), cfg), info
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # Pillow warns of broken metadata and of large images; both are handled
             with Image.open(io.BytesIO(data)) as image:
                 info = Info(str(image.format), image.mode, *image.size)
-                if info.width * info.height > MAX_PIXELS:
-                    raise BadImage(f"{info.width} x {info.height} pixels are more than {MAX_PIXELS:,}")
-                pixels = _read_fast(data, image, cfg) if _is_plain(data, image) else _read_any(image, cfg.channels)
+                _refuse_huge(info)
+                pixels = _read_any(image, cfg.channels)
     except BadImage:
         raise
     except _BROKEN as error:
@@ -86,48 +91,31 @@ def decode(data: bytes, cfg: ImageConfig) -> tuple[Array, Info]:
     return resize(pixels, cfg), info
 
 
-def _is_plain(data: bytes, image: Image.Image) -> bool:
-    """Whether OpenCV, which is faster, certainly reads the same pixels as the rule of this module."""
-    if image.format == "JPEG" and image.mode in ("RGB", "L"):
-        # libjpeg fills what a truncated file lacks with grey and OpenCV keeps silent: the end mark must be there, after
-        # the last start of scan. Elsewhere Pillow decides.
-        return data.rfind(b"\xff\xd9") > data.rfind(b"\xff\xda") > 0
-    return False
+def _refuse_huge(info: Info) -> None:
+    if info.width * info.height > MAX_PIXELS:
+        raise BadImage(f"{info.width} x {info.height} pixels are more than {MAX_PIXELS:,}")
 
 
-def _read_fast(data: bytes, image: Image.Image, cfg: ImageConfig) -> Array:
-    """An 8-bit JPEG through OpenCV, scaled by libjpeg while decoding where it is much larger than asked."""
-    width, height = image.size
-    if (image.getexif().get(_ORIENTATION) or 1) in (5, 6, 7, 8):
-        width, height = height, width
-    needed = cfg.stored
-    num_times = min(width / needed, height / needed) if cfg.fit != "pad" else max(width, height) / needed
+def _read_fast(data: bytes, info: Info, cfg: ImageConfig) -> Array:
+    """A plain file through OpenCV; a JPEG that is much larger than asked is scaled by libjpeg while decoding."""
+    ratios = info.width / cfg.stored, info.height / cfg.stored
+    num_times = max(ratios) if cfg.fit == "pad" else min(ratios)
     grey = cfg.channels == 1
-    flags = cv2.IMREAD_IGNORE_ORIENTATION
-    for factor, least in _SCALED:
-        if num_times >= least:
-            kind = "GRAYSCALE" if grey else "COLOR"
-            flags |= getattr(cv2, f"IMREAD_REDUCED_{kind}_{factor}")
-            break
-    else:
-        flags |= cv2.IMREAD_GRAYSCALE if grey else cv2.IMREAD_COLOR
+    flags = cv2.IMREAD_IGNORE_ORIENTATION | (cv2.IMREAD_GRAYSCALE if grey else cv2.IMREAD_COLOR_RGB)
+    if info.format == "JPEG":
+        for factor, least in _SCALED:
+            if num_times >= least:
+                kind = "GRAYSCALE" if grey else "COLOR"
+                flags = cv2.IMREAD_IGNORE_ORIENTATION | getattr(cv2, f"IMREAD_REDUCED_{kind}_{factor}")
+                break
     pixels = cv2.imdecode(np.frombuffer(data, np.uint8), flags)
     if pixels is None:
-        raise BadImage("the JPEG data are broken")
-    pixels = pixels[:, :, None] if grey else cv2.cvtColor(pixels, cv2.COLOR_BGR2RGB)
-    pixels = _oriented(pixels, int(image.getexif().get(_ORIENTATION) or 1))
+        raise BadImage(f"the {info.format} data are broken")
+    if grey:
+        pixels = pixels[:, :, None]
+    elif not flags & cv2.IMREAD_COLOR_RGB:
+        pixels = cv2.cvtColor(pixels, cv2.COLOR_BGR2RGB)
     return _with_alpha(pixels) if cfg.channels == 4 else pixels
-
-
-def _oriented(pixels: Array, orientation: int) -> Array:
-    """Turn stored pixels as the EXIF orientation 1-8 says (TIFF 6.0, page 36)."""
-    if orientation in (5, 6, 7, 8):
-        pixels = pixels.swapaxes(0, 1)
-    if orientation in (2, 3, 6, 7):
-        pixels = pixels[:, ::-1]
-    if orientation in (3, 4, 7, 8):
-        pixels = pixels[::-1]
-    return np.ascontiguousarray(pixels)
 
 
 def _read_any(image: Image.Image, channels: int) -> Array:
