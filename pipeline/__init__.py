@@ -16,7 +16,7 @@ config, config_file   every setting; reading them
 cores                 how many cores there are to keep busy
 files, freshness      where files live, how they are written, locks; what made a product
 cli, environment      the command line that all stages share; whether a python has the packages
-competition/          csv_table, templates, table: tables, paths, samples
+competition/          csv_table, json_table, templates, table: tables, paths, samples
                       layout/ (settings, tables, images, task, train, folder, training): a downloaded folder
                       splits, greedy_split, fold_table: folds
                       task, metrics, decide: labels, scores, answers

@@ -2,6 +2,7 @@
 
 import sys
 from collections.abc import Sequence
+from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 from pipeline.cli import log, run_stage
@@ -46,7 +47,7 @@ def _combine(cfg: Config, ready: list[int | str]) -> list[str]:
     from pipeline.competition.ensembling import combine
     from pipeline.competition.fold_table import read_labelled
     from pipeline.competition.predictions import Predictions, in_order, read_predictions, write_predictions
-    from pipeline.competition.scoring import cross_validation
+    from pipeline.competition.scoring import cross_validation, fitted
     from pipeline.competition.table import read_test
 
     folder, made_by = run_dir(cfg), f"python -m pipeline.infer {cfg.options}"
@@ -84,9 +85,10 @@ def _combine(cfg: Config, ready: list[int | str]) -> list[str]:
         products.append("oof.parquet")
     models = {"models": [str(part) for part in ready], "num_models": len(parts(cfg))}
     scores = cross_validation(task, labelled.targets, oof)
-    write_json(folder / "scores.json", {"metric": task.metric, **scores, **models})
+    decision = fitted(task, labelled.targets, oof)
+    write_json(folder / "scores.json", {"metric": task.metric, **scores, **models, "decision": asdict(decision)})
     form = submission.read_form(cfg, task, test.ids)
-    frame = submission.fill(form, task, test.ids, combined.probs)
+    frame = submission.fill(form, task, test.ids, combined.probs, decision)
     submission.write(folder / "submission.csv", form, task, frame)
     return products
 
@@ -128,15 +130,17 @@ def _answers_score(cfg: Config) -> float | None:
     if not path.is_file():
         log.info("answers: %s is not there, so the test score is unknown", path)
         return None
+    from pipeline.competition.decide import Decision
     from pipeline.competition.predictions import read_predictions
     from pipeline.competition.scoring import answers_score
     from pipeline.competition.table import read_train
     from pipeline.competition.task import make_task
 
     task = make_task(cfg, read_train(cfg))
-    return answers_score(
-        cfg, task, path, read_predictions(run_dir(cfg) / "test.parquet", "python -m pipeline.ensemble")
-    )
+    predictions = read_predictions(run_dir(cfg) / "test.parquet", "python -m pipeline.ensemble")
+    found = read_json(run_dir(cfg) / "scores.json")["decision"]
+    decision = Decision(tuple(found["thresholds"]), tuple(found["cuts"]))
+    return answers_score(cfg, task, path, predictions, decision)
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -134,7 +134,11 @@ def test_folds_come_before_training(competition: Callable[..., Config], capsys: 
 @pytest.mark.parametrize(
     ("setting", "status", "remade"),
     [
-        ("ensemble.method=rank", 0, {"test.parquet", "submission.csv", "scores.json", "oof.parquet"}),
+        (
+            "ensemble.method=rank|task.metric=mean_column_auc",
+            0,
+            {"test.parquet", "submission.csv", "scores.json", "oof.parquet"},
+        ),
         ("task.metric=macro_f1", 0, {"test.parquet", "submission.csv", "scores.json", "oof.parquet"}),
         ("infer.views=['identity', 'hflip']", 0, {"fold0/oof.parquet", "fold1/test.parquet", "submission.csv"}),
         ("train.lr=0.02", 1, set()),
@@ -153,7 +157,7 @@ def test_a_change_asks_for_what_depends_on_it(
         if path.suffix in (".parquet", ".csv", ".json", ".safetensors")
     }
     capsys.readouterr()
-    assert run_all(setting) == status
+    assert run_all(*setting.split("|")) == status
     changed = {str(path.relative_to(RUN)) for path, time in before.items() if path.stat().st_mtime_ns != time}
     assert remade <= changed
     assert not [name for name in changed if name.endswith((".safetensors", "history.csv"))]

@@ -7,7 +7,7 @@ import numpy as np
 
 from pipeline.competition import metrics
 from pipeline.competition.csv_table import read_csv, require_columns
-from pipeline.competition.decide import decide
+from pipeline.competition.decide import PLAIN, Decision, decide, fit_decision
 from pipeline.competition.predictions import Predictions, in_order
 from pipeline.competition.table import test_id
 from pipeline.competition.task import Task
@@ -17,20 +17,26 @@ from pipeline.files import InputError
 Array = np.ndarray[Any, Any]
 
 
-def score(task: Task, targets: Array, probs: Array) -> float | None:
+def score(task: Task, targets: Array, probs: Array, decision: Decision = PLAIN) -> float | None:
     """The task's metric on decided predictions; None where it is undefined.
 
     Args:
         task: kind, classes and metric.
         targets: as `Task.encode` gives them.
         probs: float (num_images, num_outputs).
+        decision: thresholds or cuts that were found on other images.
     """
-    needs_probs = metrics.get(task.metric).needs == "probs"
-    return metrics.score(task.metric, targets, probs if needs_probs else decide(task, probs))
+    return metrics.score(task.metric, targets, _scored(task, probs, decision))
+
+
+def _scored(task: Task, probs: Array, decision: Decision) -> Array:
+    return probs if metrics.get(task.metric).needs == "probs" else decide(task, probs, decision)
 
 
 def cross_validation(task: Task, targets: Array, oof: dict[str, tuple[Array, Array]]) -> dict[str, Any]:
     """The metric over all pooled out-of-fold predictions, per fold, and the standard deviation over the folds.
+
+    Thresholds and cuts are cross-fitted: each fold is decided by what was found on the others.
 
     Args:
         task: kind, classes and metric.
@@ -41,16 +47,33 @@ def cross_validation(task: Task, targets: Array, oof: dict[str, tuple[Array, Arr
         `cv`, `std` and `folds`; None where there is no fold (for `std`: fewer than two) or the metric is undefined,
         never NaN.
     """
-    folds = {part: score(task, targets[numbers], probs) for part, (numbers, probs) in oof.items()}
+    scored = {part: _scored(task, probs, fitted(task, targets, oof, part)) for part, (_, probs) in oof.items()}
+    folds = {part: metrics.score(task.metric, targets[oof[part][0]], values) for part, values in scored.items()}
     pooled = None
     if oof:
-        numbers, probs = (np.concatenate(arrays) for arrays in zip(*oof.values(), strict=True))
-        pooled = score(task, targets[numbers], probs)
+        numbers = np.concatenate([numbers for numbers, _ in oof.values()])
+        pooled = metrics.score(task.metric, targets[numbers], np.concatenate(list(scored.values())))
     defined = [value for value in folds.values() if value is not None]
     return {"cv": pooled, "std": float(np.std(defined)) if len(defined) > 1 else None, "folds": folds}
 
 
-def answers_score(cfg: Config, task: Task, path: Path, predictions: Predictions) -> float | None:
+def fitted(task: Task, targets: Array, oof: dict[str, tuple[Array, Array]], without: str = "") -> Decision:
+    """The decision found on all out-of-fold predictions but one fold's; the plain one where there is no other.
+
+    Args:
+        task: kind, classes and metric.
+        targets: of every train image.
+        oof: as for `cross_validation`.
+        without: the fold to leave out; "" for none, as test images are decided.
+    """
+    others = [rows for part, rows in oof.items() if part != without]
+    if not others:
+        return PLAIN
+    numbers, probs = (np.concatenate(arrays) for arrays in zip(*others, strict=True))
+    return fit_decision(task, targets[numbers], probs)
+
+
+def answers_score(cfg: Config, task: Task, path: Path, predictions: Predictions, decision: Decision) -> float | None:
     """The metric of test predictions on a table of answers, with the train table's label columns.
 
     Raises:
@@ -61,4 +84,5 @@ def answers_score(cfg: Config, task: Task, path: Path, predictions: Predictions)
         raise InputError("; ".join(problems))
     advice = "data.answers must have the test images' ids, each once"
     ids = [str(id_) for id_ in frame[test_id(cfg)]]
-    return score(task, task.encode(frame[list(task.labels)], str(path)), in_order(predictions, ids, str(path), advice))
+    targets = task.encode(frame[list(task.labels)], str(path))
+    return score(task, targets, in_order(predictions, ids, str(path), advice), decision)

@@ -12,7 +12,7 @@ import pandas as pd
 
 from pipeline.competition import metrics
 from pipeline.competition.csv_table import Dialect, Table, duplicates, read_csv, require_columns, some
-from pipeline.competition.decide import best, decide
+from pipeline.competition.decide import PLAIN, Decision, best, decide
 from pipeline.competition.table import test_id
 from pipeline.competition.task import Task, split_tags
 from pipeline.config import Config
@@ -98,7 +98,7 @@ def _answer(task: Task, targets: list[str], source: str) -> Answer:
     return "probability" if metric.needs == "probs" else "label"
 
 
-def fill(form: Form, task: Task, ids: list[str], probs: Array) -> pd.DataFrame:
+def fill(form: Form, task: Task, ids: list[str], probs: Array, decision: Decision = PLAIN) -> pd.DataFrame:
     """The submission as text cells, in the sample's order of rows and columns.
 
     Args:
@@ -106,20 +106,21 @@ def fill(form: Form, task: Task, ids: list[str], probs: Array) -> pd.DataFrame:
         task: kind and classes.
         ids: of the predicted images.
         probs: float (num_images, num_outputs), a row for each id.
+        decision: thresholds or cuts, where labels are asked for.
     """
     row = {id_: number for number, id_ in enumerate(ids)}
     probs = probs[[row[id_] for id_ in form.ids]].astype(np.float64)
     frame = pd.DataFrame({form.id: form.ids}, dtype=object)
-    for name, cells in _cells(form, task, probs).items():
+    for name, cells in _cells(form, task, probs, decision).items():
         frame[name] = cells
     return frame[list(form.columns)]
 
 
-def _cells(form: Form, task: Task, probs: Array) -> dict[str, list[str]]:
+def _cells(form: Form, task: Task, probs: Array, decision: Decision) -> dict[str, list[str]]:
     target = form.targets[0]
     if form.answer == "columns":
         if metrics.get(task.metric).needs == "labels":
-            answers = decide(task, probs)
+            answers = decide(task, probs, decision)
             flags = answers if answers.ndim == 2 else np.eye(len(task.classes))[answers]
             return {name: [str(int(flag)) for flag in flags[:, task.classes.index(name)]] for name in form.targets}
         if task.kind != "multi":
@@ -132,7 +133,7 @@ def _cells(form: Form, task: Task, probs: Array) -> dict[str, list[str]]:
     if form.answer == "ranks":
         classes = np.array(task.classes, dtype=object)
         return {target: [" ".join(classes[numbers]) for numbers in best(probs, form.top)]}
-    answers = decide(task, probs)
+    answers = decide(task, probs, decision)
     if form.answer == "tags":
         separator = task.tag_separator or " "
         names = np.array(task.classes, dtype=object)

@@ -6,7 +6,8 @@ from functools import cached_property
 
 import pandas as pd
 
-from pipeline.competition.csv_table import duplicates, read_csv, require_columns, some
+from pipeline.competition.csv_table import duplicates, require_columns, some
+from pipeline.competition.json_table import read_frame
 from pipeline.competition.templates import fields, fill, from_paths, with_extensions
 from pipeline.config import Config
 from pipeline.files import InputError, inside
@@ -83,7 +84,7 @@ def _table(cfg: Config, name: str, setting: str) -> tuple[str, pd.DataFrame]:
     path = inside(cfg.root, name, setting)
     if not path.is_file():
         raise InputError(f"{setting}: {path} does not exist")
-    return str(path), read_csv(path).frame
+    return str(path), read_frame(path)
 
 
 def _samples(

@@ -100,7 +100,7 @@ def make_task(cfg: Config, samples: Samples) -> Task:
     if cfg.ensemble.method == "rank" and not metric.name.endswith("auc"):
         raise ConfigError(
             "ensemble.method must be 'mean' unless task.metric looks at the order of images alone (roc_auc, "
-            f"mean_column_auc): ranks are no probabilities. Got 'rank' with {metric.name}"
+            f"weighted_auc, mean_column_auc): ranks are no probabilities. Got 'rank' with {metric.name}"
         )
     columns, separator = cfg.data.labels, cfg.data.tag_separator
     kind = cfg.task.kind if cfg.task.kind != "auto" else _auto_kind(cfg, samples, metric)
@@ -133,9 +133,11 @@ def make_task(cfg: Config, samples: Samples) -> Task:
 
 
 def _scorable(task: Task) -> Task:
-    if task.metric == "roc_auc" and task.kind == "single" and len(task.classes) != 2:
+    two = ("roc_auc", "weighted_auc", "probabilistic_f1")
+    if task.metric in two and task.kind == "single" and len(task.classes) != 2:
         raise ConfigError(
-            f"task.metric = 'roc_auc' scores two classes. Got {len(task.classes)}; 'mean_column_auc' takes any number"
+            f"task.metric = {task.metric!r} scores two classes. Got {len(task.classes)}; 'mean_column_auc' takes any "
+            "number"
         )
     return task
 

@@ -25,7 +25,7 @@ from pipeline.freshness import training_settings
 from pipeline.images.batches import Batches, Statistics, derived_seed, epoch_order, id_keys, on_device, statistics
 from pipeline.images.cache import Images
 from pipeline.images.epoch_changes import EpochChanges
-from pipeline.model.build import build_model, own_name, pretrained_statistics
+from pipeline.model.build import build_model, must_take_size, own_name, pretrained_statistics
 from pipeline.model.checkpoint import Checkpoint, saved_normalisation
 from pipeline.model.networks import CifarNet
 
@@ -71,6 +71,10 @@ def fit(cfg: Config, part: int | str, labelled: Labelled, images: Images) -> Fit
     normalisation = _normalisation(cfg, model, images, train_numbers)
     if isinstance(model, CifarNet) and not cfg.model.weights:
         _whiten(model, images, train_numbers, normalisation, size)
+    if cfg.augment.first_size < 1:
+        must_take_size(
+            model, cfg.model.name, round(size * cfg.augment.first_size), cfg.image.channels, task.num_outputs
+        )
     model = machine.place(model)
     standard = (labelled.targets - task.mean) / task.std if task.kind == "number" else labelled.targets
     targets = torch.from_numpy(standard.astype(labelled.targets.dtype)).to(machine.device)

@@ -28,7 +28,11 @@ class Header(NamedTuple):
 
 
 def plain_header(data: bytes) -> Header | None:
-    """The header of a whole, plain JPEG or PNG; None for all else."""
+    """The header of a whole, plain JPEG or PNG; None for all else.
+
+    Raises:
+        ValueError: a PNG whose checksums are wrong, which Pillow would read as another picture.
+    """
     if data.startswith(_JPEG_START):
         return _jpeg(data)
     return _png(data) if data.startswith(_PNG_START) else None
@@ -38,7 +42,7 @@ def _jpeg(data: bytes) -> Header | None:
     """ITU T.81, annex B: markers with lengths, up to the first scan."""
     # libjpeg fills what a truncated file lacks with grey, and OpenCV keeps silent: the end mark must be there, after
     # the last start of scan.
-    if not data.rfind(_JPEG_END) > data.rfind(_JPEG_SCAN) > 0:
+    if not data.endswith(_JPEG_END) and not data.rfind(_JPEG_END) > data.rfind(_JPEG_SCAN) > 0:
         return None
     header, place = None, 2
     while place + 10 < len(data) and data[place] == 0xFF:
@@ -60,26 +64,24 @@ def _jpeg(data: bytes) -> Header | None:
 
 def _png(data: bytes) -> Header | None:
     """PNG specification, section 5: chunks with lengths and checksums, all of which must be right."""
-    header, place, parts = None, 8, []
-    while place + 12 <= len(data):
-        length, kind = int.from_bytes(data[place : place + 4]), data[place + 4 : place + 8]
-        end = place + 8 + length
-        if kind not in _PNG_PLAIN or zlib.crc32(data[place + 4 : end]) != int.from_bytes(data[end : end + 4]):
-            return None
-        if kind == b"IHDR":
-            width, height = (int.from_bytes(data[place + at : place + at + 4]) for at in (8, 12))
-            bits, colour, compression, filters, interlace = data[place + 16 : place + 21]
-            if bits != 8 or colour not in (0, 2) or compression or filters or interlace:
-                return None
-            if not 0 < width * height <= _PNG_PIXELS:
-                return None
-            header = Header("PNG", "RGB" if colour else "L", width, height)
-        elif kind == b"IDAT":
-            parts.append(data[place + 8 : end])
-        elif kind == b"IEND":
-            return header if header and _is_whole(b"".join(parts), header) else None
+    chunks = dict[bytes, list[bytes]]()
+    place = 8
+    while place + 12 <= len(data) and b"IEND" not in chunks:
+        end = place + 8 + int.from_bytes(data[place : place + 4])
+        kind = data[place + 4 : place + 8]
+        # Critical chunks have a capital first letter; libraries pass over damage in the others.
+        if kind[:1].isupper() and zlib.crc32(data[place + 4 : end]) != int.from_bytes(data[end : end + 4]):
+            raise ValueError(f"the checksum of its {kind.decode('latin-1')!r} part is wrong")
+        chunks.setdefault(kind, []).append(data[place + 8 : end])
         place = end + 4
-    return None
+    if not set(chunks) <= set(_PNG_PLAIN) or not {b"IHDR", b"IDAT", b"IEND"} <= set(chunks):
+        return None
+    start = chunks[b"IHDR"][0]
+    width, height, (bits, colour, *ways) = int.from_bytes(start[:4]), int.from_bytes(start[4:8]), start[8:13]
+    if bits != 8 or colour not in (0, 2) or any(ways) or not 0 < width * height <= _PNG_PIXELS:
+        return None
+    header = Header("PNG", "RGB" if colour else "L", width, height)
+    return header if _is_whole(b"".join(chunks[b"IDAT"]), header) else None
 
 
 def _is_whole(stream: bytes, header: Header) -> bool:

@@ -56,6 +56,22 @@ def build_model(cfg: ModelConfig, size: int, channels: int, num_outputs: int, se
     return model.train()
 
 
+def must_take_size(model: nn.Module, name: str, size: int, channels: int, num_outputs: int) -> None:
+    """Refuse images that grow over the epochs for a network of one size; the network is on the CPU.
+
+    Raises:
+        ConfigError: it does not take images of this size, in pixels.
+    """
+    try:
+        _try_out(model, size, channels, num_outputs)
+    except _REFUSED as error:
+        raise ConfigError(
+            f"augment.first_size must be 1 for {name}, or more: it does not take images of {size} px "
+            f"({type(error).__name__}: {str(error)[:120]})"
+        ) from None
+    model.train()
+
+
 def pretrained_statistics(model: nn.Module) -> tuple[tuple[float, ...], tuple[float, ...]] | None:
     """Mean and standard deviation per channel, of pixels in [0, 1], that timm's weights of a network were trained with.
 

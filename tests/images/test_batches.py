@@ -9,8 +9,10 @@ import torch
 
 from making import picture
 from pipeline.competition.table import read_train
-from pipeline.config import Config
+from pipeline.config import AugmentConfig, Config
+from pipeline.images import batches as module
 from pipeline.images import cache
+from pipeline.images.augment import Augment
 from pipeline.images.batches import (
     Batches,
     Changes,
@@ -50,6 +52,31 @@ def test_every_image_comes_once_with_its_target(images: cache.Images, batch_size
     for number, image in zip(numbers, seen, strict=True):
         expected = (picture(number % 3, number) / 255 - mean) / std
         assert np.allclose(image.permute(1, 2, 0).numpy(), expected, atol=1e-5)
+
+
+@pytest.mark.parametrize("batch_size", [1, 3, 7, 24])
+def test_batches_that_are_augmented_together_are_those_of_each_alone(
+    images: cache.Images, batch_size: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    augment = Augment(AugmentConfig(policy="autoaugment-cifar10", hflip=0.5, pad_crop=2, erasing=0.3), 12, 0)
+    keys = id_keys([str(number) for number in range(24)])
+    sizes = []
+
+    def change(pixels: torch.Tensor, numbers: np.ndarray) -> torch.Tensor:
+        sizes.append(len(pixels))
+        return augment(pixels, keys[torch.from_numpy(numbers)], 0)
+
+    order = np.random.default_rng(1).permutation(24)[:22]
+    made = []
+    for at_once in (1, 12 * 12 * 10, 1 << 19):
+        monkeypatch.setattr(module, "PIXELS_AT_ONCE", at_once)
+        made.append(list(batches(images, order, batch_size, targets=torch.arange(24), changes=Changes(change=change))))
+    assert max(sizes) == 22
+    for one, two, three in zip(*made, strict=True):
+        assert one.position == two.position == three.position
+        for other in (two, three):
+            assert torch.equal(one.images, other.images) and torch.equal(one.targets, other.targets)
+            assert other.images.is_contiguous(memory_format=torch.channels_last)
 
 
 def test_resident_pixels_make_the_same_batches(images: cache.Images) -> None:

@@ -6,7 +6,7 @@ import torch
 
 from pipeline.config import ConfigError, ModelConfig
 from pipeline.files import InputError
-from pipeline.model.build import build_model, own_name, pretrained_statistics
+from pipeline.model.build import build_model, must_take_size, own_name, pretrained_statistics
 
 OWN = ["lenet5", "net", "mlp", "resnet9", "cifarnet"]
 TIMM = ["test_resnet", "test_vit", "resnet18"]
@@ -207,3 +207,16 @@ def test_own_networks_do_without_timm():
         "build_model(ModelConfig(name='mlp'), 8, 1, 2, 0); sys.exit('timm' in sys.modules)"
     )
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+@pytest.mark.parametrize("name", ["lenet5", "mlp"])
+def test_networks_of_one_size_take_no_images_that_grow(name):
+    with pytest.raises(ConfigError, match=f"augment.first_size must be 1 for {name}"):
+        must_take_size(build(name), name, 32, 3, 5)
+
+
+@pytest.mark.parametrize("name", ["resnet9", "cifarnet", "resnet18"])
+def test_other_networks_take_images_that_grow(name):
+    model = build(name)
+    must_take_size(model, name, 32, 3, 5)
+    assert model.training

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pandas as pd
 
+from pipeline.competition import metrics
 from pipeline.competition.csv_table import some
 from pipeline.competition.layout.folder import Folders, class_folders, test_folder
 from pipeline.competition.layout.images import ImageFiles, find_template, paths_of
@@ -21,7 +22,6 @@ from pipeline.competition.layout.train import (
     read_by_table,
 )
 from pipeline.competition.layout.training import recipe, survey
-from pipeline.competition.metrics import METRICS
 from pipeline.files import InputError, walk
 
 __all__ = ["Decision", "Found", "look", "render"]
@@ -71,7 +71,7 @@ def look(folder: Path, *, name: str = "", has_gpu: bool = False) -> Found:
     seen += [f"Not read: {problem}." for problem in problems]
     metric = choose_metric(sheet, labels, sample.sheet if sample else None, sample.id if sample else "")
     decisions.append(metric)
-    numbers = METRICS[str(metric.value)].kinds == ("number",)
+    numbers = metrics.get(str(metric.value)).kinds == ("number",)
     there = [path for path in train_paths if path in images.known]
     decisions += recipe(survey(folder, there), len(train_paths), has_gpu, numbers=numbers)
     return Found(

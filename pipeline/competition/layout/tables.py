@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from pipeline.competition.csv_table import read_csv
+from pipeline.competition.json_table import read_frame
 from pipeline.competition.layout.settings import quoted
 from pipeline.files import InputError
 
@@ -53,7 +53,8 @@ class Sheet:
 
 
 def read_sheets(root: Path, paths: Iterable[str]) -> tuple[list[Sheet], list[str]]:
-    """Every csv and tsv at the root or one folder down, and what is wrong with those that cannot be read.
+    """Every csv and tsv at the root or one folder down, every json up to two, and what is wrong with those that
+    cannot be read.
 
     Raises:
         InputError: one that is a train table or a sample submission by its name cannot be read.
@@ -61,10 +62,12 @@ def read_sheets(root: Path, paths: Iterable[str]) -> tuple[list[Sheet], list[str
     folders: dict[str, list[str]] = {}
     for path in paths:
         folder, _, name = path.rpartition("/")
-        if "/" in folder or name.startswith((".", "_")) or folder.startswith((".", "__")):
+        is_json = name.lower().endswith(".json")
+        hidden = name.startswith((".", "_")) or folder.startswith((".", "__"))
+        if hidden or folder.count("/") > (1 if is_json else 0):
             continue
         # The answers of a practice competition: what a contestant would not have.
-        if name.lower().endswith((".csv", ".tsv")) and name != "answers.csv":
+        if is_json or (name.lower().endswith((".csv", ".tsv")) and name != "answers.csv"):
             folders.setdefault(folder, []).append(path)
     sheets, problems = [], []
     for folder, names in folders.items():
@@ -73,7 +76,7 @@ def read_sheets(root: Path, paths: Iterable[str]) -> tuple[list[Sheet], list[str
             continue
         for name in names:
             try:
-                sheets.append(Sheet(name, read_csv(root / name).frame))
+                sheets.append(Sheet(name, read_frame(root / name)))
             except InputError as error:
                 if any(word in posixpath.basename(name).lower() for word in ("train", "sample", "sub")):
                     raise  # without it the folder would be read as another competition

@@ -7,7 +7,6 @@ from dataclasses import dataclass
 
 from pipeline.competition.layout.settings import Decision, quoted
 from pipeline.competition.layout.tables import Sheet
-from pipeline.competition.metrics import METRICS
 
 # Habits in naming, which break ties and decide nothing else.
 _LABEL_WORDS = ("label", "target", "class", "categor", "tag", "answer")
@@ -144,8 +143,7 @@ def _metric(sheet: Sheet, labels: Labels, targets: list[str], answers: list[str]
     if labels.separator:
         return "micro_f1", "A label is a list of tags.", "samples_f1 macro_f1 accuracy"
     if num_ranks := _num_ranks(answers, classes):
-        metric = f"map@{num_ranks}"
-        return metric if metric in METRICS else "map@5", f"The sample has {num_ranks} classes in a cell.", "top@5 map@5"
+        return f"map@{num_ranks}", f"The sample has {num_ranks} classes in a cell.", f"top@{num_ranks}"
     values = _numbers(cells)
     if values is not None and (_fractions(cells) or (asks_numbers and len(classes) > 2)):
         return "rmse", "The labels are numbers.", "mae"
@@ -156,7 +154,11 @@ def _metric(sheet: Sheet, labels: Labels, targets: list[str], answers: list[str]
         return "rmse", "The labels are numbers, but for a few that are none and must be mended.", "mae"
     if len(classes) == 2:
         if asks_numbers:
-            return "roc_auc", "Two classes, and the sample has a number between 0 and 1.", "log_loss accuracy mcc"
+            return (
+                "roc_auc",
+                "Two classes, and the sample has a number between 0 and 1.",
+                "weighted_auc probabilistic_f1 log_loss accuracy mcc",
+            )
         return "accuracy", "Two classes; the sample has one of them.", "roc_auc log_loss mcc macro_f1"
     grades = values is not None and sorted(set(values)) == list(range(len(set(values)))) and len(classes) <= 10
     others = "macro_f1 balanced_accuracy" + (" quadratic_kappa" if grades else "")
