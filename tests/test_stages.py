@@ -131,14 +131,16 @@ def test_folds_come_before_training(competition: Callable[..., Config], capsys: 
     assert "python -m pipeline.folds" in capsys.readouterr().err
 
 
+def test_the_ensemble_s_setting_asks_for_the_ensemble_alone(competition: Callable[..., Config]) -> None:
+    mean, rank = competition(), competition("ensemble.method=rank")
+    assert ensembled_from(mean, [0]) != ensembled_from(rank, [0])
+    assert inferred_from(mean, 0) == inferred_from(rank, 0) and trained_from(mean, 0) == trained_from(rank, 0)
+
+
 @pytest.mark.parametrize(
     ("setting", "status", "remade"),
     [
-        (
-            "ensemble.method=rank|task.metric=mean_column_auc",
-            0,
-            {"test.parquet", "submission.csv", "scores.json", "oof.parquet"},
-        ),
+        ("ensemble.method=rank", 2, set()),
         ("task.metric=macro_f1", 0, {"test.parquet", "submission.csv", "scores.json", "oof.parquet"}),
         ("infer.views=['identity', 'hflip']", 0, {"fold0/oof.parquet", "fold1/test.parquet", "submission.csv"}),
         ("train.lr=0.02", 1, set()),
@@ -157,7 +159,7 @@ def test_a_change_asks_for_what_depends_on_it(
         if path.suffix in (".parquet", ".csv", ".json", ".safetensors")
     }
     capsys.readouterr()
-    assert run_all(*setting.split("|")) == status
+    assert run_all(setting) == status
     changed = {str(path.relative_to(RUN)) for path, time in before.items() if path.stat().st_mtime_ns != time}
     assert remade <= changed
     assert not [name for name in changed if name.endswith((".safetensors", "history.csv"))]
