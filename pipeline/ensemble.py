@@ -34,6 +34,10 @@ def ensemble(cfg: Config) -> None:
         )
     stamp, made_from = ensemble_stamp(cfg), ensembled_from(cfg, ready)
     if stale(stamp, made_from) is not None:
+        from pipeline.competition import metrics
+
+        # Before the old submission is gone.
+        metrics.must_allow(cfg.ensemble.method, metrics.get(cfg.task.metric))
         with lock(run_dir(cfg) / "ensemble.lock", f"the ensemble of {cfg.name}"):
             (run_dir(cfg) / "submission.csv").unlink(missing_ok=True)
             products = _combine(cfg, ready)

@@ -19,6 +19,7 @@ from pipeline.competition.predictions import read_predictions
 from pipeline.config import Config
 from pipeline.config_file import load
 from pipeline.files import InputError
+from pipeline.freshness import ensembled_from, inferred_from, trained_from
 
 CONFIG = ["--config", "configs/tiny.toml"]
 RUN = Path("output/tiny")

@@ -66,6 +66,20 @@ def get(name: str) -> Metric:
     raise ConfigError(f"'task.metric' must be one of {', '.join(METRICS)}. Got {name!r}. {hint}".strip())
 
 
+def must_allow(method: str, metric: Metric) -> None:
+    """Refuse an ensemble of ranks for a metric that looks at more than the order of the images.
+
+    Raises:
+        ConfigError: ranks are no probabilities, and their likeliest class means nothing.
+    """
+    ordering = ("roc_auc", "weighted_auc", "mean_column_auc")
+    if method == "rank" and metric.name not in ordering:
+        raise ConfigError(
+            f"ensemble.method must be 'mean' unless task.metric looks at the order of images alone "
+            f"({', '.join(ordering)}): ranks are no probabilities. Got 'rank' with {metric.name}"
+        )
+
+
 def _accuracy(targets: Array, labels: Array) -> float:
     same = targets == labels
     return float((same if same.ndim == 1 else same.all(1)).mean())

@@ -97,11 +97,7 @@ def make_task(cfg: Config, samples: Samples) -> Task:
         InputError: labels that cannot be read as this kind.
     """
     metric = metrics.get(cfg.task.metric)
-    if cfg.ensemble.method == "rank" and not metric.name.endswith("auc"):
-        raise ConfigError(
-            "ensemble.method must be 'mean' unless task.metric looks at the order of images alone (roc_auc, "
-            f"weighted_auc, mean_column_auc): ranks are no probabilities. Got 'rank' with {metric.name}"
-        )
+    metrics.must_allow(cfg.ensemble.method, metric)
     columns, separator = cfg.data.labels, cfg.data.tag_separator
     kind = cfg.task.kind if cfg.task.kind != "auto" else _auto_kind(cfg, samples, metric)
     if kind not in metric.kinds:

@@ -1,6 +1,6 @@
 """Where the training loop's time goes, by part, for the three loops of `step.py`; in text.
 
-Run: PYTHONPATH=. python tests/benchmarks/profile.py [resnet18 resnet9 lenet5]
+Run: PYTHONPATH=. python tests/benchmarks/parts.py [resnet18 resnet9 lenet5]
 Parts are timed by wrapping what `run_model` calls; on a GPU each is followed by a synchronisation, so the sum is then
 more than the loop takes.
 """
