@@ -141,7 +141,6 @@ def test_the_ensemble_s_setting_asks_for_the_ensemble_alone(competition: Callabl
 @pytest.mark.parametrize(
     ("setting", "status", "remade"),
     [
-        ("ensemble.method=rank", 2, set()),
         ("task.metric=macro_f1", 0, {"test.parquet", "submission.csv", "scores.json", "oof.parquet"}),
         ("infer.views=['identity', 'hflip']", 0, {"fold0/oof.parquet", "fold1/test.parquet", "submission.csv"}),
         ("train.lr=0.02", 1, set()),
@@ -493,3 +492,14 @@ def test_the_last_epochs_are_gentle(competition: Callable[..., Config]) -> None:
     assert [changes.of(epoch).mix is not None for epoch in range(4)] == [True, True, False, False]
     assert changes.gentle.policy == "none" and changes.gentle.hflip == 0.5
     assert changes.of(3).change is not None, "flips go on"
+
+
+def test_a_refused_ensemble_leaves_the_submission_that_is_there(
+    competition: Callable[..., Config], capsys: pytest.CaptureFixture[str]
+) -> None:
+    competition()
+    assert run_all() == 0
+    before = (RUN / "submission.csv").read_bytes()
+    assert run_all("ensemble.method=rank") == 2
+    assert "Got 'rank' with accuracy" in capsys.readouterr().err
+    assert (RUN / "submission.csv").read_bytes() == before
