@@ -39,8 +39,8 @@ class Job(NamedTuple):
 
 
 JOBS = {
-    "resnet18": Job("resnet18", 224, 32, 320, "autoaugment-imagenet"),
-    "resnet9": Job("resnet9", 32, 256, 2_560, "autoaugment-cifar10"),
+    "resnet18": Job("resnet18", 224, 32, 160, "autoaugment-imagenet"),
+    "resnet9": Job("resnet9", 32, 256, 1_024, "autoaugment-cifar10"),
     "lenet5": Job("lenet5", 28, 64, 38_400, "autoaugment-cifar10"),
     "resnet50": Job("resnet50", 224, 64, 2_560, "autoaugment-imagenet"),
 }
@@ -76,7 +76,7 @@ def make_loop(job: str, folder: Path) -> tuple[Callable[[], float], nn.Module, U
     return loop, model, update, changes
 
 
-def compare(job: str, folder: Path, num_turns: int = 5) -> str:
+def compare(job: str, folder: Path, num_turns: int = 3) -> str:
     name, size, batch_size, num_images, _ = JOBS[job]
     loop, model, update, _ = make_loop(job, folder)
     machine, loss = update.machine, make_loss(update.cfg, "single", None)
@@ -104,6 +104,6 @@ def compare(job: str, folder: Path, num_turns: int = 5) -> str:
 
 if __name__ == "__main__":
     with tempfile.TemporaryDirectory() as scratch:
-        chosen = sys.argv[1:] or ["resnet18", "resnet9", "lenet5"]
-        rows = [compare(job, Path(scratch)) for job in chosen]
-    print(machine_line(), *rows, sep="\n")
+        for chosen in sys.argv[1:] or ["resnet18", "resnet9", "lenet5"]:
+            print(compare(chosen, Path(scratch)), flush=True)
+    print(machine_line())
