@@ -26,9 +26,8 @@ def read_frame(path: Path) -> pd.DataFrame:
 def read_json(path: Path) -> pd.DataFrame:
     """The images of a JSON file, a row each, every cell as text.
 
-    Where another list refers to the images, its columns are joined to them (of several rows for an image the first);
-    where a column `X_id` refers to a list with names, a column `X` has the name. Lists of four numbers (boxes) become
-    four columns, other nested values are left out.
+    Where another list refers to the images, its columns are joined to them (of several rows for an image the first).
+    Lists of four numbers (boxes) become four columns, other nested values are left out.
 
     Raises:
         InputError: it is not JSON in UTF-8, or holds no list of records.
@@ -46,12 +45,12 @@ def read_json(path: Path) -> pd.DataFrame:
     if not frames:
         raise InputError(f"{path} must hold a list of images. Got no list of records")
     main = max(frames, key=lambda name: (_has_files(frames[name]), len(frames[name])))
-    images = _with_names(frames[main], frames, main)
+    images = frames[main]
     for name, frame in frames.items():
         id_ = _key(images)
         link = next((column for column in frame if name != main and id_ and _refers(frame[column], images[id_])), None)
         if link is not None:
-            notes = _with_names(frame, frames, name).drop_duplicates(link).set_index(link)
+            notes = frame.drop_duplicates(link).set_index(link)
             notes = notes[[column for column in notes if column not in images]]
             return images.join(notes, on=id_, how="inner").reset_index(drop=True)
     return images
@@ -85,14 +84,3 @@ def _refers(cells: "pd.Series[str]", ids: "pd.Series[str]") -> bool:
 def _has_files(frame: pd.DataFrame) -> bool:
     """Whether a column holds names of files."""
     return any(frame[column].str.contains(r"\.[A-Za-z0-9]{2,4}$").all() for column in frame)
-
-
-def _with_names(frame: pd.DataFrame, frames: dict[str, pd.DataFrame], own: str) -> pd.DataFrame:
-    """A frame with the names that its `X_id` columns stand for, as columns `X`."""
-    frame = frame.copy()
-    for column in [name for name in frame if str(name).endswith("_id")]:
-        for name, other in frames.items():
-            alike = name != own and name.rstrip("s").replace("ie", "y") == column[:-3]
-            if alike and {"id", "name"} <= set(other) and other["id"].is_unique and column[:-3] not in frame:
-                frame[column[:-3]] = frame[column].map(other.set_index("id")["name"]).fillna("")
-    return frame

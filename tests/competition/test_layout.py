@@ -1,5 +1,6 @@
 """Folders as competitions are downloaded, each with the settings that read it."""
 
+import json
 import random
 from collections.abc import Sequence
 from pathlib import Path
@@ -162,6 +163,24 @@ def test_metric_from_the_form_of_labels_and_sample(
     write_table(tmp_path / "c" / "sample_submission.csv", ["id", "target"], [[id_, answer] for id_ in TEST])
     _, cfg, _, _ = read(tmp_path / "c", tmp_path)
     assert (cfg.task.metric, cfg.data.tag_separator) == (metric, separator)
+
+
+@pytest.mark.parametrize("folder", ["", "deep/"])
+def test_images_and_annotations_in_json(tmp_path: Path, folder: str) -> None:
+    root, classes = tmp_path / "c", (40, 2, 1372)
+    put(root, [f"{folder}train/x/{n:03d}.png" for n in range(12)] + [f"{folder}test/{n}.png" for n in range(5)])
+    images = [{"id": 100 + n, "file_name": f"x/{n:03d}.png", "place": n % 4} for n in range(12)]
+    notes = [{"id": n, "image_id": 100 + n, "category_id": classes[n % 3], "region_id": n % 2} for n in range(12)]
+    described = {"images": images, "annotations": notes, "categories": [{"id": n, "name": f"k{n}"} for n in classes]}
+    (root / folder / "train" / "metadata.json").write_text(json.dumps(described))
+    tests = {"images": [{"id": str(n), "file_name": f"{n}.png"} for n in range(5)]}
+    (root / folder / "test" / "metadata.json").write_text(json.dumps(tests))
+    write_table(root / "sample_submission.csv", ["Id", "Predicted"], [[n, 0] for n in range(5)])
+    _, cfg, train, test = read(root, tmp_path)
+    assert cfg.data.train == f"{folder}train/metadata.json" and cfg.data.labels == ("category_id",)
+    assert sorted(train.paths) == [f"{folder}train/x/{n:03d}.png" for n in range(12)]
+    assert train.labels["category_id"].tolist() == [str(classes[n % 3]) for n in range(12)]
+    assert (test.ids, cfg.task.metric) == ([str(n) for n in range(5)], "accuracy")
 
 
 def test_renamed_sample_columns(tmp_path: Path) -> None:
@@ -370,6 +389,9 @@ SHARED = {
         "",
     ),
     "plant-pathology-2021-fgvc8": ("train_images/{image}", "micro_f1", ("labels",), " "),
+    "iwildcam-2020-fgvc7": ("train/{id}.jpg", "accuracy", ("category_id",), ""),
+    "herbarium-2020-fgvc7": ("nybg2020/train/{file_name}", "accuracy", ("category_id",), ""),
+    "herbarium-2021-fgvc8": ("train/{file_name}", "accuracy", ("category_id",), ""),
 }
 
 

@@ -11,6 +11,8 @@ from pipeline.competition.layout.tables import Sheet
 # Habits in naming, which break ties and decide nothing else.
 _LABEL_WORDS = ("label", "target", "class", "categor", "tag", "answer")
 _FLAGS = {"0": 0, "1": 1, "0.0": 0, "1.0": 1, "False": 0, "True": 1, "false": 0, "true": 1}
+# In cocodataset.org's data format, an annotation's class.
+CLASS_OF_COCO = "category_id"
 # A group is several images of one thing: more than 20 on average is rather a property that many things share.
 MAX_GROUP = 20.0
 
@@ -41,8 +43,10 @@ def choose_labels(sheet: Sheet, naming: Sequence[str], sample: Sheet | None, sam
     rest = {name: cells for name, cells in sheet.cells.items() if name not in naming}
     targets = [name for name in sample.cells if name != sample_id] if sample else []
     same = [name if len(targets) > 1 else sheet.column(name) or "" for name in targets]
-    if same and all(name in rest for name in same):
-        found: Labels | None = Labels(tuple(same), 0, "the sample submission asks for the same")
+    if sheet.name.endswith(".json") and CLASS_OF_COCO in rest:
+        found: Labels | None = Labels((CLASS_OF_COCO,), 0, "the name that the COCO format has for an image's class")
+    elif same and all(name in rest for name in same):
+        found = Labels(tuple(same), 0, "the sample submission asks for the same")
     else:
         found = _by_values(rest, targets) or _by_elimination(rest, sample, targets)
     if found is None or len(found.columns) > 1 or found.separator or len(targets) > 1:
