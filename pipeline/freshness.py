@@ -130,18 +130,20 @@ def ensemble_stamp(cfg: Config) -> Path:
 
 def prepared_from(cfg: Config, paths: Iterable[str]) -> dict[str, Any]:
     """What the decoded images and the audit are made from; the files by path, size and time only."""
-    states = []
+    # Hashed one after the other: there may be a million.
+    states = hashlib.sha256()
     for path in sorted(set(paths)):
         try:
-            states.append([path, *_size_time(cfg.root / path)])
+            state = _size_time(cfg.root / path)
         except OSError:
-            states.append([path, "missing"])
+            state = []
+        states.update(f"{json.dumps(path)} {state}\n".encode())
     keys = {"root", "train", "id", "image", "test", "test_id", "test_image", "bad_images"}
     return {
         "data": cfg.data.model_dump(mode="json", include=keys),
         "image": cfg.image.model_dump(mode="json", exclude={"size", "margin"}) | {"stored": cfg.image.stored},
         "tables": {name: _table_state(cfg, name) for name in dict.fromkeys((cfg.data.train, cfg.data.test))},
-        "files": hashlib.sha256(json.dumps(states).encode()).hexdigest(),
+        "files": states.hexdigest(),
     }
 
 

@@ -132,9 +132,11 @@ class Images:
 
     def identity(self, numbers: Iterable[int], names: Sequence[str]) -> str:
         """Hash of some images' ids and bytes, whatever their order."""
-        hashes = self.table["sha256"].to_pylist()
-        pairs = sorted((names[number], hashes[number]) for number in numbers)
-        return hashlib.sha256(json.dumps(pairs).encode()).hexdigest()
+        hashes = self.table["sha256"].combine_chunks()
+        total = hashlib.sha256()
+        for number in sorted(numbers, key=lambda number: names[number]):
+            total.update(f"{json.dumps(names[number])} {hashes[number]}\n".encode())
+        return total.hexdigest()
 
 
 def open_images(cfg: Config, part: str, paths: Sequence[str]) -> Images:
