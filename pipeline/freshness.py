@@ -58,7 +58,7 @@ def stale(path: Path, made_from: Mapping[str, Any]) -> str | None:
     stamp = read_json(path)
     if not isinstance(stamp, dict) or not {"made_from", "files"} <= set(stamp):
         return "not made yet"
-    if changed := differences(stamp["made_from"], made_from):
+    if changed := differences(_with_defaults(stamp["made_from"], made_from), made_from):
         return "changed: " + ", ".join(changed)
     for name, (size, mtime, sha256) in stamp["files"].items():
         file = path.parent / name
@@ -67,6 +67,19 @@ def stale(path: Path, made_from: Mapping[str, Any]) -> str | None:
         if _size_time(file) != [size, mtime] and digest_file(file) != sha256:
             return f"{file} was changed"
     return None
+
+
+def _with_defaults(old: Mapping[str, Any], new: Mapping[str, Any]) -> dict[str, Any]:
+    """What a product was made from, with the defaults of settings that did not exist then: they change nothing."""
+    defaults = Config().model_dump(mode="json")
+    filled = dict(old)
+    for name, values in old.items():
+        if name == "settings":
+            filled[name] = _with_defaults(values, new.get(name, {}))
+        elif name in defaults and isinstance(values, Mapping):
+            added = {key: defaults[name][key] for key in new.get(name, {}) if key in defaults[name]}
+            filled[name] = {**added, **values}
+    return filled
 
 
 def differences(old: Mapping[str, Any], new: Mapping[str, Any], prefix: str = "") -> list[str]:

@@ -503,3 +503,23 @@ def test_a_refused_ensemble_leaves_the_submission_that_is_there(
     assert run_all("ensemble.method=rank") == 2
     assert "Got 'rank' with accuracy" in capsys.readouterr().err
     assert (RUN / "submission.csv").read_bytes() == before
+
+
+def test_a_setting_that_did_not_exist_then_counts_as_its_default(
+    competition: Callable[..., Config], capsys: pytest.CaptureFixture[str]
+) -> None:
+    cfg = competition()
+    assert run_all() == 0
+    for stamp in RUN.rglob("*.json"):
+        content = json.loads(stamp.read_text())
+        for sections in (content.get("made_from", {}), content.get("made_from", {}).get("settings", {})):
+            for section in ("augment", "train", "image"):
+                for key in ("first_size", "clip_grad", "cache_limit"):
+                    sections.get(section, {}).pop(key, None)
+        stamp.write_text(json.dumps(content))
+    capsys.readouterr()
+    assert run_all() == 0
+    assert "train 0: up to date" in capsys.readouterr().out
+    assert run_all("augment.first_size=0.5") == 1
+    assert "augment.first_size (1.0 -> 0.5)" in capsys.readouterr().err
+    assert cfg.augment.first_size == 1.0
