@@ -10,6 +10,7 @@ import time
 
 import numpy as np
 import torch
+from measure import smooth_images
 from PIL import Image
 from torchvision.transforms import AutoAugment, AutoAugmentPolicy, InterpolationMode
 
@@ -17,13 +18,6 @@ from pipeline.config import AugmentConfig
 from pipeline.images.augment import Augment
 
 NUM_TURNS = 7
-
-
-def smooth_images(num_images: int, size: int) -> torch.Tensor:
-    """Smoothed noise that uses all levels, uint8 (batch, height, width, channel)."""
-    coarse = torch.rand(num_images, 3, max(2, size // 8), max(2, size // 8), generator=torch.Generator().manual_seed(0))
-    fine = torch.nn.functional.interpolate(coarse, size=(size, size), mode="bicubic").mul(255).clamp(0, 255)
-    return fine.to(torch.uint8).permute(0, 2, 3, 1).contiguous()
 
 
 def compare(policy: str, size: int, num_images: int) -> str:

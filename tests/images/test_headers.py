@@ -106,4 +106,5 @@ def test_any_bytes_are_refused_without_a_failure(start: bytes, rest: bytes) -> N
 def test_plain_files_need_no_pillow(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module.Image, "open", None)
     for kind in ("JPEG", "PNG"):
-        decode(saved(picture(9, 9, "RGB"), kind), ImageConfig(size=9))
+        pixels, info = decode(saved(picture(9, 9, "RGB"), kind), ImageConfig(size=9))
+        assert pixels.shape == (9, 9, 3) and info.format == kind
