@@ -60,7 +60,7 @@ def _num_threads(root: Path, paths: Sequence[str]) -> int:
 class Images:
     """The images of some paths, in their order, mapped and not read.
 
-    table: a row per image, the columns of `Entry`.
+    table: a row per image, of the columns of `Entry` those that are needed.
     shard: int64 (num_images,), which shard has its pixels, or NOT_STORED; row: where in it.
     """
 
@@ -139,14 +139,20 @@ class Images:
         return total.hexdigest()
 
 
-def open_images(cfg: Config, part: str, paths: Sequence[str]) -> Images:
+def open_images(cfg: Config, part: str, paths: Sequence[str], *, described: bool = False) -> Images:
     """Map the decoded images of paths relative to the root.
+
+    Args:
+        cfg: the settings.
+        part: `train` or `test`.
+        paths: of the images, in their order.
+        described: with all that is known of each file, not only what it takes to read its pixels.
 
     Raises:
         InputError: some are not in the cache, or a shard was changed.
     """
     folder = cache_dir(cfg, part)
-    index = Index(folder)
+    index = Index(folder, Entry._fields if described else ("path", "sha256", "shard", "row", "bad"))
     rows = index.find(paths)
     missing = int((rows < 0).sum())
     if missing:
@@ -156,6 +162,8 @@ def open_images(cfg: Config, part: str, paths: Sequence[str]) -> Images:
         )
     table = index.table.take(rows)
     shard, row = table["shard"].to_numpy(), table["row"].to_numpy()
+    if not described:
+        table = table.select(["path", "sha256", "bad"] if NOT_STORED in shard else ["bad"])
     shards = {int(number): map_shard(folder, int(number)) for number in np.unique(shard) if number != NOT_STORED}
     return Images(cfg.root, cfg.image, table, shards, shard, row)
 
@@ -179,7 +187,7 @@ def build(cfg: Config, part: str, paths: Sequence[str]) -> Images:
                 # What is known and was not kept is decoded for keeping where there is room by now.
                 kept, rest = [*new, *known][:room], new[room:]
                 _decode_all(cfg, index, kept, rest, pool)
-    return open_images(cfg, part, paths)
+    return open_images(cfg, part, paths, described=True)
 
 
 def _room(cfg: Config, folder: Path) -> int:

@@ -46,13 +46,15 @@ _SCHEMA = pa.schema(
 
 
 class Index:
-    """All entries of a folder, the newest first."""
+    """All entries of a folder, the newest first; some of their columns, where not all are asked for."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, columns: Sequence[str] = Entry._fields) -> None:
         self.folder = folder
         files = sorted(folder.glob("[0-9]*.parquet"), reverse=True)
-        tables = [pq.read_table(file, memory_map=True).replace_schema_metadata(None) for file in files]
-        self.table = pa.concat_tables(tables) if tables else _SCHEMA.empty_table()
+        tables = [
+            pq.read_table(file, columns=list(columns), memory_map=True).replace_schema_metadata(None) for file in files
+        ]
+        self.table = pa.concat_tables(tables) if tables else _SCHEMA.empty_table().select(list(columns))
 
     def __len__(self) -> int:
         return len(self.table)
