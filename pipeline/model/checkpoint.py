@@ -68,10 +68,15 @@ def read(path: Path) -> Checkpoint:
     if not path.is_file():
         raise InputError(f"{path} does not exist. It is made by: python -m pipeline.train")
     weights, metadata = read_safetensors(path)
+    return _described(path, weights, metadata)
+
+
+def _described(path: Path, weights: dict[str, Tensor], metadata: dict[str, str]) -> Checkpoint:
+    """The weights with what a file's metadata say of them; see `read`."""
     try:
         values = json.loads(metadata[_KEY])
         mean, std = values["normalisation"]
-        checkpoint = Checkpoint(
+        return Checkpoint(
             weights=weights,
             config=_checked(values["config"], dict),
             classes=tuple(_checked(name, str) for name in _checked(values["classes"], list)),
@@ -83,15 +88,18 @@ def read(path: Path) -> Checkpoint:
             f"{path} must be a model of this pipeline, with settings and classes. Got a safetensors file without them "
             f"({type(error).__name__}: {str(error)[:80]}). Delete it and run again: python -m pipeline.train"
         ) from None
-    return checkpoint
 
 
 def saved_normalisation(path: Path) -> tuple[tuple[float, ...], tuple[float, ...]] | None:
-    """The normalisation that a file's weights were trained with; None where it is not a checkpoint of this module."""
-    return read(path).normalisation if _KEY in read_metadata(path) else None
+    """The normalisation that a file's weights were trained with; None where it is not a checkpoint of this module.
+
+    The weights themselves are not read.
+    """
+    metadata = _metadata(path)
+    return _described(path, {}, metadata).normalisation if _KEY in metadata else None
 
 
-def read_metadata(path: Path) -> dict[str, str]:
+def _metadata(path: Path) -> dict[str, str]:
     """The metadata of a safetensors file; empty for files of another type."""
     if path.suffix != ".safetensors":
         return {}
