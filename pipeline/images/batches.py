@@ -17,6 +17,8 @@ from pipeline.images.cache import Images
 
 Array = np.ndarray[Any, Any]
 Statistics = tuple[tuple[float, ...], tuple[float, ...]]
+# Step, start and stop of each of some batches.
+Group = list[tuple[int, int, int]]
 T = TypeVar("T")
 
 # Of batches that are augmented together on a CPU, about: 512 images of 32 px.
@@ -96,9 +98,7 @@ class Batches:
     def __iter__(self) -> Iterator[Batch]:
         constants = scale_and_shift(self.normalisation, self.device) if self.normalisation else None
         if self.resident is not None and not self.changes.each:
-            pieces: Iterator[tuple[Tensor, list[tuple[int, int, int]]]] = (
-                (self._resident(group), group) for group in self._groups()
-            )
+            pieces: Iterator[tuple[Tensor, Group]] = ((self._resident(group), group) for group in self._groups())
         else:
             # The thread gathers (and pins), the device augments: a thread for both is 10 % slower on two cores.
             pieces = prefetch(self._gathered())
@@ -108,14 +108,14 @@ class Batches:
             for step, start, stop in group:
                 yield self._batch(images[start - first : stop - first], step, start, stop)
 
-    def _groups(self) -> Iterator[list[tuple[int, int, int]]]:
+    def _groups(self) -> Iterator[Group]:
         """Step, start and stop of batches that are gathered and augmented together: small ones cost less so."""
         steps = [(step, start, stop) for step, (start, stop) in enumerate(self.bounds())]
         together = max(1, PIXELS_AT_ONCE // (self.batch_size * self.size**2)) if self.device.type == "cpu" else 1
         for first in range(0, len(steps), together):
             yield steps[first : first + together]
 
-    def _gathered(self) -> Iterator[tuple[Tensor, list[tuple[int, int, int]]]]:
+    def _gathered(self) -> Iterator[tuple[Tensor, Group]]:
         for group in self._groups():
             numbers = self.numbers[group[0][1] : group[-1][2]]
             pixels = self.images.gather(numbers)
@@ -124,7 +124,7 @@ class Batches:
             images = torch.from_numpy(pixels).permute(0, 3, 1, 2)
             yield images.pin_memory() if self.device.type == "cuda" else images, group
 
-    def _resident(self, group: list[tuple[int, int, int]]) -> Tensor:
+    def _resident(self, group: Group) -> Tensor:
         assert self.resident is not None
         numbers = torch.from_numpy(self.numbers[group[0][1] : group[-1][2]])
         return self.resident.index_select(0, self._send(numbers)).permute(0, 3, 1, 2)
@@ -135,9 +135,7 @@ class Batches:
             return values.to(self.device)
         return (values if values.is_pinned() else values.pin_memory()).to(self.device, non_blocking=True)
 
-    def _prepared(
-        self, pixels: Tensor, group: list[tuple[int, int, int]], constants: tuple[Tensor, Tensor] | None
-    ) -> Tensor:
+    def _prepared(self, pixels: Tensor, group: Group, constants: tuple[Tensor, Tensor] | None) -> Tensor:
         """Images on the device, changed and normalised."""
         # Copies are asynchronous on CUDA alone: on Apple's GPU they may read memory that is already freed (PyTorch
         # issue 139550). There the CPU augments, for want of float64 on that GPU.

@@ -16,7 +16,7 @@ import shutil
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
-from functools import partial
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
 
@@ -80,7 +80,7 @@ class Images:
         """Height, width and channels of an image."""
         return self.settings.stored, self.settings.stored, self.settings.channels
 
-    @property
+    @cached_property
     def num_stored(self) -> int:
         """Images whose pixels are kept."""
         return int((self.shard != NOT_STORED).sum())
