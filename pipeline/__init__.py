@@ -1,12 +1,12 @@
 """From a competition's images to a submission.csv that is accepted: sequential stages that meet only in files.
 
-detect    input/<competition>/ as downloaded         -> configs/<competition>.toml (only where there is none)
-prepare   tables and images                          -> output/cache/..., output/<run>/audit.csv
-folds     train table                                -> folds/<competition>-<hash of settings>.csv
-train     folds, cache                               -> output/<run>/fold<K>/{model.safetensors, history.csv}
-infer     models, cache                              -> output/<run>/fold<K>/{oof.parquet, test.parquet}
-ensemble  oof.parquet, test.parquet of every fold    -> output/<run>/{oof,test}.parquet, scores.json, submission.csv
-practice  scikit-learn, torchvision, or a folder     -> input/<name>/, a competition with hidden answers
+detect    input/<competition>/ as downloaded     -> configs/<competition>.toml (only where there is none)
+prepare   tables and images                      -> output/cache/..., output/<run>/audit.csv
+folds     train table                            -> folds/<competition>-<hash of settings>.csv
+train     folds, cache                           -> output/<run>/fold<K>/{model.safetensors, history.csv, valid.parquet}
+infer     models, cache                          -> output/<run>/fold<K>/{oof.parquet, test.parquet}
+ensemble  every oof.parquet, test.parquet        -> output/<run>/{oof,test}.parquet, scores.json, submission.csv
+practice  scikit-learn, torchvision, or a folder -> input/<name>/, a competition with hidden answers
 
 __main__  several stages in one process, as run.sh runs them: python -m pipeline STAGE...
 

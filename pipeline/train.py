@@ -1,4 +1,4 @@
-"""folds, cache -> output/<run>/fold<K>/{model.safetensors, history.csv}."""
+"""folds, cache -> output/<run>/fold<K>/{model.safetensors, history.csv, valid.parquet}."""
 
 import csv
 import sys
@@ -9,7 +9,7 @@ from typing import Any
 from pipeline.cli import log, run_stage
 from pipeline.config import Config
 from pipeline.config_file import to_toml
-from pipeline.files import atomic_write, chosen_parts, fold_dir, lock, run_dir
+from pipeline.files import atomic_write, chosen_parts, digest_file, fold_dir, lock, run_dir
 from pipeline.freshness import (
     must_be_prepared,
     must_be_split,
@@ -32,6 +32,7 @@ def train(cfg: Config, part: int | str) -> None:
     if _is_current(cfg, part):
         return
     from pipeline.competition.fold_table import read_labelled
+    from pipeline.competition.predictions import Predictions, write_predictions
     from pipeline.engine.fit import fit
     from pipeline.images.cache import open_images
     from pipeline.model.checkpoint import save
@@ -47,6 +48,10 @@ def train(cfg: Config, part: int | str) -> None:
         _write_history(folder / "history.csv", fitted.history)
         save(folder / "model.safetensors", fitted.checkpoint)
         notes = {"machine": fitted.machine.describe(), "precision": fitted.machine.precision}
+        if fitted.oof is not None:
+            ids = labelled.ids(labelled.split(part)[1])
+            write_predictions(folder / "valid.parquet", Predictions(ids, labelled.task.classes, fitted.oof))
+            notes["valid.parquet"] = digest_file(folder / "valid.parquet")
         write_stamp(train_stamp(cfg, part), made_from, [folder / "model.safetensors"], **notes)
 
 

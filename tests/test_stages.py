@@ -240,6 +240,26 @@ def test_bad_images_stop_or_are_left_out(
     assert {key for key, bad in audit.items() if bad} == {("train", "003"), ("test", "001")}
 
 
+@pytest.mark.parametrize("name", ["mlp", "resnet9", "resnet18"])
+def test_what_training_says_of_its_fold_is_what_inference_would_say(
+    competition: Callable[..., Config], name: str
+) -> None:
+    cfg = competition()
+    (cfg.root / "train/003.png").write_bytes(b"broken")
+    settings = (f"model.name={name}", "model.width=4", "train.ema=0.9", "data.bad_images=drop")
+    assert run_all(*settings) == 0
+    said = [(RUN / f"fold{k}" / "oof.parquet").read_bytes() for k in (0, 1)]
+    assert said == [(RUN / f"fold{k}" / "valid.parquet").read_bytes() for k in (0, 1)]
+    (RUN / "fold0" / "valid.parquet").unlink()
+    (RUN / "fold1" / "valid.parquet").write_bytes(b"another")
+    for k in (0, 1):
+        (RUN / f"fold{k}" / "infer.json").unlink()
+    assert run_all(*settings) == 0
+    assert said == [(RUN / f"fold{k}" / "oof.parquet").read_bytes() for k in (0, 1)]
+    assert run_all(*settings, 'infer.views=["hflip"]') == 0
+    assert said[0] != (RUN / "fold0" / "oof.parquet").read_bytes()
+
+
 def test_a_refused_submission_leaves_none(
     competition: Callable[..., Config], capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -31,6 +31,10 @@ class Labelled:
             return np.arange(len(self.samples)), np.zeros(0, np.int64)
         return np.flatnonzero(self.folds != part), np.flatnonzero(self.folds == part)
 
+    def ids(self, numbers: Array) -> list[str]:
+        """The ids of some images."""
+        return [self.samples.ids[number] for number in numbers]
+
 
 def read_labelled(cfg: Config) -> Labelled:
     """Read the train table and its folds.

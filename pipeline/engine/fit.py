@@ -18,7 +18,8 @@ from pipeline.config import Config
 from pipeline.engine.losses import class_weights, make_loss
 from pipeline.engine.machine import Machine, find_machine
 from pipeline.engine.predict import activate
-from pipeline.engine.run_model import Result, run_model
+from pipeline.engine.run_model import run_model
+from pipeline.engine.trained import evaluation_batch, for_inference
 from pipeline.engine.update import Update
 from pipeline.files import InputError
 from pipeline.freshness import training_settings
@@ -35,11 +36,16 @@ IMAGENET: Statistics = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
 
 @dataclass(frozen=True)
 class Fitted:
-    """A trained model, a row per epoch, and the machine that it was trained on."""
+    """A trained model, a row per epoch, the machine that it was trained on, and what it says of its fold.
+
+    oof: float32 (num_images of the fold, num_outputs), in the order of `Labelled.split`: what `predict` gives for the
+        view `identity`, to the byte; None for a model of all images.
+    """
 
     checkpoint: Checkpoint
     history: list[dict[str, Any]]
     machine: Machine
+    oof: Array | None
 
 
 def fit(cfg: Config, part: int | str, labelled: Labelled, images: Images) -> Fitted:
@@ -60,13 +66,14 @@ def fit(cfg: Config, part: int | str, labelled: Labelled, images: Images) -> Fit
     """
     task, settings, size = labelled.task, cfg.train, cfg.image.size
     usable = images.readable
-    train_numbers, valid_numbers = (numbers[usable[numbers]] for numbers in labelled.split(part))
+    fold = labelled.split(part)
+    train_numbers, valid_numbers = (numbers[usable[numbers]] for numbers in fold)
     if not len(train_numbers):
         raise InputError(f"fold {part} leaves no image to train on. Lower folds.num_folds")
 
     seed = derived_seed("weights", settings.seed, part)
     model = build_model(cfg.model, size, cfg.image.channels, task.num_outputs, seed)
-    network = own_name(cfg.model, model, size, cfg.image.channels, task.num_outputs)
+    name_of_network = own_name(cfg.model, model, size, cfg.image.channels, task.num_outputs)
     machine = find_machine(settings.precision, model, deterministic=settings.deterministic)
     normalisation = _normalisation(cfg, model, images, train_numbers)
     if isinstance(model, CifarNet) and not cfg.model.weights:
@@ -117,27 +124,33 @@ def fit(cfg: Config, part: int | str, labelled: Labelled, images: Images) -> Fit
                 f"the loss of fold {part} must be finite. Got {trained.loss} in epoch {epoch + 1}; lower train.lr, set "
                 "train.clip_grad = 1.0 or train.precision = 'float32'"
             )
-        row |= _scores("train", trained, labelled, order)
+        row |= _scores("train", trained.loss, activate(trained.outputs, task).numpy(), labelled, order)
         if update.ema:
             final.train()  # some networks of timm keep tables of their weights until then
             update.ema.copy_to(final)
         if len(valid_numbers):
-            batches = make_batches(valid_numbers, max(settings.batch_size, 128))
-            valid = run_model(final, batches, "valid", machine, loss=loss, label=f"{name} valid")
-            row |= _scores("valid", valid, labelled, valid_numbers)
+            batches = make_batches(valid_numbers, evaluation_batch(settings.batch_size))
+            network = for_inference(final, machine, size, cfg.image.channels)
+            valid = run_model(network, batches, "valid", machine, loss=loss, label=f"{name} valid")
+            probs = activate(valid.outputs, task).numpy()
+            row |= _scores("valid", valid.loss, probs, labelled, valid_numbers)
         history.append(row)
         log.info("train %s, %.0f images/s", _line(name, row, task.metric), trained.images_per_second)
 
-    extra = {"task": asdict(task), "part": str(part), "prior": _prior(labelled, train_numbers), "network": network}
+    prior = _prior(labelled, train_numbers)
+    oof = None
+    if part != "full":
+        oof = np.tile(np.array(prior, np.float32), (len(fold[1]), 1))
+        if len(valid_numbers):
+            oof[usable[fold[1]]] = probs
+    extra = {"task": asdict(task), "part": str(part), "prior": prior, "network": name_of_network}
     checkpoint = Checkpoint(final.state_dict(), training_settings(cfg), task.classes, normalisation, extra)
-    return Fitted(checkpoint, history, machine)
+    return Fitted(checkpoint, history, machine, oof)
 
 
-def _scores(mode: str, result: Result, labelled: Labelled, numbers: Array) -> dict[str, float | None]:
+def _scores(mode: str, loss: float | None, probs: Array, labelled: Labelled, numbers: Array) -> dict[str, float | None]:
     """Loss and metric over every image of a pass."""
-    probs = activate(result.outputs, labelled.task).numpy()
-    score = scoring.score(labelled.task, labelled.targets[numbers], probs)
-    return {f"{mode}_loss": result.loss, f"{mode}_score": score}
+    return {f"{mode}_loss": loss, f"{mode}_score": scoring.score(labelled.task, labelled.targets[numbers], probs)}
 
 
 def _line(name: str, row: dict[str, Any], metric: str) -> str:

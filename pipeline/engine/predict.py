@@ -11,7 +11,7 @@ from torch.nn import functional
 from pipeline.competition.task import Task
 from pipeline.config import InferConfig
 from pipeline.engine.run_model import run_model
-from pipeline.engine.trained import Trained
+from pipeline.engine.trained import Trained, evaluation_batch
 from pipeline.images.batches import Batches, Statistics, normalise, scale_and_shift
 from pipeline.images.cache import Images
 
@@ -97,7 +97,7 @@ def predict(models: Sequence[Trained], images: Images, numbers: Array, infer: In
     probs = [np.tile(model.prior, (len(numbers), 1)) for model in models]
     if usable.any():
         first = models[0]
-        machine, batch_size = first.machine, infer.batch_size or max(128, first.batch_size)
+        machine, batch_size = first.machine, infer.batch_size or evaluation_batch(first.batch_size)
         batches = Batches(images, numbers[usable], batch_size, first.size, None, machine.device, machine.dtype)
         views = [_Views(each.model, each.task, each.normalisation, machine.dtype, infer.views) for each in models]
         outputs = run_model(_SideBySide(views), batches, "test", machine, label=label).outputs.numpy()

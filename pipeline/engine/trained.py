@@ -1,12 +1,14 @@
 """A trained model on this machine, with all that it takes to predict."""
 
+import copy
 from pathlib import Path
 
 import numpy as np
+from torch import nn
 
 from pipeline.competition.task import Task
 from pipeline.config import ModelConfig
-from pipeline.engine.machine import find_machine
+from pipeline.engine.machine import Machine, find_machine
 from pipeline.model.build import build_model
 from pipeline.model.checkpoint import read
 from pipeline.model.folding import fold_norms
@@ -39,4 +41,22 @@ class Trained:
         model = build_model(named, self.size, channels, self.task.num_outputs, 0)
         model.load_state_dict(checkpoint.weights)
         self.machine = find_machine(train["precision"], model, deterministic=train["deterministic"])
-        self.model = self.machine.place(fold_norms(model, self.size, channels))
+        self.model = for_inference(model, self.machine, self.size, channels)
+
+
+def for_inference(model: nn.Module, machine: Machine, size: int, channels: int) -> nn.Module:
+    """A network as it predicts: its batch norms folded where they can be, on the machine's device.
+
+    Args:
+        model: in float32, on any device; it is left as it is, but for being in evaluation mode.
+        machine: device and precision.
+        size: height and width of the images, in pixels.
+        channels: of the images.
+    """
+    on_cpu = model if machine.device.type == "cpu" else copy.deepcopy(model).cpu()
+    return machine.place(fold_norms(on_cpu, size, channels))
+
+
+def evaluation_batch(batch_size: int) -> int:
+    """Images in a batch where there are no gradients, by those in a batch of training."""
+    return max(128, batch_size)
