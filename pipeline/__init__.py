@@ -1,7 +1,7 @@
 """From a competition's images to a submission.csv that is accepted: sequential stages that meet only in files.
 
 detect    input/<competition>/ as downloaded     -> configs/<competition>.toml (only where there is none)
-prepare   tables and images                      -> output/cache/..., output/<run>/audit.csv
+prepare   tables, images, archives               -> output/cache/..., output/<run>/audit.csv
 folds     train table                            -> folds/<competition>-<hash of settings>.csv
 train     folds, cache                           -> output/<run>/fold<K>/{model.safetensors, history.csv, valid.parquet}
 infer     models, cache                          -> output/<run>/fold<K>/{oof.parquet, test.parquet}
@@ -16,7 +16,8 @@ config, config_file   every setting; reading them
 cores                 how many cores there are to keep busy
 files, freshness      where files live, how they are written, locks; what made a product
 cli, environment      the command line that all stages share; whether a python has the packages
-competition/          csv_table, json_table, templates, table: tables, paths, samples
+competition/          archives, opened: packed downloads
+                      csv_table, json_table, templates, table: tables, paths, samples
                       layout/ (settings, tables, images, task, train, folder, training): a downloaded folder
                       splits, greedy_split, fold_table: folds
                       task, metrics, decide: labels, scores, answers

@@ -36,6 +36,9 @@ class DataConfig(Section):
     id: str = Field("id", min_length=1, description="the id column")
     labels: tuple[str, ...] = Field(("label",), min_length=1, description="the label column, or one column per class")
     tag_separator: str = Field("", description='what separates several tags in one label cell; "" for one label')
+    negative: str = Field(
+        "", description='the label for "nothing there", where one number is asked: it counts as 0, every other as 1'
+    )
     image: str = Field("train/{id}.png", min_length=1, description="template of a train image's path")
     test: str = Field(
         "sample_submission.csv", min_length=1, description="the table of the test ids, or a path template that makes it"
@@ -47,6 +50,9 @@ class DataConfig(Section):
     )
     group: str = Field("", description='column of images that must share a fold (a patient, a sender); "" for none')
     answers: str = Field("", description="answers of the test images, read after the submission is written, to score")
+    unpack_limit: float = Field(
+        500.0, gt=0.0, description="gigabytes that archives may be unpacked to, under output/cache"
+    )
     bad_images: Literal["error", "drop"] = Field(
         "error", description="unreadable images: stop, or leave out of training and give a test image the class prior"
     )

@@ -31,10 +31,12 @@ def detect(target: Path, overrides: Sequence[str] = ()) -> Path:
             with_log(run_dir(cfg))
             log.info("detect: %s is there", path)
         return path
-    loads("", path, overrides)  # overrides that cannot be used are refused before the folder is looked at
+    given = loads("", path, overrides)  # what cannot be used is refused before the folder is looked at
     from pipeline.competition.layout import look, render
+    from pipeline.competition.opened import open_folder
 
-    found = look(target, name=path.stem, has_gpu=has_gpu())
+    files = open_folder(target, given.data.unpack_limit)
+    found = look(target, files, name=path.stem, has_gpu=has_gpu())
     text = render(found)
     cfg = loads(text, path, overrides)
     with atomic_write(path, "w", encoding="utf-8") as stream:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from pipeline.cli import log, run_stage
 from pipeline.config import Config
-from pipeline.files import InputError, fold_dir, inside, lock, parts, read_json, run_dir, write_json
+from pipeline.files import InputError, data_dir, fold_dir, inside, lock, parts, read_json, run_dir, write_json
 from pipeline.freshness import ensemble_stamp, ensembled_from, infer_stamp, inferred_from, stale, write_stamp
 
 if TYPE_CHECKING:
@@ -130,7 +130,7 @@ def _answers_score(cfg: Config) -> float | None:
 
     Answers are read here and nowhere else, after the submission is written.
     """
-    path = inside(cfg.root, cfg.data.answers, "data.answers")
+    path = inside(data_dir(cfg), cfg.data.answers, "data.answers")
     if not path.is_file():
         log.info("answers: %s is not there, so the test score is unknown", path)
         return None

@@ -34,6 +34,23 @@ def fold_dir(cfg: Config, fold: int | str) -> Path:
     return run_dir(cfg) / ("full" if fold == "full" else f"fold{fold}")
 
 
+def opened_dir(root: Path) -> Path:
+    """The folder in which a competition's archives are unpacked, see `competition/opened.py`."""
+    name = safe_name(os.path.basename(os.path.abspath(root)))
+    return Path("output") / "cache" / f"{name}-files-{digest(str(root.resolve()))[:8]}"
+
+
+def data_dir_of(root: Path) -> Path:
+    """Where a competition's files are read: its folder, or the one in which its archives lie open."""
+    opened = opened_dir(root) / "files"
+    return opened if opened.is_dir() else root
+
+
+def data_dir(cfg: Config) -> Path:
+    """Where the competition's files are read; `prepare` and `detect` see to it that its archives are unpacked."""
+    return data_dir_of(cfg.root)
+
+
 def cache_dir(cfg: Config, part: str) -> Path:
     """The folder of the decoded images of one root and one set of `[image]` settings; part is `train` or `test`."""
     image = {"stored": cfg.image.stored, "channels": cfg.image.channels, "fit": cfg.image.fit, "reader": READER}
@@ -51,7 +68,9 @@ def folds_settings(cfg: Config) -> dict[str, Any]:
     """The settings that a split depends on."""
     return {
         "folds": cfg.folds.model_dump(mode="json", exclude={"full_fit"}),
-        "data": cfg.data.model_dump(mode="json", include={"train", "id", "labels", "tag_separator", "group"}),
+        "data": cfg.data.model_dump(
+            mode="json", include={"train", "id", "labels", "tag_separator", "negative", "group"}
+        ),
         # A kind that is to be seen from the labels is seen with the metric's help.
         "task": cfg.task.kind if cfg.task.kind != "auto" else f"auto, {cfg.task.metric}",
     }
@@ -94,8 +113,12 @@ def inside(root: Path, relative: str, what: str) -> Path:
     return root / relative
 
 
-def walk(root: Path) -> Iterator[str]:
+def walk(root: Path, *, any_name: bool = False) -> Iterator[str]:
     """Every file below a root as a path relative to it with `/`, sorted; linked folders are followed once.
+
+    Args:
+        root: the folder.
+        any_name: also names that are not UTF-8, with the bytes that are none as Python escapes them.
 
     Raises:
         InputError: a name is not UTF-8, as archives made on Korean Windows give.
@@ -111,10 +134,10 @@ def walk(root: Path) -> Iterator[str]:
         relative = os.path.relpath(folder, root).replace(os.sep, "/")
         prefix = "" if relative == "." else relative + "/"
         for name in sorted(names):
-            if not name.isascii() and "\\udc" in ascii(name):
+            if not any_name and not name.isascii() and "\\udc" in ascii(name):
                 raise InputError(
-                    f"file names must be UTF-8. Got {os.fsencode(prefix + name)!r} under {root}; unpack the archive "
-                    "anew with its encoding (unzip -O cp949), or rename: convmv -f cp949 -t utf8 --notest -r FOLDER"
+                    f"file names must be UTF-8. Got {os.fsencode(prefix + name)!r} under {root}. Run: python -m "
+                    "pipeline.prepare, which shows such files under their names"
                 )
             yield prefix + name
 

@@ -22,6 +22,7 @@ from typing import Any
 from pipeline.config import Config
 from pipeline.files import (
     InputError,
+    data_dir,
     digest,
     digest_file,
     fold_dir,
@@ -144,10 +145,10 @@ def ensemble_stamp(cfg: Config) -> Path:
 def prepared_from(cfg: Config, paths: Iterable[str]) -> dict[str, Any]:
     """What the decoded images and the audit are made from; the files by path, size and time only."""
     # Hashed one after the other: there may be a million.
-    states = hashlib.sha256()
+    states, root = hashlib.sha256(), data_dir(cfg)
     for path in sorted(set(paths)):
         try:
-            state = _size_time(cfg.root / path)
+            state = _size_time(root / path)
         except OSError:
             state = []
         states.update(f"{json.dumps(path)} {state}\n".encode())
@@ -180,7 +181,10 @@ def audited_paths(cfg: Config) -> list[str]:
 
 def folds_from(cfg: Config) -> dict[str, Any]:
     """What the split is made from."""
-    return {**folds_settings(cfg), "table": _table_state(cfg, cfg.data.train)}
+    table = _table_state(cfg, cfg.data.train)
+    if "{" in cfg.data.train:
+        table += _table_state(cfg, cfg.data.test)  # test images are left out of the train images
+    return {**folds_settings(cfg), "table": table}
 
 
 def training_settings(cfg: Config) -> dict[str, Any]:
@@ -197,7 +201,7 @@ def trained_from(cfg: Config, part: int | str) -> dict[str, Any]:
         "kind": note(folds_stamp(cfg), "kind"),
         "folds": stamped(folds_stamp(cfg), folds_path(cfg).name),
         "train images": note(prepare_stamp(cfg), "train"),
-        "data": cfg.data.model_dump(mode="json", include={"labels", "tag_separator"}),
+        "data": cfg.data.model_dump(mode="json", include={"labels", "tag_separator", "negative"}),
         **training_settings(cfg),
         "files": files,
     }
@@ -279,8 +283,8 @@ def _must(reason: str | None, what: str, stage: str, cfg: Config) -> None:
 def _table_state(cfg: Config, name: str) -> str:
     """Hash of a table; of the list of files where a path template makes it."""
     if "{" in name:
-        return digest(list(walk(cfg.root))) if cfg.root.is_dir() else "missing"
-    path = inside(cfg.root, name, "a table")
+        return digest(list(walk(data_dir(cfg)))) if cfg.root.is_dir() else "missing"
+    path = inside(data_dir(cfg), name, "a table")
     return digest_file(path) if path.is_file() else "missing"
 
 

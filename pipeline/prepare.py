@@ -1,4 +1,4 @@
-"""tables and images -> output/cache/... (every image decoded once), output/<run>/audit.csv (a row per image)."""
+"""tables, images, archives -> output/cache/... (unpacked, every image decoded once), output/<run>/audit.csv."""
 
 import csv
 import sys
@@ -23,6 +23,9 @@ def prepare(cfg: Config) -> None:
     Raises:
         InputError: files are missing, or some cannot be read and `data.bad_images` is `error`.
     """
+    from pipeline.competition.opened import open_folder
+
+    open_folder(cfg.root, cfg.data.unpack_limit)
     stamp = prepare_stamp(cfg)
     if unprepared(cfg) is None:
         log.info("prepare: up to date")

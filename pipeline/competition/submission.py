@@ -16,7 +16,7 @@ from pipeline.competition.decide import PLAIN, Decision, best, decide
 from pipeline.competition.table import test_id
 from pipeline.competition.task import Task, split_tags
 from pipeline.config import Config
-from pipeline.files import InputError, atomic_write, inside
+from pipeline.files import InputError, atomic_write, data_dir, inside
 
 Array = np.ndarray[Any, Any]
 Answer = Literal["label", "probability", "columns", "tags", "ranks", "number"]
@@ -49,7 +49,7 @@ def read_form(cfg: Config, task: Task, test_ids: list[str]) -> Form:
     if not cfg.data.sample_submission:
         answer = _answer(task, list(cfg.data.labels), "data.labels")
         return Form((test_id(cfg), *cfg.data.labels), test_id(cfg), cfg.data.labels, test_ids, answer, Dialect(), top)
-    sample = read_csv(inside(cfg.root, cfg.data.sample_submission, "data.sample_submission"))
+    sample = read_csv(inside(data_dir(cfg), cfg.data.sample_submission, "data.sample_submission"))
     columns = [str(column) for column in sample.frame.columns]
     id_column = test_id(cfg) if test_id(cfg) in columns else columns[0]
     ids = sample.column(id_column)

@@ -1,6 +1,6 @@
 """Train and test tables -> samples: ids, image paths, labels, groups."""
 
-from collections.abc import Sequence
+from collections.abc import Container, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -10,7 +10,7 @@ from pipeline.competition.csv_table import duplicates, require_columns, some
 from pipeline.competition.json_table import read_frame
 from pipeline.competition.templates import fields, fill, from_paths, with_extensions
 from pipeline.config import Config
-from pipeline.files import InputError, inside
+from pipeline.files import InputError, data_dir, inside
 
 
 @dataclass(frozen=True)
@@ -46,7 +46,9 @@ def read_train(cfg: Config, *, files: bool = False) -> Samples:
     """
     data = cfg.data
     extra = [name for name in (data.group, cfg.folds.column) if name]
-    source, frame = _table(cfg, data.train, "data.train")
+    # Templates may fit both: an image that is to be predicted is no train image.
+    without = set(read_test(cfg).paths) if "{" in data.train else ()
+    source, frame = _table(cfg, data.train, "data.train", without)
     if list(frame.columns).count(data.id) == 1:
         # In the order of their ids, so that nothing depends on the order of the table's rows.
         frame = frame.sort_values(data.id, kind="stable").reset_index(drop=True)
@@ -54,10 +56,25 @@ def read_train(cfg: Config, *, files: bool = False) -> Samples:
     return Samples(
         samples.ids,
         samples.paths,
-        frame[list(data.labels)].set_axis(pd.Index(samples.ids, name="id"), axis=0),
+        _labels(cfg, source, frame).set_axis(pd.Index(samples.ids, name="id"), axis=0),
         _groups(samples.ids, [str(cell) for cell in frame[data.group]]) if data.group else None,
         [str(cell) for cell in frame[cfg.folds.column]] if cfg.folds.column else None,
     )
+
+
+def _labels(cfg: Config, source: str, frame: pd.DataFrame) -> pd.DataFrame:
+    """The label columns; with `data.negative`, that label as 0 and every other as 1."""
+    labels = frame[list(cfg.data.labels)]
+    negative = cfg.data.negative
+    if not negative:
+        return labels
+    if len(cfg.data.labels) > 1 or not (labels == negative).to_numpy().any():
+        found = dict.fromkeys(str(cell) for cell in labels.iloc[:, 0])
+        raise InputError(
+            f"data.negative must be one of the labels in one column. Got {negative!r}; {source} has "
+            f"{some('labels', list(found))}"
+        )
+    return (labels != negative).astype(int).astype(str)
 
 
 def _groups(ids: list[str], cells: list[str]) -> list[str]:
@@ -76,12 +93,12 @@ def test_id(cfg: Config) -> str:
     return cfg.data.test_id or cfg.data.id
 
 
-def _table(cfg: Config, name: str, setting: str) -> tuple[str, pd.DataFrame]:
+def _table(cfg: Config, name: str, setting: str, without: Container[str] = ()) -> tuple[str, pd.DataFrame]:
     if not cfg.root.is_dir():
         raise InputError(f"data.root {cfg.data.root} is not a folder. Put the competition's files there")
     if "{" in name:
-        return f"{setting} = {name!r}", from_paths(cfg.root, name)
-    path = inside(cfg.root, name, setting)
+        return f"{setting} = {name!r}", from_paths(data_dir(cfg), name, without)
+    path = inside(data_dir(cfg), name, setting)
     if not path.is_file():
         raise InputError(f"{setting}: {path} does not exist")
     return str(path), read_frame(path)
@@ -103,13 +120,14 @@ def _samples(
     if not len(frame):
         raise InputError(f"{source} must have at least one row. Got a header only")
     ids = [str(cell) for cell in frame[id_column]]
-    paths = with_extensions(cfg.root, fill(template, frame))
+    root = data_dir(cfg)
+    paths = with_extensions(root, fill(template, frame))
     problems = duplicates(source, ids)
     if empty := [number for number, id_ in enumerate(ids, 1) if not id_]:
         problems.append(f"{source}: {some(f'rows have no id in column {id_column!r}', empty)}")
     for path in paths:
-        inside(cfg.root, path, setting)
-    if files and (missing := [path for path in paths if not (cfg.root / path).is_file()]):
+        inside(root, path, setting)
+    if files and (missing := [path for path in paths if not (root / path).is_file()]):
         problems.append(
             f"{setting} = {template!r}: {some('images are missing', missing)} under {cfg.root}, of {len(paths)} in "
             f"{source}"

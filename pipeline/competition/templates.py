@@ -3,6 +3,8 @@
 import os
 import re
 import string
+import unicodedata
+from collections.abc import Container
 from pathlib import Path
 
 import pandas as pd
@@ -31,11 +33,12 @@ def fields(template: str) -> list[str]:
 
 
 def fill(template: str, frame: pd.DataFrame) -> list[str]:
-    """The paths that a template makes from a table's rows."""
+    """The paths that a template makes from a table's rows, in composed Unicode (NFC), as `opened` shows files."""
     parts = [(literal, name) for literal, name, _, _ in string.Formatter().parse(template)]
     columns = {name: [str(cell) for cell in frame[name]] for _, name in parts if name}
     rows = range(len(frame))
-    return ["".join(literal + (columns[name][row] if name else "") for literal, name in parts) for row in rows]
+    paths = ["".join(literal + (columns[name][row] if name else "") for literal, name in parts) for row in rows]
+    return [path if path.isascii() else unicodedata.normalize("NFC", path) for path in paths]
 
 
 def with_extensions(root: Path, paths: list[str]) -> list[str]:
@@ -70,7 +73,10 @@ def _by_stem(folder: Path) -> dict[str, list[str]]:
 
 
 def pattern(template: str) -> re.Pattern[str]:
-    """The template read backwards: a pattern whose groups `f0, f1, ...` are the fields in order."""
+    """The template read backwards: a pattern whose groups `f0, f1, ...` are the fields in order.
+
+    An earlier field takes as much as it can: `{label}_{id}.jpg` reads `a_b_7.jpg` as `a_b` and `7`.
+    """
     names = fields(template)
     seen: set[str] = set()
     text = ""
@@ -78,20 +84,27 @@ def pattern(template: str) -> re.Pattern[str]:
         text += re.escape(literal)
         if name:
             number = names.index(name)
-            text += f"(?P=f{number})" if name in seen else f"(?P<f{number}>[^/]+?)"
+            text += f"(?P=f{number})" if name in seen else f"(?P<f{number}>[^/]+)"
             seen.add(name)
     return re.compile(text)
 
 
-def from_paths(root: Path, template: str) -> pd.DataFrame:
+def from_paths(root: Path, template: str, without: Container[str] = ()) -> pd.DataFrame:
     """The table that a template makes from the files below a root: a column for each field, and `path`; sorted by path.
+
+    Args:
+        root: the folder.
+        template: the template.
+        without: paths that are left out.
 
     Raises:
         InputError: no file fits the template.
     """
     names = fields(template)
     matcher = pattern(template)
-    rows = [(*match.groups(), path) for path in walk(root) if (match := matcher.fullmatch(path))]
+    rows = [
+        (*match.groups(), path) for path in walk(root) if (match := matcher.fullmatch(path)) and path not in without
+    ]
     if not rows:
         raise InputError(f"no file under {root} fits {template!r}")
     frame = pd.DataFrame(rows, columns=pd.Index([*names, "path"]), dtype=str)

@@ -28,7 +28,7 @@ from tqdm import tqdm
 from pipeline.cli import log
 from pipeline.config import Config, ImageConfig
 from pipeline.cores import num_cores
-from pipeline.files import InputError, atomic_write, cache_dir, digest_file, lock
+from pipeline.files import InputError, atomic_write, cache_dir, data_dir, digest_file, lock
 from pipeline.images.decode import BadImage, Info, decode
 from pipeline.images.index import NOT_STORED, Entry, Index, map_shard
 
@@ -165,7 +165,7 @@ def open_images(cfg: Config, part: str, paths: Sequence[str], *, described: bool
     if not described:
         table = table.select(["path", "sha256", "bad"] if NOT_STORED in shard else ["bad"])
     shards = {int(number): map_shard(folder, int(number)) for number in np.unique(shard) if number != NOT_STORED}
-    return Images(cfg.root, cfg.image, table, shards, shard, row)
+    return Images(data_dir(cfg), cfg.image, table, shards, shard, row)
 
 
 def build(cfg: Config, part: str, paths: Sequence[str]) -> Images:
@@ -178,8 +178,9 @@ def build(cfg: Config, part: str, paths: Sequence[str]) -> Images:
         for leftover in folder.glob(".*.tmp"):
             leftover.unlink()
         index = Index(folder)
-        with _threads(_num_threads(cfg.root, paths)) as pool:
-            moved, new, known = _sort_out(cfg.root, list(dict.fromkeys(paths)), index, pool)
+        root = data_dir(cfg)
+        with _threads(_num_threads(root, paths)) as pool:
+            moved, new, known = _sort_out(root, list(dict.fromkeys(paths)), index, pool)
             if moved:
                 index.write(index.next_number(), moved, None)
             room = _room(cfg, folder)
@@ -244,7 +245,7 @@ def _decode_all(cfg: Config, index: Index, kept: list[str], rest: list[str], poo
             _decode_shard(cfg, index, kept[start : start + per_shard], pool, bar)
         for start in range(0, len(rest), SHARD_IMAGES):
             some = rest[start : start + SHARD_IMAGES]
-            entries = _in_jobs(partial(_decode_one, cfg, None, NOT_STORED), some, pool, bar)
+            entries = _in_jobs(partial(_decode_one, data_dir(cfg), cfg.image, None, NOT_STORED), some, pool, bar)
             index.write(index.next_number(), list(entries), None)
 
 
@@ -277,20 +278,21 @@ def _decode_shard(cfg: Config, index: Index, paths: list[str], pool: ThreadPoolE
         else:
             stream.truncate(offset + num_bytes)
         pixels = np.memmap(stream, np.uint8, "r+", offset, shape)
-        entries = list(_in_jobs(partial(_decode_one, cfg, pixels, number), paths, pool, bar))
+        work = partial(_decode_one, data_dir(cfg), cfg.image, pixels, number)
+        entries = list(_in_jobs(work, paths, pool, bar))
         pixels.flush()
     index.write(number, entries, file)
 
 
-def _decode_one(cfg: Config, pixels: Array | None, shard: int, row: int, path: str) -> Entry:
+def _decode_one(root: Path, settings: ImageConfig, pixels: Array | None, shard: int, row: int, path: str) -> Entry:
     """Read, hash and decode one file, into its row where its pixels are kept."""
     # Not pathlib: for small files it would take as long as reading them.
-    with open(f"{cfg.root}/{path}", "rb", buffering=0) as stream:
+    with open(f"{root}/{path}", "rb", buffering=0) as stream:
         status = os.fstat(stream.fileno())
         data = stream.readall()
     info, bad = Info(), ""
     try:
-        decoded, info = decode(data, cfg.image)
+        decoded, info = decode(data, settings)
         if pixels is not None:
             pixels[row] = decoded
     except BadImage as error:

@@ -290,7 +290,7 @@ def spoil(root: Path, how: str) -> None:
         ("samples", r"one sample submission.*data.sample_submission"),
         ("repeated", r"train.csv, column 'id': 1 ids appear"),
         ("bytes", r"sample_submission.csv must be in UTF-8"),
-        ("no train", r"must hold a train table .* or a folder for each class"),
+        ("no train", r"must hold a train table .*, a folder for each class"),
         (
             "test",
             r"sample_submission.csv: the ids in column 'id', such as 'q000', must name test images.*data.test_image",

@@ -4,6 +4,7 @@ import os
 import shutil
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -21,9 +22,9 @@ def decoded(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     paths: list[str] = []
     original = cache._decode_one
 
-    def spy(cfg: Config, pixels: np.ndarray | None, shard: int, row: int, path: str) -> cache.Entry:
-        paths.append(path)
-        return original(cfg, pixels, shard, row, path)
+    def spy(*arguments: Any) -> cache.Entry:
+        paths.append(arguments[-1])
+        return original(*arguments)
 
     monkeypatch.setattr(cache, "_decode_one", spy)
     return paths

@@ -7,11 +7,11 @@ import pandas as pd
 
 from pipeline.competition import metrics
 from pipeline.competition.csv_table import some
-from pipeline.competition.layout.folder import Folders, class_folders, test_folder
+from pipeline.competition.layout.folder import Folders, class_folders, named_classes, test_folder
 from pipeline.competition.layout.images import ImageFiles, find_template, paths_of
 from pipeline.competition.layout.settings import Decision, Found, quoted, render
 from pipeline.competition.layout.tables import Sheet, choose_sample, read_sheets, sample_id
-from pipeline.competition.layout.task import Labels, choose_metric, propose_groups
+from pipeline.competition.layout.task import Labels, choose_metric, choose_negative, propose_groups
 from pipeline.competition.layout.train import (
     BY_HAND,
     Sample,
@@ -27,11 +27,12 @@ from pipeline.files import InputError, walk
 __all__ = ["Decision", "Found", "look", "render"]
 
 
-def look(folder: Path, *, name: str = "", has_gpu: bool = False) -> Found:
+def look(folder: Path, opened: Path | None = None, *, name: str = "", has_gpu: bool = False) -> Found:
     """Look at a competition's folder as it was downloaded.
 
     Args:
         folder: the folder, as `data.root` is to name it.
+        opened: where its files are read, if that is another folder: its archives lie open there.
         name: the run's name; else the folder's.
         has_gpu: whether training will have a GPU: larger images, more epochs.
 
@@ -42,15 +43,14 @@ def look(folder: Path, *, name: str = "", has_gpu: bool = False) -> Found:
         InputError: the folder is empty, has no images, or its tables, images and folders allow no reading, or two
             that are equally good; which, and what to write by hand.
     """
-    files = list(walk(folder))
+    opened = opened or folder
+    files = list(walk(opened))
     images = ImageFiles(files)
     if not files:
         raise InputError(f"{folder} is empty. Put the competition's files there")
     if not images.paths:
-        raise InputError(
-            f"{folder} must hold images in files of their own. Got {some('files', files)}; unpack the archives there"
-        )
-    sheets, problems = read_sheets(folder, files)
+        raise InputError(f"{folder} must hold images in files of their own. Got {some('files', files)}")
+    sheets, problems = read_sheets(opened, files)
     chosen = choose_sample(folder, sheets)
     sample = Sample(chosen[0], sample_id(folder, chosen[0]), chosen[1]) if chosen else None
     train = find_train_table(folder, sheets, sample, images, problems)
@@ -62,18 +62,28 @@ def look(folder: Path, *, name: str = "", has_gpu: bool = False) -> Found:
         used = [train.id, train.match.key, *labels.columns]
         decisions += propose_groups(sheet, used)
     else:
-        folders = _class_folders(folder, files, images, sheets, sample, problems)
+        folders = _without_table(folder, files, images, sheets, sample, problems)
         train_paths = folders.paths
         decisions = _read_by_folders(folders) + _test(
             folder, files, images, sheets, sample, folders.id, train_paths, None
         )
         labels, sheet = Labels(("label",), 0, ""), _as_sheet(folders)
+    if negative := choose_negative(
+        folder, sheet, labels, sample.sheet if sample else None, sample.id if sample else ""
+    ):
+        decisions.append(negative)
     seen += [f"Not read: {problem}." for problem in problems]
-    metric = choose_metric(sheet, labels, sample.sheet if sample else None, sample.id if sample else "")
+    metric = choose_metric(
+        sheet,
+        labels,
+        sample.sheet if sample else None,
+        sample.id if sample else "",
+        str(negative.value) if negative else "",
+    )
     decisions.append(metric)
     numbers = metrics.get(str(metric.value)).kinds == ("number",)
     there = [path for path in train_paths if path in images.known]
-    decisions += recipe(survey(folder, there), len(train_paths), has_gpu, numbers=numbers)
+    decisions += recipe(survey(opened, there), len(train_paths), has_gpu, numbers=numbers)
     return Found(
         name or Path(os.path.abspath(folder)).name,
         str(folder),
@@ -82,7 +92,7 @@ def look(folder: Path, *, name: str = "", has_gpu: bool = False) -> Found:
     )
 
 
-def _class_folders(
+def _without_table(
     root: Path,
     files: list[str],
     images: ImageFiles,
@@ -90,39 +100,48 @@ def _class_folders(
     sample: Sample | None,
     problems: list[str],
 ) -> Folders:
-    """The class folders of a competition without a train table.
+    """The class folders, or the files that name their class, of a competition without a train table.
 
     Raises:
         InputError: there are none.
     """
-    others = set(images.paths)
+    tested: set[str] = set()
     if sample:
         match = find_template(sample.sheet.frame, [sample.id], images, "test")
         if match and match.good:
-            others -= set(paths_of(match.template, sample.sheet.frame))
-    folders = class_folders(root, files, [path for path in images.paths if path in others])
+            tested = set(paths_of(match.template, sample.sheet.frame))
+    left = [path for path in files if path not in tested]
+    rest = [path for path in images.paths if path not in tested]
+    folders = class_folders(root, left, rest) or named_classes(root, left, rest)
     if folders is not None:
         return folders
     if problems:
         raise InputError("; ".join(problems))
     raise InputError(
-        f"{root} must hold a train table (csv) or a folder for each class. Got tables: {_names(sheets)}; "
-        f"{BY_HAND} data.train, data.labels and data.image"
+        f"{root} must hold a train table (csv), a folder for each class, or files that name theirs (dog.1.jpg). Got "
+        f"tables: {_names(sheets)}; {BY_HAND} data.train, data.labels and data.image"
     )
 
 
 def _read_by_folders(folders: Folders) -> list[Decision]:
     """The settings by which class folders are read."""
     count = len(set(folders.labels))
-    reason = f"No train table; {len(folders.paths):,} images in {count:,} folders, which name the classes."
+    where = (
+        f"in {count:,} folders, which name" if "{label}/" in folders.template else f"whose names say which of {count:,}"
+    )
+    reason = f"No train table; {len(folders.paths):,} images {where} the classes."
     if folders.others:
         reason += f" Folders of classes too, not used: {quoted([name or '.' for name in folders.others])}."
-    return [
+    decisions = [
         Decision("data.train", folders.template, reason),
-        Decision("data.id", folders.id, "" if folders.id == "file" else "Files of two classes have the same name."),
+        Decision("data.id", folders.id, "Files of two classes have the same name." if folders.id == "path" else ""),
         Decision("data.labels", ("label",)),
         Decision("data.image", folders.template),
     ]
+    if folders.shares_names:
+        reason = "(Nearly) every name is in every class: files of one name are one thing, and share a fold."
+        decisions.append(Decision("data.group", folders.name, reason))
+    return decisions
 
 
 def _test(

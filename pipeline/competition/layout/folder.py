@@ -1,37 +1,66 @@
-"""Class folders: a train set without a table, `train/{label}/{file}`, and test images that only lie in a folder."""
+"""Train images without a table, `train/{label}/{file}` or `train/{label}.{id}.jpg`; test images without one too."""
 
 import posixpath
+import re
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
 from pipeline.competition.csv_table import some
 from pipeline.competition.layout.images import fitting, is_image
 from pipeline.competition.layout.settings import literal
+from pipeline.competition.templates import fields, pattern
 from pipeline.files import InputError
 
 _PARTS = ("test", "val", "extra", "unlabel")
+# A name is shared by the folders' images where it is in this part of them on average.
+_SHARED = 0.9
+
+
+# Templates of files that name their class and a number, and what the names look like without the extension.
+_NAMED = {
+    "{{label}}{0}{{id}}": r"(?P<label>.*\D)(?P<separator>[._ -])\d+",
+    "{{id}}{0}{{label}}": r"\d+(?P<separator>[._ -])(?P<label>\D[^._-]*)",
+}
 
 
 @dataclass(frozen=True)
 class Folders:
-    """A template that makes a table from folders, the files it fits, and other folders that it could have been."""
+    """A template that makes a table from files, the files it fits, and other folders that it could have been."""
 
     template: str
     paths: list[str]
     others: tuple[str, ...] = ()
 
+    @cached_property
+    def columns(self) -> dict[str, list[str]]:
+        """The columns that the template reads from the paths."""
+        matcher = pattern(self.template)
+        rows = [match.groups() for path in self.paths if (match := matcher.fullmatch(path))]
+        return dict(zip(fields(self.template), map(list, zip(*rows, strict=True)), strict=True))
+
     @property
     def labels(self) -> list[str]:
-        """The folder's name of each file."""
-        return [posixpath.basename(posixpath.dirname(path)) for path in self.paths]
+        """The label of each file."""
+        return self.columns["label"]
+
+    @property
+    def name(self) -> str:
+        """The column of the files' own names."""
+        return next(field for field in self.columns if field not in ("label", "folder"))
 
     @property
     def id(self) -> str:
         """The column that names an image: its file, or its whole path where two files have one name."""
-        names = {posixpath.basename(path) for path in self.paths}
-        return "file" if len(names) == len(self.paths) else "path"
+        return self.name if len(set(self.columns[self.name])) == len(self.paths) else "path"
+
+    @property
+    def shares_names(self) -> bool:
+        """Whether (nearly) every name is in (nearly) every class: then they are images of the same thing."""
+        num_names, num_labels = len(set(self.columns[self.name])), len(set(self.labels))
+        return num_labels > 1 and len(self.paths) >= _SHARED * num_names * num_labels
 
 
 def class_folders(root: Path, paths: Sequence[str], images: Sequence[str]) -> Folders | None:
@@ -77,6 +106,41 @@ def class_folders(root: Path, paths: Sequence[str], images: Sequence[str]) -> Fo
     if len(odd) > 0.1 * len(images) or len(wanted) < 2 * num_folders:
         return None
     return Folders(*_only(root, template, paths, wanted), tuple(name for *_, name in ranked[1:]))
+
+
+def named_classes(root: Path, paths: Sequence[str], images: Sequence[str]) -> Folders | None:
+    """The folder whose files name their class and a number, `train/dog.123.jpg`; None where there is none.
+
+    A separator (`.`, `_`, `-`, a space) and a number follow the label, or it follows them. Of several folders, the one
+    that says `train`, then the one with the most images.
+
+    Args:
+        root: the competition's folder.
+        paths: every file below it.
+        images: the images that can be train images.
+
+    Raises:
+        InputError: other files lie between the images.
+    """
+    found = []
+    for folder in {posixpath.dirname(path) for path in images}:
+        here = [path for path in images if posixpath.dirname(path) == folder]
+        names = [posixpath.splitext(posixpath.basename(path))[0] for path in here]
+        for text, shape in _NAMED.items():
+            matches = [match for name in names if (match := re.fullmatch(shape, name))]
+            labels = Counter(match["label"] for match in matches)
+            if len(matches) < len(names) or len(labels) < 2 or len(matches) < 2 * len(labels):
+                continue
+            separators = {match["separator"] for match in matches}
+            if len(separators) == 1:
+                template = literal(f"{folder}/" if folder else "") + text.format(literal(separators.pop()))
+                found.append(("train" not in folder.lower(), -len(here), folder, template, here))
+    if not found:
+        return None
+    *_, template, wanted = min(found)
+    endings = {posixpath.splitext(path)[1] for path in wanted}
+    template += literal(endings.pop()) if len(endings) == 1 else ".{extension}"
+    return Folders(*_only(root, template, paths, wanted), tuple(sorted(item[2] for item in found))[1:])
 
 
 def test_folder(root: Path, paths: Sequence[str], images: Sequence[str]) -> Folders:

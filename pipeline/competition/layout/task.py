@@ -4,15 +4,19 @@ import math
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 from pipeline.competition.layout.settings import Decision, quoted
 from pipeline.competition.layout.tables import Sheet
+from pipeline.files import InputError
 
 # Habits in naming, which break ties and decide nothing else.
 _LABEL_WORDS = ("label", "target", "class", "categor", "tag", "answer")
 _FLAGS = {"0": 0, "1": 1, "0.0": 0, "1.0": 1, "False": 0, "True": 1, "false": 0, "true": 1}
 # In cocodataset.org's data format, an annotation's class.
 CLASS_OF_COCO = "category_id"
+# Names of a class in which there is nothing to find.
+NOTHING_THERE = ("cover", "normal", "negative", "none", "no", "background", "empty", "absent", "nothing", "control")
 # A group is several images of one thing: more than 20 on average is rather a property that many things share.
 MAX_GROUP = 20.0
 
@@ -116,11 +120,46 @@ def tag_separator(cells: Sequence[str]) -> str:
     return best[1]
 
 
-def choose_metric(sheet: Sheet, labels: Labels, sample: Sheet | None, sample_id: str) -> Decision:
+def choose_negative(root: Path, sheet: Sheet, labels: Labels, sample: Sheet | None, sample_id: str) -> Decision | None:
+    """The label that counts as 0, where labels are names and one number is asked; None where that is not so.
+
+    A label of `NOTHING_THERE`; else, of two labels, the first in the order of the alphabet.
+
+    Raises:
+        InputError: several labels could be it.
+    """
+    targets = [name for name in sample.cells if name != sample_id] if sample else []
+    if sample is None or len(targets) != 1 or len(labels.columns) > 1 or labels.separator:
+        return None
+    answers = [cell for cell in sample.cells[targets[0]] if cell]
+    classes = sorted(set(sheet.cells[labels.columns[0]]))
+    if _numbers(answers) is None or any(_numbers([name]) for name in classes):
+        return None
+    asked = f"The sample has a number in column {targets[0]!r}, the labels are names: "
+    words = [name for name in classes if name.strip().casefold() in NOTHING_THERE]
+    if len(words) == 1:
+        return Decision("data.negative", words[0], f"{asked}this one says that nothing is there, and counts as 0.")
+    if len(classes) == 2 and not words:
+        reason = (
+            f"{asked}this one counts as 0 and {classes[1]!r} as 1, by the alphabet: turn it round where it is not so."
+        )
+        return Decision("data.negative", classes[0], reason)
+    raise InputError(
+        f"{root}: {sample.name} asks for a number in column {targets[0]!r}, so one label must count as 0. It could be "
+        f"{quoted(words or classes)}; write the config by hand with data.negative"
+    )
+
+
+def choose_metric(sheet: Sheet, labels: Labels, sample: Sheet | None, sample_id: str, negative: str = "") -> Decision:
     """The metric that the form of the answers suggests; which others would fit stands in its reason."""
     targets = [name for name in sample.cells if name != sample_id] if sample else []
     answers = [cell for name in targets for cell in sample.cells[name] if cell] if sample else []
-    metric, why, others = _metric(sheet, labels, targets, answers)
+    if negative:
+        fractions = "number between 0 and 1" if _fractions(answers) else "number"
+        metric, why = "roc_auc", f"One label against all others, and the sample has a {fractions}."
+        others = "weighted_auc log_loss probabilistic_f1 accuracy"
+    else:
+        metric, why, others = _metric(sheet, labels, targets, answers)
     fitting = [name for name in others.split() if name != metric]
     reason = f"{why} The score is on the competition's page, not in its files; {', '.join(fitting)} would fit too."
     return Decision("task.metric", metric, reason)
