@@ -13,6 +13,8 @@ from pipeline.competition.json_table import read_frame
 from pipeline.competition.layout.settings import quoted
 from pipeline.files import InputError
 
+# In cocodataset.org's data format, an annotation's class.
+CLASS_OF_COCO = "category_id"
 # A folder with more tables than this holds data (one table for an image), not descriptions of the competition.
 MAX_TABLES = 20
 
@@ -100,11 +102,13 @@ def choose_sample(root: Path, sheets: list[Sheet]) -> tuple[Sheet, str] | None:
                 "write the config by hand with data.sample_submission"
             )
         return by_name[best[0]], "the sample submission, by its name"
-    silent = [sheet for sheet in sheets if _says_nothing(sheet, sheets)]
+    silent = [sheet for sheet in sheets if _says_nothing(sheet)]
     if len(silent) == 1:
-        return silent[
-            0
-        ], "taken for the sample submission: its answers are all alike, and another table has its columns"
+        return silent[0], "taken for the sample submission: its answers are all alike"
+    asked = [sheet for sheet in sheets if _has_the_test_ids(sheet, sheets)]
+    if len(asked) == 1:
+        why = "another table lists its ids without answers, and a third one has answers for other ids"
+        return asked[0], f"taken for the sample submission: {why}"
     return None
 
 
@@ -136,16 +140,26 @@ def sample_rank(sheet: Sheet) -> int:
     return 0 if says_sample and says_submission else 1 if says_sample else 2
 
 
-def _says_nothing(sheet: Sheet, sheets: list[Sheet]) -> bool:
-    """Whether a table has ids of its own and beside them one and the same answer in every row."""
-    if not sheet.unique or len(sheet.frame) < 2 or len(sheet.cells) < 2:
+def _says_nothing(sheet: Sheet) -> bool:
+    """Whether a csv has ids of its own and beside them one and the same answer in every row."""
+    if sheet.name.endswith(".json") or not sheet.unique or len(sheet.frame) < 2 or len(sheet.cells) < 2:
         return False
     id_ = sheet.unique[0]
-    alike = all(len(set(cells)) == 1 for name, cells in sheet.cells.items() if name != id_)
-    return alike and any(
-        other is not sheet
-        and id_ in other.cells
-        and len(other.cells) >= 2
-        and not set(other.cells[id_]) & set(sheet.cells[id_])
-        for other in sheets
+    return all(len(set(cells)) == 1 for name, cells in sheet.cells.items() if name != id_)
+
+
+def _has_the_test_ids(sheet: Sheet, sheets: list[Sheet]) -> bool:
+    """Whether another table has a csv's ids and nothing else of it, and a third one its other columns for other ids."""
+    if sheet.name.endswith(".json") or not sheet.unique or len(sheet.cells) < 2:
+        return False
+    id_ = sheet.unique[0]
+    ids, rest = set(sheet.cells[id_]), set(sheet.cells) - {id_}
+    others = [other for other in sheets if other is not sheet]
+    lists = any(
+        not rest & set(other.cells) and any(set(other.cells[n]) == ids for n in other.unique) for other in others
+    )
+    return lists and any(
+        (rest <= set(other.cells) or CLASS_OF_COCO in other.cells)
+        and not any(ids & set(other.cells[name]) for name in other.unique)
+        for other in others
     )

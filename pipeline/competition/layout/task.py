@@ -7,14 +7,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from pipeline.competition.layout.settings import Decision, quoted
-from pipeline.competition.layout.tables import Sheet
+from pipeline.competition.layout.tables import CLASS_OF_COCO, Sheet
 from pipeline.files import InputError
 
 # Habits in naming, which break ties and decide nothing else.
 _LABEL_WORDS = ("label", "target", "class", "categor", "tag", "answer")
 _FLAGS = {"0": 0, "1": 1, "0.0": 0, "1.0": 1, "False": 0, "True": 1, "false": 0, "true": 1}
-# In cocodataset.org's data format, an annotation's class.
-CLASS_OF_COCO = "category_id"
 # Names of a class in which there is nothing to find.
 NOTHING_THERE = ("cover", "normal", "negative", "none", "no", "background", "empty", "absent", "nothing", "control")
 # A group is several images of one thing: more than 20 on average is rather a property that many things share.
