@@ -18,11 +18,11 @@ files, freshness      where files live, how they are written, locks; what made a
 cli, environment      the command line that all stages share; whether a python has the packages
 competition/          archives, opened: packed downloads
                       csv_table, json_table, templates, table: tables, paths, samples
-                      layout/ (settings, tables, images, task, train, folder, training): a downloaded folder
+                      layout/ (settings, tables, images, task, train, folder, box, training): a downloaded folder
                       splits, greedy_split, fold_table: folds
                       task, metrics, decide: labels, scores, answers
                       predictions, ensembling, scoring, submission: from probabilities to the file
-images/               headers, decode, index, cache, batches: from files to batches
+images/               headers, decode, index, cache, fill, batches: from files to batches
                       augment, policies, random_draws, geometry, colour, erasing, mix,
                       albumentations_file, epoch_changes
                       practice_sources: where practice competitions come from

@@ -49,6 +49,11 @@ class DataConfig(Section):
         "sample_submission.csv", description='the sample submission; "" writes id and answer columns'
     )
     group: str = Field("", description='column of images that must share a fold (a patient, a sender); "" for none')
+    box: tuple[str, ...] = Field(
+        (),
+        description="columns of the box that images are cropped to, in pixels: left, top, right, bottom; [] for none",
+    )
+    box_has_size: bool = Field(False, description="the box is left, top, width, height, as in COCO's format")
     answers: str = Field("", description="answers of the test images, read after the submission is written, to score")
     unpack_limit: float = Field(
         500.0, gt=0.0, description="gigabytes that archives may be unpacked to, under output/cache"
@@ -56,6 +61,12 @@ class DataConfig(Section):
     bad_images: Literal["error", "drop"] = Field(
         "error", description="unreadable images: stop, or leave out of training and give a test image the class prior"
     )
+
+    @model_validator(mode="after")
+    def _four_sides(self) -> "DataConfig":
+        if len(self.box) not in (0, 4):
+            raise ValueError(f"'box' must name four columns, or none. Got {len(self.box)}")
+        return self
 
 
 class TaskConfig(Section):

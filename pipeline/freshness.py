@@ -152,7 +152,7 @@ def prepared_from(cfg: Config, paths: Iterable[str]) -> dict[str, Any]:
         except OSError:
             state = []
         states.update(f"{json.dumps(path)} {state}\n".encode())
-    keys = {"root", "train", "id", "image", "test", "test_id", "test_image", "bad_images"}
+    keys = {"root", "train", "id", "image", "test", "test_id", "test_image", "bad_images", "box", "box_has_size"}
     return {
         "data": cfg.data.model_dump(mode="json", include=keys),
         "image": cfg.image.model_dump(mode="json", exclude={"size", "margin"}) | {"stored": cfg.image.stored},

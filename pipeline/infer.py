@@ -63,10 +63,10 @@ def _infer(cfg: Config, due: Sequence[int | str]) -> None:
     made_from = {part: inferred_from(cfg, part) for part in due}
     models = [Trained(fold_dir(cfg, part) / "model.safetensors") for part in due]
     test = read_test(cfg)
-    images = open_images(cfg, "test", test.paths)
+    images = open_images(cfg, "test", test.keys)
     tables = predict(models, images, np.arange(len(test)), cfg.infer, f"infer {', '.join(map(str, due))} test")
     labelled = read_labelled(cfg)
-    images = open_images(cfg, "train", labelled.samples.paths)
+    images = open_images(cfg, "train", labelled.samples.keys)
     for part, model, probs in zip(due, models, tables, strict=True):
         folder = fold_dir(cfg, part)
         files = [folder / "test.parquet"]

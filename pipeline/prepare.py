@@ -31,12 +31,12 @@ def prepare(cfg: Config) -> None:
         log.info("prepare: up to date")
         return
     from pipeline.competition.table import read_test, read_train
-    from pipeline.images import cache
+    from pipeline.images.fill import fill
 
     with lock(run_dir(cfg) / "prepare.lock", f"the audit of {cfg.name}"):
         samples = {"train": read_train(cfg, files=True), "test": read_test(cfg, files=True)}
         _announce(cfg, sum(len(part) for part in samples.values()))
-        images = {part: cache.build(cfg, part, samples[part].paths) for part in samples}
+        images = {part: fill(cfg, part, samples[part].keys) for part in samples}
         _write_audit(cfg, samples, images)
         _refuse_bad(cfg, samples, images)
         identity = {part: images[part].identity(range(len(images[part])), samples[part].ids) for part in samples}

@@ -43,7 +43,7 @@ def train(cfg: Config, part: int | str) -> None:
             return
         made_from = trained_from(cfg, part)
         labelled = read_labelled(cfg)
-        fitted = fit(cfg, part, labelled, open_images(cfg, "train", labelled.samples.paths))
+        fitted = fit(cfg, part, labelled, open_images(cfg, "train", labelled.samples.keys))
         _write_resolved(cfg, labelled.task.kind, fitted.machine.precision)
         _write_history(folder / "history.csv", fitted.history)
         save(folder / "model.safetensors", fitted.checkpoint)

@@ -4,6 +4,7 @@ from collections.abc import Container, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
+import numpy as np
 import pandas as pd
 
 from pipeline.competition.csv_table import duplicates, require_columns, some
@@ -16,14 +17,23 @@ from pipeline.files import InputError, data_dir, inside
 @dataclass(frozen=True)
 class Samples:
     """The images of one part of a competition, a row each: train images in the order of their ids, test images in the
-    table's. `labels` holds the label columns as text; it is empty for test images.
+    table's. `labels` holds the label columns as text; it is empty for test images. `boxes` are what images are cropped
+    to: `left top right bottom` in pixels.
     """
 
     ids: list[str]
     paths: list[str]
     labels: pd.DataFrame
+    boxes: list[str] | None = None
     groups: list[str] | None = None
     folds: list[str] | None = None
+
+    @property
+    def keys(self) -> list[str]:
+        """What the cache knows the images by: the path; with a box the path, NUL (no path has one) and the box."""
+        if self.boxes is None:
+            return self.paths
+        return [f"{path}\0{box}" for path, box in zip(self.paths, self.boxes, strict=True)]
 
     @cached_property
     def row(self) -> dict[str, int]:
@@ -57,6 +67,7 @@ def read_train(cfg: Config, *, files: bool = False) -> Samples:
         samples.ids,
         samples.paths,
         _labels(cfg, source, frame).set_axis(pd.Index(samples.ids, name="id"), axis=0),
+        samples.boxes,
         _groups(samples.ids, [str(cell) for cell in frame[data.group]]) if data.group else None,
         [str(cell) for cell in frame[cfg.folds.column]] if cfg.folds.column else None,
     )
@@ -114,7 +125,7 @@ def _samples(
     files: bool,
     setting: str,
 ) -> Samples:
-    problems = require_columns(source, frame, [id_column, *wanted, *fields(template)])
+    problems = require_columns(source, frame, [id_column, *wanted, *fields(template), *cfg.data.box])
     if problems:
         raise InputError("; ".join(problems))
     if not len(frame):
@@ -134,4 +145,23 @@ def _samples(
         )
     if problems:
         raise InputError("; ".join(problems))
-    return Samples(ids, paths, pd.DataFrame(index=pd.Index(ids, name="id")))
+    boxes = _boxes(cfg, source, frame, ids) if cfg.data.box else None
+    return Samples(ids, paths, pd.DataFrame(index=pd.Index(ids, name="id")), boxes)
+
+
+def _boxes(cfg: Config, source: str, frame: pd.DataFrame, ids: list[str]) -> list[str]:
+    """The boxes of a table's rows, to whole pixels.
+
+    Raises:
+        InputError: cells that are no numbers, or boxes without an area.
+    """
+    sides = frame[list(cfg.data.box)].apply(pd.to_numeric, errors="coerce").to_numpy(np.float64, copy=True)
+    if cfg.data.box_has_size:
+        sides[:, 2:] += sides[:, :2]
+    whole = np.nan_to_num(np.round(sides), nan=0.0, posinf=0.0, neginf=0.0).astype(np.int64)
+    if wrong := [ids[row] for row in np.flatnonzero((whole[:, 2:] <= whole[:, :2]).any(1))]:
+        raise InputError(
+            f"{source}: data.box must name columns of numbers, left < right and top < bottom. "
+            f"{some('rows have others', wrong)}; set data.box_has_size where the last two are width and height"
+        )
+    return [f"{left} {top} {right} {bottom}" for left, top, right, bottom in whole.tolist()]

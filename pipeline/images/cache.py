@@ -12,48 +12,29 @@ decoded, by threads, whenever it is asked for, to the same pixels.
 import hashlib
 import json
 import os
-import shutil
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
-from functools import cached_property, partial
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-from tqdm import tqdm
 
-from pipeline.cli import log
 from pipeline.config import Config, ImageConfig
 from pipeline.cores import num_cores
-from pipeline.files import InputError, atomic_write, cache_dir, data_dir, digest_file, lock
-from pipeline.images.decode import BadImage, Info, decode
+from pipeline.files import InputError, cache_dir, data_dir
+from pipeline.images.decode import decode
 from pipeline.images.index import NOT_STORED, Entry, Index, map_shard
 
 Array = np.ndarray[Any, Any]
 
-SHARD_BYTES = 128 * 2**20
-SHARD_IMAGES = 16_384
-# Mean bytes of a file from which on decoding takes longer than handing it to a thread.
-SMALL_FILE = 8_000
-# Left free on the disk, for models and predictions.
-DISK_RESERVE = 10**9
-# Images that a thread decodes before it reports: handing over each would cost as much as decoding a small one.
-_JOB_IMAGES = 16
 
-
-def _threads(num_threads: int = 0) -> ThreadPoolExecutor:
+def threads(num_threads: int = 0) -> ThreadPoolExecutor:
+    """Threads that decode; without a number one for each core."""
     return ThreadPoolExecutor(num_threads or num_cores(), "decode")
-
-
-def _num_threads(root: Path, paths: Sequence[str]) -> int:
-    """As many as there are cores; one where files are so small that threads would mostly wait for the interpreter: two
-    take twice as long as one for 20,000 JPEGs of 32 px.
-    """
-    some = paths[:: max(1, len(paths) // 100)]
-    return num_cores() if sum(os.stat(root / path).st_size for path in some) > SMALL_FILE * len(some) else 1
 
 
 @dataclass(frozen=True)
@@ -70,7 +51,7 @@ class Images:
     shards: dict[int, Array]
     shard: Array
     row: Array
-    pool: ThreadPoolExecutor = field(default_factory=_threads, repr=False)
+    pool: ThreadPoolExecutor = field(default_factory=threads, repr=False)
 
     def __len__(self) -> int:
         return len(self.shard)
@@ -109,10 +90,11 @@ class Images:
         path, sha256, bad = (self.table[name][int(number)].as_py() for name in ("path", "sha256", "bad"))
         if bad:
             return np.zeros(self.shape, np.uint8)
-        data = (self.root / path).read_bytes()
-        if hashlib.sha256(data).hexdigest() != sha256:
-            raise InputError(f"{self.root / path} has changed. Run: python -m pipeline.prepare")
-        return decode(data, self.settings)[0]
+        file, box = file_and_box(path)
+        data = (self.root / file).read_bytes()
+        if identity_of(hashlib.sha256(data).hexdigest(), box) != sha256:
+            raise InputError(f"{self.root / file} has changed. Run: python -m pipeline.prepare")
+        return decode(data, self.settings, box)[0]
 
     def files(self) -> dict[str, int]:
         """Name and size of the shards."""
@@ -168,135 +150,12 @@ def open_images(cfg: Config, part: str, paths: Sequence[str], *, described: bool
     return Images(data_dir(cfg), cfg.image, table, shards, shard, row)
 
 
-def build(cfg: Config, part: str, paths: Sequence[str]) -> Images:
-    """Decode what is not decoded yet, on all cores, and map the images of these paths.
-
-    A file that cannot be read is an entry with a reason; nothing replaces it.
-    """
-    folder = cache_dir(cfg, part)
-    with lock(folder / "lock", f"the cache {folder}"):
-        for leftover in folder.glob(".*.tmp"):
-            leftover.unlink()
-        index = Index(folder)
-        root = data_dir(cfg)
-        with _threads(_num_threads(root, paths)) as pool:
-            moved, new, known = _sort_out(root, list(dict.fromkeys(paths)), index, pool)
-            if moved:
-                index.write(index.next_number(), moved, None)
-            room = _room(cfg, folder)
-            if new or (known and room):
-                # What is known and was not kept is decoded for keeping where there is room by now.
-                kept, rest = [*new, *known][:room], new[room:]
-                _decode_all(cfg, index, kept, rest, pool)
-    return open_images(cfg, part, paths, described=True)
+def file_and_box(key: str) -> tuple[str, str]:
+    """A key of the cache, see `Samples.keys`: the file's path and the box, "" for none."""
+    file, _, box = key.partition("\0")
+    return file, box
 
 
-def _room(cfg: Config, folder: Path) -> int:
-    """Images that may still be stored: what `image.cache_limit` and the disk allow."""
-    room = shutil.disk_usage(folder).free - DISK_RESERVE
-    if cfg.image.cache_limit:
-        taken = sum(file.stat().st_size for file in folder.parent.glob("*/*.npy"))
-        room = min(room, int(cfg.image.cache_limit * 1e9) - taken)
-    return max(0, room // (cfg.image.stored**2 * cfg.image.channels))
-
-
-def _sort_out(
-    root: Path, paths: list[str], index: Index, pool: ThreadPoolExecutor
-) -> tuple[list[Entry], list[str], list[str]]:
-    """Entries of files whose bytes are known under another name or time, files to decode, and files whose entry is
-    current but whose pixels are not kept.
-    """
-    rows = index.find(paths)
-    entries = index.table.take(np.maximum(rows, 0)) if len(index) else None
-    states, bad, shards = [], [], []
-    if entries is not None:
-        states = list(zip(entries["size"].to_pylist(), entries["mtime_ns"].to_pylist(), strict=True))
-        bad, shards = entries["bad"].to_pylist(), entries["shard"].to_pylist()
-    suspects, new, known = [], [], []
-    stats = [(status.st_size, status.st_mtime_ns) for status in (os.stat(f"{root}/{path}") for path in paths)]
-    for number, path in enumerate(paths):
-        if entries is None or (rows[number] >= 0 and bad[number]):
-            # What could not be read is tried again: memory may have lacked, or the reader may be a newer one.
-            new.append(path)
-        elif rows[number] < 0 or states[number] != stats[number]:
-            suspects.append(number)
-        elif shards[number] == NOT_STORED:
-            known.append(path)
-    hashes = list(pool.map(lambda number: digest_file(root / paths[number]), suspects))
-    moved = []
-    for number, same in zip(suspects, index.find(hashes, "sha256"), strict=True):
-        if same >= 0:
-            size, mtime_ns = stats[number]
-            moved.append(index.entry(int(same))._replace(path=paths[number], size=size, mtime_ns=mtime_ns))
-            known += [paths[number]] if moved[-1].shard == NOT_STORED else []
-        else:
-            new.append(paths[number])
-    return moved, new, known
-
-
-def _decode_all(cfg: Config, index: Index, kept: list[str], rest: list[str], pool: ThreadPoolExecutor) -> None:
-    """Decode files, the first into shards, the rest only to know that they can be read."""
-    side, channels = cfg.image.stored, cfg.image.channels
-    per_shard = max(1, min(SHARD_IMAGES, SHARD_BYTES // (side * side * channels)))
-    if rest:
-        log.info("prepare: no room to keep %s of them: they are decoded whenever they are needed", f"{len(rest):,}")
-    with tqdm(total=len(kept) + len(rest), desc="decode", unit="img", disable=None, smoothing=0.1, delay=1) as bar:
-        for start in range(0, len(kept), per_shard):
-            _decode_shard(cfg, index, kept[start : start + per_shard], pool, bar)
-        for start in range(0, len(rest), SHARD_IMAGES):
-            some = rest[start : start + SHARD_IMAGES]
-            entries = _in_jobs(partial(_decode_one, data_dir(cfg), cfg.image, None, NOT_STORED), some, pool, bar)
-            index.write(index.next_number(), list(entries), None)
-
-
-def _in_jobs(
-    work: Callable[[int, str], Entry], paths: Sequence[str], pool: ThreadPoolExecutor, bar: "tqdm[None]"
-) -> Iterator[Entry]:
-    """Call a function for every row and path, on all threads, some rows at a time; results in order."""
-
-    def some(start: int) -> list[Entry]:
-        return [work(row, paths[row]) for row in range(start, min(start + _JOB_IMAGES, len(paths)))]
-
-    for done in pool.map(some, range(0, len(paths), _JOB_IMAGES)):
-        bar.update(len(done))
-        yield from done
-
-
-def _decode_shard(cfg: Config, index: Index, paths: list[str], pool: ThreadPoolExecutor, bar: "tqdm[None]") -> None:
-    """Decode some files into one shard; it has its name and index only when it is whole."""
-    number = index.next_number()
-    file = index.folder / f"{number:05d}.npy"
-    shape = (len(paths), cfg.image.stored, cfg.image.stored, cfg.image.channels)
-    with atomic_write(file, "w+b") as stream:
-        np.lib.format.write_array_header_1_0(stream, {"descr": "|u1", "fortran_order": False, "shape": shape})
-        stream.flush()
-        offset = stream.tell()
-        num_bytes = int(np.prod(shape))
-        if hasattr(os, "posix_fallocate"):
-            # A full disk is an error here, not a dead process when the map is written.
-            os.posix_fallocate(stream.fileno(), offset, num_bytes)
-        else:
-            stream.truncate(offset + num_bytes)
-        pixels = np.memmap(stream, np.uint8, "r+", offset, shape)
-        work = partial(_decode_one, data_dir(cfg), cfg.image, pixels, number)
-        entries = list(_in_jobs(work, paths, pool, bar))
-        pixels.flush()
-    index.write(number, entries, file)
-
-
-def _decode_one(root: Path, settings: ImageConfig, pixels: Array | None, shard: int, row: int, path: str) -> Entry:
-    """Read, hash and decode one file, into its row where its pixels are kept."""
-    # Not pathlib: for small files it would take as long as reading them.
-    with open(f"{root}/{path}", "rb", buffering=0) as stream:
-        status = os.fstat(stream.fileno())
-        data = stream.readall()
-    info, bad = Info(), ""
-    try:
-        decoded, info = decode(data, settings)
-        if pixels is not None:
-            pixels[row] = decoded
-    except BadImage as error:
-        bad = str(error)
-    sha256 = hashlib.sha256(data).hexdigest()
-    what = (info.format, info.mode, info.width, info.height)
-    return Entry(path, status.st_size, status.st_mtime_ns, sha256, shard, row, *what, bad)
+def identity_of(sha256: str, box: str) -> str:
+    """What the pixels of a file, or of a box in it, are known by."""
+    return hashlib.sha256(f"{sha256} {box}".encode()).hexdigest() if box else sha256

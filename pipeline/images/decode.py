@@ -29,6 +29,8 @@ cv2.setNumThreads(1)
 # average then keeps the result within 2 levels (mean absolute difference over photos) of full decoding. By the factor
 # alone, 2 would be up to 2.1 levels off, 4 and 8 up to 3.6 (1,200 photos of 400 x 533).
 _SCALED = ((8, 16.0), (4, 9.0), (2, 3.1))
+# How a file that numpy saved begins.
+_NPY = b"\x93NUMPY"
 # What Pillow raises on files that are broken or not images.
 _BROKEN = (
     UnidentifiedImageError,
@@ -60,8 +62,14 @@ class Info:
     height: int = 0
 
 
-def decode(data: bytes, cfg: ImageConfig) -> tuple[Array, Info]:
+def decode(data: bytes, cfg: ImageConfig, box: str = "") -> tuple[Array, Info]:
     """Decode a file's bytes to the size that the cache keeps.
+
+    Args:
+        data: the file.
+        cfg: size, channels and fit.
+        box: `left top right bottom` in pixels of the upright image, which is cropped to the part of it that lies
+            inside; "" for the whole image.
 
     Returns:
         uint8 (stored, stored, channels) and what the file is.
@@ -77,7 +85,10 @@ def decode(data: bytes, cfg: ImageConfig) -> tuple[Array, Info]:
         if header and not (header.format == "PNG" and header.mode == "RGB" and cfg.channels == 1):
             info = Info(*header)
             _refuse_huge(info)
-            return resize(_read_fast(data, info, cfg), cfg), info
+            return resize(_cropped(_read_fast(data, info, cfg, whole=bool(box)), box), cfg), info
+        if data.startswith(_NPY):
+            pixels = _read_npy(data, cfg.channels)
+            return resize(_cropped(pixels, box), cfg), Info("NPY", "", pixels.shape[1], pixels.shape[0])
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # Pillow warns of broken metadata and of large images; both are handled
             with Image.open(io.BytesIO(data)) as image:
@@ -88,7 +99,34 @@ def decode(data: bytes, cfg: ImageConfig) -> tuple[Array, Info]:
         raise
     except _BROKEN as error:
         raise BadImage(f"{type(error).__name__}: {error}" if str(error) else type(error).__name__) from None
-    return resize(pixels, cfg), info
+    return resize(_cropped(pixels, box), cfg), info
+
+
+def _cropped(pixels: Array, box: str) -> Array:
+    """The part of an image inside a box."""
+    if not box:
+        return pixels
+    left, top, right, bottom = (max(0, int(side)) for side in box.split())
+    part = pixels[top:bottom, left:right]
+    if not part.size:
+        raise BadImage(f"the box {box} lies outside its {pixels.shape[1]} x {pixels.shape[0]} pixels")
+    return np.ascontiguousarray(part)
+
+
+def _read_npy(data: bytes, channels: int) -> Array:
+    """An array saved by numpy: uint8 or uint16, (height, width) or with a last axis of 1, 3 or 4 channels."""
+    values = np.load(io.BytesIO(data), allow_pickle=False)
+    if values.ndim == 2:
+        values = values[:, :, None]
+    if values.dtype not in (np.uint8, np.uint16) or values.ndim != 3 or values.shape[2] not in (1, 3, 4):
+        raise BadImage(
+            f"an array must be uint8 or uint16, (height, width) or (height, width, 1, 3 or 4). Got {values.dtype} "
+            f"{values.shape}"
+        )
+    _refuse_huge(Info("NPY", "", values.shape[1], values.shape[0]))
+    pixels = values if values.dtype == np.uint8 else _eight_bits(values)
+    image = Image.fromarray(pixels[:, :, 0] if pixels.shape[2] == 1 else pixels)
+    return _read_any(image, channels)
 
 
 def _refuse_huge(info: Info) -> None:
@@ -96,13 +134,15 @@ def _refuse_huge(info: Info) -> None:
         raise BadImage(f"{info.width} x {info.height} pixels are more than {MAX_PIXELS:,}")
 
 
-def _read_fast(data: bytes, info: Info, cfg: ImageConfig) -> Array:
-    """A plain file through OpenCV; a JPEG that is much larger than asked is scaled by libjpeg while decoding."""
+def _read_fast(data: bytes, info: Info, cfg: ImageConfig, *, whole: bool) -> Array:
+    """A plain file through OpenCV; a JPEG that is much larger than asked is scaled by libjpeg while decoding, unless
+    its pixels are wanted whole.
+    """
     ratios = info.width / cfg.stored, info.height / cfg.stored
     num_times = max(ratios) if cfg.fit == "pad" else min(ratios)
     grey = cfg.channels == 1
     flags = cv2.IMREAD_IGNORE_ORIENTATION | (cv2.IMREAD_GRAYSCALE if grey else cv2.IMREAD_COLOR_RGB)
-    if info.format == "JPEG":
+    if info.format == "JPEG" and not whole:
         for factor, least in _SCALED:
             if num_times >= least:
                 kind = "GRAYSCALE" if grey else "COLOR"

@@ -22,7 +22,7 @@ from PIL import Image
 
 from pipeline.config import Config, DataConfig, ImageConfig
 from pipeline.cores import num_cores
-from pipeline.images import cache
+from pipeline.images import fill
 
 
 def by_opencv(data: bytes, size: int) -> np.ndarray:
@@ -80,12 +80,12 @@ def main() -> None:
         def prepare() -> float:
             shutil.rmtree("output", ignore_errors=True)
             start = time.perf_counter()
-            cache.build(cfg, "train", paths)
+            fill.fill(cfg, "train", paths)
             return len(paths) / (time.perf_counter() - start)
 
         print(line(f"{len(paths):,} files to {args.size} px", *paired(prepare, lambda: read(fastest), 5)))
         start = time.perf_counter()
-        cache.build(cfg, "train", paths)
+        fill.fill(cfg, "train", paths)
         print(f"again: {time.perf_counter() - start:.2f} s, nothing is decoded")
         os.chdir("..")
     print(machine_line())

@@ -401,3 +401,88 @@ def test_published_downloads(shared: Path, tmp_path: Path, name: str) -> None:
     _, cfg, train, test = read(shared / "competitions" / "mini" / name / "public", tmp_path)
     assert (cfg.data.image, cfg.task.metric, cfg.data.labels, cfg.data.tag_separator) == SHARED[name]
     assert len(train) == 280 and len(test) == 100
+
+
+@pytest.mark.parametrize("has_size", [False, True])
+@pytest.mark.parametrize("in_test", [False, True])
+def test_boxes_are_found(tmp_path: Path, has_size: bool, in_test: bool) -> None:
+    root = tmp_path / "c"
+    put(root, [f"train/{id_}.png" for id_ in TRAIN] + [f"test/{id_}.png" for id_ in TEST], size=(60, 40))
+    draw = random.Random(0)
+
+    def box() -> list[object]:
+        left, top = draw.randrange(20, 30), draw.randrange(15, 20)
+        width, height = draw.randrange(12, 28), draw.randrange(8, 15)
+        return [left, top, width, height] if has_size else [left, top, left + width, top + height]
+
+    header = ["id", "age", "a", "b", "c", "d", "label"]
+    rows = [[id_, draw.randrange(90), *box(), label] for id_, label in zip(TRAIN, LABELS, strict=True)]
+    write_table(root / "train.csv", header, rows)
+    asked = ["id", "a", "b", "c", "d"] if in_test else ["id", "k"]
+    write_table(root / "test.csv", asked, [[id_, *(box() if in_test else [1])] for id_ in TEST])
+    write_table(root / "sample_submission.csv", ["id", "label"], [[id_, "ant"] for id_ in TEST])
+    found, cfg, train, test = read(root, tmp_path)
+    if not in_test:
+        assert cfg.data.box == () and "it is not used" in render(found)
+        return
+    assert cfg.data.box == ("a", "b", "c", "d") and cfg.data.box_has_size == has_size
+    cells = [int(str(cell)) for cell in rows[0][2:6]]
+    corners = [*cells[:2], cells[0] + cells[2], cells[1] + cells[3]] if has_size else cells
+    assert train.boxes is not None and train.boxes[0] == " ".join(map(str, corners))
+    assert train.keys[0] == f"{train.paths[0]}\0{train.boxes[0]}" and test.boxes is not None
+
+
+def test_numbers_that_are_no_box(tmp_path: Path) -> None:
+    plain(tmp_path / "c")
+    draw = random.Random(1)
+    rows = [[id_, *(draw.randrange(9) for _ in range(4)), label] for id_, label in zip(TRAIN, LABELS, strict=True)]
+    write_table(tmp_path / "c" / "train.csv", ["id", "a", "b", "c", "d", "label"], rows)
+    assert "\nbox" not in render(look(tmp_path / "c"))
+
+
+def test_images_of_kinds_that_are_not_read_are_named(tmp_path: Path) -> None:
+    root = tmp_path / "c"
+    plain(root)
+    (root / "more").mkdir()
+    (root / "more" / "1.dcm").write_bytes(b"x")
+    assert "Not read: 1 files (more/1.dcm)." in look(root).seen
+    for path in (root / "train").iterdir():
+        path.rename(path.with_suffix(".dcm"))
+    for path in (root / "test").iterdir():
+        path.rename(path.with_suffix(".dcm"))
+    with pytest.raises(InputError, match=r"must hold images that can be read.*29 files of other kinds.*convert"):
+        look(root)
+
+
+@pytest.mark.parametrize("template", ["train/{label}.{id}.jpg", "train/{label}_{id}.jpg", "train/{id}-{label}.jpg"])
+@pytest.mark.parametrize("names", [("cat", "dog"), ("big cat", "small_dog")])
+def test_files_that_name_their_class(tmp_path: Path, template: str, names: tuple[str, str]) -> None:
+    if "-{label}" in template and "_" in names[1]:
+        names = ("big cat", "small dog")
+    root = tmp_path / "c"
+    put(root, [template.format(label=name, id=number) for name in names for number in range(8)])
+    put(root, [f"test/{number}.jpg" for number in range(6)])
+    write_table(root / "sample_submission.csv", ["id", "label"], [[number, 0.5] for number in range(6)])
+    _, cfg, train, test = read(root, tmp_path)
+    assert (cfg.data.train, cfg.data.id, cfg.data.negative) == (template, "path", names[0])
+    assert sorted(train.labels["label"]) == ["0"] * 8 + ["1"] * 8 and test.paths[0] == "test/0.jpg"
+    assert cfg.task.metric == "roc_auc"
+
+
+def test_a_folder_of_nothing_to_find_is_zero_and_names_are_groups(tmp_path: Path) -> None:
+    root = tmp_path / "c"
+    put(root, [f"{folder}/{number}.jpg" for folder in ("None", "marked a", "marked b") for number in range(9)])
+    put(root, [f"Test/{number}.jpg" for number in range(6)])
+    write_table(root / "sample_submission.csv", ["Id", "score"], [[f"{number}.jpg", 0] for number in range(6)])
+    _, cfg, train, _ = read(root, tmp_path)
+    assert (cfg.data.negative, cfg.data.group, cfg.task.metric) == ("None", "file", "roc_auc")
+    assert len(train) == 27 and set(train.groups or []) == {f"group {number}.jpg" for number in range(9)}
+    assert list(train.labels["label"]).count("0") == 9
+
+
+def test_labels_of_which_none_says_nothing(tmp_path: Path) -> None:
+    root = tmp_path / "c"
+    plain(root)
+    write_table(root / "sample_submission.csv", ["id", "label"], [[id_, 0.5] for id_ in TEST])
+    with pytest.raises(InputError, match=r"asks for a number.*'ant', 'bee', 'cow', 'dog'.*data\.negative"):
+        look(root)

@@ -14,7 +14,7 @@ from pipeline.engine.losses import make_loss
 from pipeline.engine.machine import Machine
 from pipeline.engine.run_model import run_model
 from pipeline.engine.update import Update
-from pipeline.images import cache
+from pipeline.images import cache, fill
 from pipeline.images.batches import Batches
 
 CPU = Machine(torch.device("cpu"), "float32")
@@ -40,7 +40,7 @@ class Small(nn.Module):
 @pytest.fixture
 def images(competition: Callable[..., Config]) -> cache.Images:
     cfg = competition()
-    return cache.build(cfg, "train", read_train(cfg).paths)
+    return fill.fill(cfg, "train", read_train(cfg).paths)
 
 
 def batches(images: cache.Images, batch_size: int, numbers: np.ndarray | None = None) -> Batches:

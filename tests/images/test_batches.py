@@ -11,7 +11,7 @@ from making import picture
 from pipeline.competition.table import read_train
 from pipeline.config import AugmentConfig, Config
 from pipeline.images import batches as module
-from pipeline.images import cache
+from pipeline.images import cache, fill
 from pipeline.images.augment import Augment
 from pipeline.images.batches import (
     Batches,
@@ -29,7 +29,7 @@ from pipeline.images.batches import (
 @pytest.fixture
 def images(competition: Callable[..., Config]) -> cache.Images:
     cfg = competition()
-    return cache.build(cfg, "train", read_train(cfg).paths)
+    return fill.fill(cfg, "train", read_train(cfg).paths)
 
 
 def batches(images: cache.Images, numbers: np.ndarray, size: int, **more: object) -> Batches:

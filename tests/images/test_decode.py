@@ -185,3 +185,33 @@ def test_shrinking_averages_areas(height: int, width: int) -> None:
     still = smooth(height, width)
     expected = cv2.resize(still, (SIDE, SIDE), interpolation=cv2.INTER_AREA)
     assert np.abs(decode(saved(Image.fromarray(still), "PNG"), config())[0].astype(int) - expected).mean() < 1.0
+
+
+def test_a_box_is_cropped_and_clipped() -> None:
+    pixels = np.random.default_rng(0).integers(0, 256, (40, 60, 3), np.uint8)
+    stream = io.BytesIO()
+    Image.fromarray(pixels).save(stream, "PNG")
+    cfg = ImageConfig(size=10)
+    assert np.array_equal(decode(stream.getvalue(), cfg, "20 5 30 15")[0], pixels[5:15, 20:30])
+    assert np.array_equal(decode(stream.getvalue(), cfg, "50 30 99 99")[0], pixels[30:, 50:])
+    with pytest.raises(BadImage, match="lies outside its 60 x 40 pixels"):
+        decode(stream.getvalue(), cfg, "60 0 70 10")
+
+
+@pytest.mark.parametrize("shape", [(10, 10), (10, 10, 1), (10, 10, 3)])
+@pytest.mark.parametrize("kind", [np.uint8, np.uint16])
+def test_arrays_saved_by_numpy(shape: tuple[int, ...], kind: type) -> None:
+    values = np.random.default_rng(0).integers(0, 256, shape).astype(kind) * (257 if kind is np.uint16 else 1)
+    stream = io.BytesIO()
+    np.save(stream, values)
+    pixels, info = decode(stream.getvalue(), ImageConfig(size=10))
+    expected = (values // (257 if kind is np.uint16 else 1)).reshape(10, 10, -1)
+    assert np.array_equal(pixels, np.broadcast_to(expected, (10, 10, 3))) and info.format == "NPY"
+
+
+@pytest.mark.parametrize("values", [np.zeros((10, 10)), np.zeros((3, 10, 10), np.uint8), np.array([{}])])
+def test_arrays_that_are_no_images(values: np.ndarray) -> None:
+    stream = io.BytesIO()
+    np.save(stream, values, allow_pickle=True)
+    with pytest.raises(BadImage):
+        decode(stream.getvalue(), ImageConfig(size=10))

@@ -7,8 +7,9 @@ import pandas as pd
 
 from pipeline.competition import metrics
 from pipeline.competition.csv_table import some
+from pipeline.competition.layout.box import choose_box
 from pipeline.competition.layout.folder import Folders, class_folders, named_classes, test_folder
-from pipeline.competition.layout.images import ImageFiles, find_template, paths_of
+from pipeline.competition.layout.images import SUFFIXES, UNREAD, ImageFiles, find_template, paths_of
 from pipeline.competition.layout.settings import Decision, Found, quoted, render
 from pipeline.competition.layout.tables import Sheet, choose_sample, read_sheets, sample_id
 from pipeline.competition.layout.task import Labels, choose_metric, choose_negative, propose_groups
@@ -48,6 +49,12 @@ def look(folder: Path, opened: Path | None = None, *, name: str = "", has_gpu: b
     images = ImageFiles(files)
     if not files:
         raise InputError(f"{folder} is empty. Put the competition's files there")
+    unread = [path for path in files if path.lower().endswith(UNREAD)]
+    if not images.paths and unread:
+        raise InputError(
+            f"{folder} must hold images that can be read ({' '.join(SUFFIXES)}). Got "
+            f"{some('files of other kinds', unread)}; convert them to PNG"
+        )
     if not images.paths:
         raise InputError(f"{folder} must hold images in files of their own. Got {some('files', files)}")
     sheets, problems = read_sheets(opened, files)
@@ -61,6 +68,9 @@ def look(folder: Path, opened: Path | None = None, *, name: str = "", has_gpu: b
         labels, sheet = train.labels, train.sheet
         used = [train.id, train.match.key, *labels.columns]
         decisions += propose_groups(sheet, used)
+        asked = next(str(item.value) for item in decisions if item.key == "data.test")
+        test_sheet = next((other for other in sheets if other.name == asked), None)
+        decisions += choose_box(opened, sheet, train_paths, test_sheet, used)
     else:
         folders = _without_table(folder, files, images, sheets, sample, problems)
         train_paths = folders.paths
@@ -73,6 +83,8 @@ def look(folder: Path, opened: Path | None = None, *, name: str = "", has_gpu: b
     ):
         decisions.append(negative)
     seen += [f"Not read: {problem}." for problem in problems]
+    if unread:
+        seen.append(f"Not read: {some('files', unread)}.")
     metric = choose_metric(
         sheet,
         labels,

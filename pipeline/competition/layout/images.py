@@ -12,7 +12,9 @@ import pandas as pd
 from pipeline.competition.layout.settings import literal
 from pipeline.competition.templates import fields, fill, pattern
 
-SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".gif", ".tif", ".tiff", ".webp", ".ppm", ".pgm", ".jp2")
+SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".gif", ".tif", ".tiff", ".webp", ".ppm", ".pgm", ".jp2", ".avif", ".npy")
+# Images that are not read: they are named, not passed over.
+UNREAD = (".dcm", ".dicom", ".nii", ".nii.gz", ".heic", ".svs", ".tfrec", ".tfrecord")
 # "Nearly all": a few lost files are reported when the images are read, with their names; more mean a wrong template.
 ENOUGH = 0.9
 # Rows that propose templates; every row then judges the proposals.

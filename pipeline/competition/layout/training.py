@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
 from PIL import Image
 
 from pipeline.competition.layout.images import evenly
@@ -45,9 +46,9 @@ def survey(root: Path, paths: Sequence[str]) -> Survey:
         try:
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore")  # of large images and odd metadata: only the header is read
-                with Image.open(root / paths[number]) as image:
-                    sizes.append(image.size)
-                    modes.add(image.mode)
+                width_and_height, mode = _header(root / paths[number])
+                sizes.append(width_and_height)
+                modes.add(mode)
         except (OSError, ValueError, SyntaxError, Image.DecompressionBombError):
             num_unreadable += 1
             continue
@@ -64,6 +65,16 @@ def survey(root: Path, paths: Sequence[str]) -> Survey:
         text += f"; {num_unreadable:,} more cannot be read"
     grey = all(mode in ("1", "L") or mode.startswith("I") for mode in modes)
     return Survey(len(sides), num_unreadable, float(statistics.median(sides)), grey, text)
+
+
+def _header(path: Path) -> tuple[tuple[int, int], str]:
+    """Width, height and mode of an image file, in Pillow's names; of an array saved by numpy as well."""
+    if path.suffix.lower() == ".npy":
+        values = np.load(path, mmap_mode="r", allow_pickle=False)
+        grey = values.ndim == 2 or values.shape[-1] == 1
+        return (int(values.shape[1]), int(values.shape[0])), "L" if grey else "RGB"
+    with Image.open(path) as image:
+        return image.size, image.mode
 
 
 def recipe(seen: Survey, num_images: int, has_gpu: bool, *, numbers: bool = False) -> list[Decision]:
