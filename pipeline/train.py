@@ -21,8 +21,16 @@ from pipeline.freshness import (
 )
 
 
-def train(cfg: Config, part: int | str) -> None:
+def train(cfg: Config, part: int | str, num_models: int = 1) -> bool:
     """Train one model: on all folds but `part`, which validates it, or on every image (`full`).
+
+    Args:
+        cfg: the settings.
+        part: which model.
+        num_models: how many may be trained from here on, for a forecast of the time; 0 for none.
+
+    Returns:
+        Whether it was trained: not where it is there already.
 
     Raises:
         InputError: a stage before is missing, or there is a model that was made from something else.
@@ -30,7 +38,7 @@ def train(cfg: Config, part: int | str) -> None:
     must_be_prepared(cfg)
     must_be_split(cfg)
     if _is_current(cfg, part):
-        return
+        return False
     from pipeline.competition.fold_table import read_labelled
     from pipeline.competition.predictions import Predictions, write_predictions
     from pipeline.engine.fit import fit
@@ -40,10 +48,10 @@ def train(cfg: Config, part: int | str) -> None:
     folder = fold_dir(cfg, part)
     with lock(folder / "lock", f"fold {part} of {cfg.name}"):
         if _is_current(cfg, part):  # by now: another process may just have made it
-            return
+            return False
         made_from = trained_from(cfg, part)
         labelled = read_labelled(cfg)
-        fitted = fit(cfg, part, labelled, open_images(cfg, "train", labelled.samples.keys))
+        fitted = fit(cfg, part, labelled, open_images(cfg, "train", labelled.samples.keys), num_models)
         _write_resolved(cfg, labelled.task.kind, fitted.machine.precision)
         _write_history(folder / "history.csv", fitted.history)
         save(folder / "model.safetensors", fitted.checkpoint)
@@ -53,6 +61,7 @@ def train(cfg: Config, part: int | str) -> None:
             write_predictions(folder / "valid.parquet", Predictions(ids, labelled.task.classes, fitted.oof))
             notes["valid.parquet"] = digest_file(folder / "valid.parquet")
         write_stamp(train_stamp(cfg, part), made_from, [folder / "model.safetensors"], **notes)
+    return True
 
 
 def _is_current(cfg: Config, part: int | str) -> bool:
@@ -89,8 +98,11 @@ def _write_resolved(cfg: Config, kind: str, precision: str) -> None:
 
 def train_all(cfg: Config, fold: str | None) -> None:
     """Train the models that `--fold` asks for, one after the other."""
-    for part in chosen_parts(cfg, fold):
-        train(cfg, part)
+    chosen = chosen_parts(cfg, fold)
+    forecast = True
+    for number, part in enumerate(chosen):
+        if train(cfg, part, (len(chosen) - number) * forecast):
+            forecast = False  # once for all of them
 
 
 def main(argv: Sequence[str] | None = None) -> int:

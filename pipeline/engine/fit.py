@@ -15,6 +15,7 @@ from pipeline.cli import log
 from pipeline.competition import scoring
 from pipeline.competition.fold_table import Labelled
 from pipeline.config import Config
+from pipeline.engine.forecast import VALIDATION, Forecast
 from pipeline.engine.losses import class_weights, make_loss
 from pipeline.engine.machine import Machine, find_machine
 from pipeline.engine.predict import activate
@@ -48,7 +49,7 @@ class Fitted:
     oof: Array | None
 
 
-def fit(cfg: Config, part: int | str, labelled: Labelled, images: Images) -> Fitted:
+def fit(cfg: Config, part: int | str, labelled: Labelled, images: Images, num_models: int = 0) -> Fitted:
     """Train one model.
 
     Args:
@@ -56,6 +57,7 @@ def fit(cfg: Config, part: int | str, labelled: Labelled, images: Images) -> Fit
         part: the fold that validates it, or `full` for a model of all images.
         labelled: the labelled images with their folds.
         images: their pixels, in the same order.
+        num_models: how many will be trained from here on, for a forecast of the time; 0 for none.
 
     Returns:
         The weights after the last epoch (averaged ones where `train.ema` asks for them): no epoch is chosen on the
@@ -110,6 +112,9 @@ def fit(cfg: Config, part: int | str, labelled: Labelled, images: Images) -> Fit
     counts = f"{len(train_numbers):,} images, {len(valid_numbers):,} validate"
     log.info("train %s: %s on %s, %s", part, cfg.model.name, counts, machine.describe())
 
+    seen = settings.num_epochs * (len(train_numbers) + VALIDATION * len(valid_numbers))
+    models = "1 model" if num_models == 1 else f"{num_models} models"
+    forecast = Forecast(num_models * seen, f"{models} of {settings.num_epochs} epochs") if num_models else None
     history = []
     for epoch in range(settings.num_epochs):
         name = f"{part} epoch {epoch + 1}/{settings.num_epochs}"
@@ -118,7 +123,9 @@ def fit(cfg: Config, part: int | str, labelled: Labelled, images: Images) -> Fit
         batches = make_batches(order, settings.batch_size, size=now, changes=changes.of(epoch))
         row: dict[str, Any] = {"epoch": epoch + 1, "lr": update.lr}
         drawn = (settings.seed, part, epoch)
-        trained = run_model(model, batches, "train", machine, loss=loss, update=update, seed=drawn, label=name)
+        trained = run_model(
+            model, batches, "train", machine, loss=loss, update=update, seed=drawn, label=name, forecast=forecast
+        )
         if trained.loss is None or not math.isfinite(trained.loss):
             raise InputError(
                 f"the loss of fold {part} must be finite. Got {trained.loss} in epoch {epoch + 1}; lower train.lr, set "

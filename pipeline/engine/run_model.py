@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 from tqdm import tqdm
 
+from pipeline.engine.forecast import Forecast
 from pipeline.engine.machine import Machine, failures_named
 from pipeline.engine.update import Update
 from pipeline.images.batches import Batches, derived_seed
@@ -47,6 +48,7 @@ def run_model(
     update: Update | None = None,
     seed: tuple[int | str, ...] = (),
     label: str = "",
+    forecast: Forecast | None = None,
 ) -> Result:
     """Run a network over batches.
 
@@ -60,6 +62,7 @@ def run_model(
         update: makes the steps; needed in `train`.
         seed: names the epoch; what the network draws in a step (dropout) is a function of it and the step.
         label: what the progress bar says.
+        forecast: is told of every step, and says how long it will take.
 
     Returns:
         Outputs and mean loss over every image of the pass, not over the last batch.
@@ -90,6 +93,8 @@ def run_model(
                 outputs = torch.empty(batches.num_images, logits.shape[1], device=machine.device)
             outputs[batch.position : batch.position + len(batch)] = logits.detach()
             bar.update(len(batch))
+            if forecast is not None:
+                forecast.step(len(batch))
             if not bar.disable and loss is not None and (mean := shown.mean(total, bar.n)) is not None:
                 bar.set_postfix(loss=f"{mean:.4f}", refresh=False)
     assert outputs is not None, "there must be at least one batch"
