@@ -3,7 +3,7 @@
 import csv
 import io
 import os
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
@@ -13,6 +13,8 @@ import pandas as pd
 from pipeline.competition import metrics
 from pipeline.competition.csv_table import Dialect, Table, duplicates, read_csv, require_columns, some
 from pipeline.competition.decide import PLAIN, Decision, best, decide
+from pipeline.competition.json_table import read_frame
+from pipeline.competition.sample import targets_of
 from pipeline.competition.table import test_id
 from pipeline.competition.task import Task, split_tags
 from pipeline.config import Config
@@ -27,7 +29,8 @@ class Form:
     """What the sample submission asks for.
 
     label: a class name; probability: of the second of two classes; columns: a probability (or, for metrics on labels, a
-    0 or 1) for each class; tags: class names; ranks: the `top` likeliest class names; number.
+    0 or 1) for each class; tags: class names; ranks: the `top` likeliest class names; number. `copied` are the cells
+    of columns that are not filled.
     """
 
     columns: tuple[str, ...]
@@ -37,6 +40,7 @@ class Form:
     answer: Answer
     dialect: Dialect
     top: int = 1
+    copied: dict[str, list[str]] = field(default_factory=dict)
 
 
 def read_form(cfg: Config, task: Task, test_ids: list[str]) -> Form:
@@ -55,11 +59,14 @@ def read_form(cfg: Config, task: Task, test_ids: list[str]) -> Form:
     ids = sample.column(id_column)
     if problems := [*require_columns(str(sample.path), sample.frame, columns), *_compare(sample, ids, test_ids)]:
         raise InputError("; ".join(problems))
-    targets = [column for column in columns if column != id_column]
+    other = cfg.data.test not in ("", cfg.data.sample_submission) and "{" not in cfg.data.test
+    test = read_frame(inside(data_dir(cfg), cfg.data.test, "data.test")) if other else None
+    targets = targets_of(sample.frame, id_column, test)
     if not targets:
         raise InputError(f"{sample.path} must have a column to fill beside {id_column!r}. It has none")
     answer = _answer(task, targets, str(sample.path))
-    return Form(tuple(columns), id_column, tuple(targets), ids, answer, sample.dialect, top)
+    copied = {name: sample.column(name) for name in columns if name not in (id_column, *targets)}
+    return Form(tuple(columns), id_column, tuple(targets), ids, answer, sample.dialect, top, copied)
 
 
 def _compare(sample: Table, ids: list[str], test_ids: list[str]) -> list[str]:
@@ -111,7 +118,7 @@ def fill(form: Form, task: Task, ids: list[str], probs: Array, decision: Decisio
     row = {id_: number for number, id_ in enumerate(ids)}
     probs = probs[[row[id_] for id_ in form.ids]].astype(np.float64)
     frame = pd.DataFrame({form.id: form.ids}, dtype=object)
-    for name, cells in _cells(form, task, probs, decision).items():
+    for name, cells in {**form.copied, **_cells(form, task, probs, decision)}.items():
         frame[name] = cells
     return frame[list(form.columns)]
 
@@ -154,6 +161,8 @@ def check(form: Form, task: Task, table: Table) -> list[str]:
     problems = []
     if table.column(form.id) != form.ids:
         problems.append("the ids must be the sample's, in its order")
+    if any(table.column(name) != cells for name, cells in form.copied.items()):
+        problems.append("columns that are not filled must be the sample's")
     cells = {name: table.column(name) for name in form.targets}
     if any(cell == "" for column in cells.values() for cell in column):
         problems.append("no cell may be empty")

@@ -5,6 +5,7 @@ import random
 from collections.abc import Sequence
 from pathlib import Path
 
+import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -16,7 +17,9 @@ from pipeline.competition.layout.images import ImageFiles, find_template
 from pipeline.competition.layout.settings import Decision
 from pipeline.competition.layout.task import tag_separator
 from pipeline.competition.layout.training import Survey, recipe
+from pipeline.competition.submission import fill, read_form, write
 from pipeline.competition.table import Samples, read_test, read_train
+from pipeline.competition.task import make_task
 from pipeline.config import Config
 from pipeline.config_file import load
 from pipeline.engine.losses import make_loss
@@ -469,14 +472,20 @@ def test_files_that_name_their_class(tmp_path: Path, template: str, names: tuple
     assert cfg.task.metric == "roc_auc"
 
 
-def test_a_folder_of_nothing_to_find_is_zero_and_names_are_groups(tmp_path: Path) -> None:
+@pytest.mark.parametrize("alike", [1, 60])
+def test_a_folder_of_nothing_to_find_is_zero_and_versions_are_groups(tmp_path: Path, alike: int) -> None:
     root = tmp_path / "c"
-    put(root, [f"{folder}/{number}.jpg" for folder in ("None", "marked a", "marked b") for number in range(9)])
+    noise = np.random.default_rng(0).integers(0, 250, (9, 16, 16, 3), np.uint8)
+    for step, folder in enumerate(("None", "marked a", "marked b")):
+        (root / folder).mkdir(parents=True)
+        for number in range(9):
+            Image.fromarray(noise[number] + step * alike).save(root / folder / f"{number}.jpg")
     put(root, [f"Test/{number}.jpg" for number in range(6)])
     write_table(root / "sample_submission.csv", ["Id", "score"], [[f"{number}.jpg", 0] for number in range(6)])
     _, cfg, train, _ = read(root, tmp_path)
-    assert (cfg.data.negative, cfg.data.group, cfg.task.metric) == ("None", "file", "roc_auc")
-    assert len(train) == 27 and set(train.groups or []) == {f"group {number}.jpg" for number in range(9)}
+    assert (cfg.data.negative, cfg.task.metric, len(train)) == ("None", "roc_auc", 27)
+    assert cfg.data.group == ("file" if alike == 1 else "") and (cfg.augment.policy == "none") == (alike == 1)
+    assert alike > 1 or set(train.groups or []) == {f"group {number}.jpg" for number in range(9)}
     assert list(train.labels["label"]).count("0") == 9
 
 
@@ -486,3 +495,29 @@ def test_labels_of_which_none_says_nothing(tmp_path: Path) -> None:
     write_table(root / "sample_submission.csv", ["id", "label"], [[id_, 0.5] for id_ in TEST])
     with pytest.raises(InputError, match=r"asks for a number.*'ant', 'bee', 'cow', 'dog'.*data\.negative"):
         look(root)
+
+
+@pytest.mark.parametrize("placeholder", ["", "NaN", "None", "?"])
+def test_what_is_no_answer(tmp_path: Path, placeholder: str) -> None:
+    plain(tmp_path / "c", labels=[number % 3 for number in range(20)])
+    write_table(tmp_path / "c" / "sample_submission.csv", ["id", "label"], [[id_, placeholder] for id_ in TEST])
+    _, cfg, _, _ = read(tmp_path / "c", tmp_path)
+    assert (cfg.task.metric, cfg.data.labels) == ("accuracy", ("label",))
+
+
+@pytest.mark.parametrize("header", [["", "id", "label", "img_path"], ["id", "img_path", "label", ""]])
+def test_columns_that_are_not_to_be_filled(tmp_path: Path, header: list[str]) -> None:
+    root = tmp_path / "c"
+    plain(root)
+    cells = {"": range(8), "id": TEST, "label": ["ant"] * 8, "img_path": [f"./test/{id_}.png" for id_ in TEST]}
+    rows = [list(row) for row in zip(*(cells[name] for name in header), strict=True)]
+    write_table(root / "sample_submission.csv", header, rows)
+    _, cfg, train, test = read(root, tmp_path)
+    assert (cfg.data.id, cfg.data.labels, cfg.task.metric) == ("id", ("label",), "accuracy")
+    task = make_task(cfg, train)
+    form = read_form(cfg, task, test.ids)
+    assert form.targets == ("label",)
+    frame = fill(form, task, test.ids, np.eye(4)[np.arange(8) % 4])
+    assert list(frame.columns) == header and list(frame["img_path"]) == list(cells["img_path"])
+    write(tmp_path / "submission.csv", form, task, frame)
+    assert (tmp_path / "submission.csv").read_text().splitlines()[0] == ",".join(header)

@@ -11,11 +11,10 @@ from pipeline.competition.layout.box import choose_box
 from pipeline.competition.layout.folder import Folders, class_folders, named_classes, test_folder
 from pipeline.competition.layout.images import SUFFIXES, UNREAD, ImageFiles, find_template, paths_of
 from pipeline.competition.layout.settings import Decision, Found, quoted, render
-from pipeline.competition.layout.tables import Sheet, choose_sample, read_sheets, sample_id
+from pipeline.competition.layout.tables import Sample, Sheet, find_sample, read_sheets
 from pipeline.competition.layout.task import Labels, choose_metric, choose_negative, propose_groups
 from pipeline.competition.layout.train import (
     BY_HAND,
-    Sample,
     TrainTable,
     find_train_table,
     fit_in_words,
@@ -58,8 +57,8 @@ def look(folder: Path, opened: Path | None = None, *, name: str = "", has_gpu: b
     if not images.paths:
         raise InputError(f"{folder} must hold images in files of their own. Got {some('files', files)}")
     sheets, problems = read_sheets(opened, files)
-    chosen = choose_sample(folder, sheets)
-    sample = Sample(chosen[0], sample_id(folder, chosen[0]), chosen[1]) if chosen else None
+    sample = find_sample(folder, sheets)
+    versions = False
     train = find_train_table(folder, sheets, sample, images, problems)
     seen = [f"Seen: {len(files):,} files, {len(images.paths):,} of them images; tables: {_names(sheets)}."]
     if train is not None:
@@ -74,28 +73,22 @@ def look(folder: Path, opened: Path | None = None, *, name: str = "", has_gpu: b
     else:
         folders = _without_table(folder, files, images, sheets, sample, problems)
         train_paths = folders.paths
-        decisions = _read_by_folders(folders) + _test(
+        versions = folders.are_versions(opened)
+        decisions = _read_by_folders(folders, versions) + _test(
             folder, files, images, sheets, sample, folders.id, train_paths, None
         )
         labels, sheet = Labels(("label",), 0, ""), _as_sheet(folders)
-    if negative := choose_negative(
-        folder, sheet, labels, sample.sheet if sample else None, sample.id if sample else ""
-    ):
+    negative = choose_negative(folder, sheet, labels, sample)
+    if negative:
         decisions.append(negative)
     seen += [f"Not read: {problem}." for problem in problems]
     if unread:
         seen.append(f"Not read: {some('files', unread)}.")
-    metric = choose_metric(
-        sheet,
-        labels,
-        sample.sheet if sample else None,
-        sample.id if sample else "",
-        str(negative.value) if negative else "",
-    )
+    metric = choose_metric(sheet, labels, sample, binary=negative is not None)
     decisions.append(metric)
     numbers = metrics.get(str(metric.value)).kinds == ("number",)
     there = [path for path in train_paths if path in images.known]
-    decisions += recipe(survey(opened, there), len(train_paths), has_gpu, numbers=numbers)
+    decisions += recipe(survey(opened, there), len(train_paths), has_gpu, numbers=numbers, traces=versions)
     return Found(
         name or Path(os.path.abspath(folder)).name,
         str(folder),
@@ -135,7 +128,7 @@ def _without_table(
     )
 
 
-def _read_by_folders(folders: Folders) -> list[Decision]:
+def _read_by_folders(folders: Folders, versions: bool) -> list[Decision]:
     """The settings by which class folders are read."""
     count = len(set(folders.labels))
     where = (
@@ -150,8 +143,8 @@ def _read_by_folders(folders: Folders) -> list[Decision]:
         Decision("data.labels", ("label",)),
         Decision("data.image", folders.template),
     ]
-    if folders.shares_names:
-        reason = "(Nearly) every name is in every class: files of one name are one thing, and share a fold."
+    if versions:
+        reason = "Files of one name are versions of one image, and share a fold."
         decisions.append(Decision("data.group", folders.name, reason))
     return decisions
 

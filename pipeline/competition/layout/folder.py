@@ -8,13 +8,18 @@ from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
+import numpy as np
+from PIL import Image
+
 from pipeline.competition.csv_table import some
-from pipeline.competition.layout.images import fitting, is_image
+from pipeline.competition.layout.images import evenly, fitting, is_image
 from pipeline.competition.layout.settings import literal
 from pipeline.competition.templates import fields, pattern
 from pipeline.files import InputError
 
 _PARTS = ("test", "val", "extra", "unlabel")
+# Pairs of images that are compared, and the mean difference below which they are versions of one, of 255 levels.
+_NUM_PAIRS, _ALIKE = 10, 12.0
 # A name is shared by the folders' images where it is in this part of them on average.
 _SHARED = 0.9
 
@@ -56,11 +61,18 @@ class Folders:
         """The column that names an image: its file, or its whole path where two files have one name."""
         return self.name if len(set(self.columns[self.name])) == len(self.paths) else "path"
 
-    @property
-    def shares_names(self) -> bool:
-        """Whether (nearly) every name is in (nearly) every class: then they are images of the same thing."""
-        num_names, num_labels = len(set(self.columns[self.name])), len(set(self.labels))
-        return num_labels > 1 and len(self.paths) >= _SHARED * num_names * num_labels
+    def are_versions(self, root: Path) -> bool:
+        """Whether files of one name are versions of one image: (nearly) every name is in (nearly) every class, and the
+        pixels of some that were looked at differ by a few levels.
+        """
+        num_labels = len(set(self.labels))
+        versions: dict[str, list[str]] = {}
+        for name, path in zip(self.columns[self.name], self.paths, strict=True):
+            versions.setdefault(name, []).append(path)
+        if num_labels < 2 or len(self.paths) < _SHARED * len(versions) * num_labels:
+            return False
+        pairs = [paths[:2] for paths in versions.values() if len(paths) > 1]
+        return all(_alike(root, *pairs[number]) for number in evenly(len(pairs), _NUM_PAIRS))
 
 
 def class_folders(root: Path, paths: Sequence[str], images: Sequence[str]) -> Folders | None:
@@ -141,6 +153,18 @@ def named_classes(root: Path, paths: Sequence[str], images: Sequence[str]) -> Fo
     endings = {posixpath.splitext(path)[1] for path in wanted}
     template += literal(endings.pop()) if len(endings) == 1 else ".{extension}"
     return Folders(*_only(root, template, paths, wanted), tuple(sorted(item[2] for item in found))[1:])
+
+
+def _alike(root: Path, one: str, other: str) -> bool:
+    """Whether two images are of one size and differ by a few levels on average."""
+    try:
+        with Image.open(root / one) as first, Image.open(root / other) as second:
+            if first.size != second.size:
+                return False
+            pixels = [np.asarray(image.convert("L"), np.float32) for image in (first, second)]
+    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError):
+        return False
+    return float(np.abs(pixels[0] - pixels[1]).mean()) < _ALIKE
 
 
 def test_folder(root: Path, paths: Sequence[str], images: Sequence[str]) -> Folders:

@@ -11,6 +11,7 @@ import pandas as pd
 
 from pipeline.competition.json_table import read_frame
 from pipeline.competition.layout.settings import quoted
+from pipeline.competition.sample import gives_an_answer, targets_of
 from pipeline.files import InputError
 
 # In cocodataset.org's data format, an annotation's class.
@@ -54,6 +55,21 @@ class Sheet:
         return alike[0] if len(alike) == 1 else None
 
 
+@dataclass(frozen=True)
+class Sample:
+    """The sample submission: its id column, the columns to fill, and how it was recognised."""
+
+    sheet: Sheet
+    id: str
+    targets: tuple[str, ...]
+    why: str
+
+    @cached_property
+    def answers(self) -> list[str]:
+        """The answers that stand in it, without signs that there is none."""
+        return [cell for name in self.targets for cell in self.sheet.cells[name] if gives_an_answer(cell)]
+
+
 def read_sheets(root: Path, paths: Iterable[str]) -> tuple[list[Sheet], list[str]]:
     """Every csv and tsv at the root or one folder down, every json up to two, and what is wrong with those that
     cannot be read.
@@ -86,8 +102,29 @@ def read_sheets(root: Path, paths: Iterable[str]) -> tuple[list[Sheet], list[str
     return sheets, problems
 
 
-def choose_sample(root: Path, sheets: list[Sheet]) -> tuple[Sheet, str] | None:
-    """The sample submission and why; by its name, else by being the table with nothing to learn in it.
+def find_sample(root: Path, sheets: list[Sheet]) -> Sample | None:
+    """The sample submission: by its name, else by what is in it; None where there is none.
+
+    Raises:
+        InputError: two tables are equally good, or the best has no id or no column to fill.
+    """
+    chosen = _choose_sample(root, sheets)
+    if chosen is None:
+        return None
+    sheet, why = chosen
+    id_ = _sample_id(root, sheet)
+    targets = [name for name in targets_of(sheet.frame, id_) if name in sheet.cells]
+    asked = set(sheet.cells[id_])
+    for other in sheets:
+        if other is not sheet and id_ in other.unique and set(other.cells[id_]) == asked:
+            targets = [name for name in targets_of(sheet.frame, id_, other.frame) if name in targets]
+    if not targets:
+        raise InputError(f"{root / sheet.name} must have a column to fill beside {id_!r}. It has none")
+    return Sample(sheet, id_, tuple(targets), why)
+
+
+def _choose_sample(root: Path, sheets: list[Sheet]) -> tuple[Sheet, str] | None:
+    """The sample submission and why.
 
     Raises:
         InputError: two tables are equally good.
@@ -112,7 +149,7 @@ def choose_sample(root: Path, sheets: list[Sheet]) -> tuple[Sheet, str] | None:
     return None
 
 
-def sample_id(root: Path, sample: Sheet) -> str:
+def _sample_id(root: Path, sample: Sheet) -> str:
     """The sample submission's id column: the first whose cells are all different.
 
     Raises:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from pipeline.competition.layout.settings import Decision, quoted
-from pipeline.competition.layout.tables import CLASS_OF_COCO, Sheet
+from pipeline.competition.layout.tables import CLASS_OF_COCO, Sample, Sheet
 from pipeline.files import InputError
 
 # Habits in naming, which break ties and decide nothing else.
@@ -33,24 +33,23 @@ class Labels:
         return Labels(self.columns, self.doubt, self.reason, separator)
 
 
-def choose_labels(sheet: Sheet, naming: Sequence[str], sample: Sheet | None, sample_id: str) -> Labels | None:
+def choose_labels(sheet: Sheet, naming: Sequence[str], sample: Sample | None) -> Labels | None:
     """The label columns of a train table; None where it has none.
 
     Args:
         sheet: the table.
         naming: its columns that name the image, which are no labels.
         sample: the sample submission, where there is one.
-        sample_id: the sample's id column.
     """
     rest = {name: cells for name, cells in sheet.cells.items() if name not in naming}
-    targets = [name for name in sample.cells if name != sample_id] if sample else []
+    targets = list(sample.targets) if sample else []
     same = [name if len(targets) > 1 else sheet.column(name) or "" for name in targets]
     if sheet.name.endswith(".json") and CLASS_OF_COCO in rest:
         found: Labels | None = Labels((CLASS_OF_COCO,), 0, "the name that the COCO format has for an image's class")
     elif same and all(name in rest for name in same):
         found = Labels(tuple(same), 0, "the sample submission asks for the same")
     else:
-        found = _by_values(rest, targets) or _by_elimination(rest, sample, targets)
+        found = _by_values(rest, targets) or _by_elimination(rest, sample)
     if found is None or len(found.columns) > 1 or found.separator or len(targets) > 1:
         return found
     separator = tag_separator(rest[found.columns[0]])
@@ -74,7 +73,7 @@ def _by_values(rest: dict[str, list[str]], targets: list[str]) -> Labels | None:
     return None
 
 
-def _by_elimination(rest: dict[str, list[str]], sample: Sheet | None, targets: list[str]) -> Labels | None:
+def _by_elimination(rest: dict[str, list[str]], sample: Sample | None) -> Labels | None:
     """The only column that can hold labels; else one-hot columns; else the likeliest, by values, then name."""
     likely = {name: cells for name, cells in rest.items() if len(set(cells)) > 1 and _can_repeat(cells)}
     if not likely:
@@ -84,7 +83,7 @@ def _by_elimination(rest: dict[str, list[str]], sample: Sheet | None, targets: l
     flags = [name for name, cells in likely.items() if set(cells) <= set(_FLAGS)]
     if len(flags) > 1 and all(sum(_FLAGS[likely[name][row]] for name in flags) == 1 for row in range(_rows(likely))):
         return Labels(tuple(flags), 2, "columns of 0 and 1 with exactly one 1 in each row")
-    answers = {cell for name in targets[:1] for cell in sample.cells[name] if cell} if sample else set()
+    answers = set(sample.answers) if sample else set()
 
     def key(name: str) -> tuple[bool, bool, int]:
         values = set(likely[name])
@@ -118,7 +117,7 @@ def tag_separator(cells: Sequence[str]) -> str:
     return best[1]
 
 
-def choose_negative(root: Path, sheet: Sheet, labels: Labels, sample: Sheet | None, sample_id: str) -> Decision | None:
+def choose_negative(root: Path, sheet: Sheet, labels: Labels, sample: Sample | None) -> Decision | None:
     """The label that counts as 0, where labels are names and one number is asked; None where that is not so.
 
     A label of `NOTHING_THERE`; else, of two labels, the first in the order of the alphabet.
@@ -126,14 +125,12 @@ def choose_negative(root: Path, sheet: Sheet, labels: Labels, sample: Sheet | No
     Raises:
         InputError: several labels could be it.
     """
-    targets = [name for name in sample.cells if name != sample_id] if sample else []
-    if sample is None or len(targets) != 1 or len(labels.columns) > 1 or labels.separator:
+    if sample is None or len(sample.targets) != 1 or len(labels.columns) > 1 or labels.separator:
         return None
-    answers = [cell for cell in sample.cells[targets[0]] if cell]
     classes = sorted(set(sheet.cells[labels.columns[0]]))
-    if _numbers(answers) is None or any(_numbers([name]) for name in classes):
+    if _numbers(sample.answers) is None or any(_numbers([name]) for name in classes):
         return None
-    asked = f"The sample has a number in column {targets[0]!r}, the labels are names: "
+    asked = f"The sample has a number in column {sample.targets[0]!r}, the labels are names: "
     words = [name for name in classes if name.strip().casefold() in NOTHING_THERE]
     if len(words) == 1:
         return Decision("data.negative", words[0], f"{asked}this one says that nothing is there, and counts as 0.")
@@ -143,16 +140,22 @@ def choose_negative(root: Path, sheet: Sheet, labels: Labels, sample: Sheet | No
         )
         return Decision("data.negative", classes[0], reason)
     raise InputError(
-        f"{root}: {sample.name} asks for a number in column {targets[0]!r}, so one label must count as 0. It could be "
-        f"{quoted(words or classes)}; write the config by hand with data.negative"
+        f"{root}: {sample.sheet.name} asks for a number in column {sample.targets[0]!r}, so one label must count as 0. "
+        f"It could be {quoted(words or classes)}; write the config by hand with data.negative"
     )
 
 
-def choose_metric(sheet: Sheet, labels: Labels, sample: Sheet | None, sample_id: str, negative: str = "") -> Decision:
-    """The metric that the form of the answers suggests; which others would fit stands in its reason."""
-    targets = [name for name in sample.cells if name != sample_id] if sample else []
-    answers = [cell for name in targets for cell in sample.cells[name] if cell] if sample else []
-    if negative:
+def choose_metric(sheet: Sheet, labels: Labels, sample: Sample | None, *, binary: bool = False) -> Decision:
+    """The metric that the form of the answers suggests; which others would fit stands in its reason.
+
+    Args:
+        sheet: the train table.
+        labels: its labels.
+        sample: the sample submission, where there is one.
+        binary: whether one label is told from all others, see `choose_negative`.
+    """
+    targets, answers = (list(sample.targets), sample.answers) if sample else ([], [])
+    if binary:
         fractions = "number between 0 and 1" if _fractions(answers) else "number"
         metric, why = "roc_auc", f"One label against all others, and the sample has a {fractions}."
         others = "weighted_auc log_loss probabilistic_f1 accuracy"

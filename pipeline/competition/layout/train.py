@@ -6,20 +6,11 @@ from pathlib import Path
 from pipeline.competition.csv_table import duplicates
 from pipeline.competition.layout.images import ImageFiles, Match, find_template
 from pipeline.competition.layout.settings import Decision, quoted
-from pipeline.competition.layout.tables import Sheet, sample_rank
+from pipeline.competition.layout.tables import Sample, Sheet, sample_rank
 from pipeline.competition.layout.task import Labels, choose_labels
 from pipeline.files import InputError
 
 BY_HAND = "or write the config by hand with"
-
-
-@dataclass(frozen=True)
-class Sample:
-    """The sample submission, its id column, and how it was recognised."""
-
-    sheet: Sheet
-    id: str
-    why: str
 
 
 @dataclass(frozen=True)
@@ -100,7 +91,7 @@ def _as_train(root: Path, sheet: Sheet, sample: Sample | None, images: ImageFile
             f"{images.paths[0]!r}; {best} do; {BY_HAND} data.image"
         )
     id_ = match.key if match.key in ids else ids[0]
-    labels = choose_labels(sheet, [id_, match.key], sample.sheet if sample else None, sample.id if sample else "")
+    labels = choose_labels(sheet, [id_, match.key], sample)
     if labels is None:
         return f"{path} has no column that can hold labels"
     return TrainTable(sheet, id_, labels, match)

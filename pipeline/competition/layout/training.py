@@ -77,7 +77,9 @@ def _header(path: Path) -> tuple[tuple[int, int], str]:
         return image.size, image.mode
 
 
-def recipe(seen: Survey, num_images: int, has_gpu: bool, *, numbers: bool = False) -> list[Decision]:
+def recipe(
+    seen: Survey, num_images: int, has_gpu: bool, *, numbers: bool = False, traces: bool = False
+) -> list[Decision]:
     """The settings of images, network and training.
 
     Args:
@@ -85,6 +87,7 @@ def recipe(seen: Survey, num_images: int, has_gpu: bool, *, numbers: bool = Fals
         num_images: how many there are to train on.
         has_gpu: whether this machine has a GPU.
         numbers: whether numbers are predicted, not classes.
+        traces: whether classes are versions of one image, which differ in faint traces that resampling would blur.
     """
     kind = "small" if seen.side <= SMALL else "medium" if seen.side <= MEDIUM else "large"
     if kind == "small":
@@ -103,12 +106,12 @@ def recipe(seen: Survey, num_images: int, has_gpu: bool, *, numbers: bool = Fals
         Decision("image.size", size, f"{seen.text}. Size: {why}"),
         Decision("image.channels", 1 if seen.grey else 3),
     ]
-    if kind == "large":
+    if kind == "large" and not traces:
         decisions.append(Decision("image.margin", 1.15, "Room for random crops."))
     flips = not seen.grey
     return [
         *decisions,
-        *_augment(kind, size, flips),
+        *(_augment(kind, size, flips) if not traces else _gentle()),
         *_train(kind, num_images, has_gpu, numbers),
         Decision("infer.views", ("identity", "hflip") if flips else ("identity",)),
     ]
@@ -131,6 +134,15 @@ def _augment(kind: str, size: int, flips: bool) -> list[Decision]:
         Decision("augment.policy", policy, "Colour images."),
         Decision("augment.hflip", 0.5, "0 where left and right differ in meaning (then no hflip in infer.views)."),
         Decision("augment.min_area", 0.5, "Random crops of half the image's area or more."),
+    ]
+
+
+def _gentle() -> list[Decision]:
+    why = "Classes are versions of one image, told apart by faint traces: nothing that resamples pixels."
+    return [
+        Decision("augment.policy", "none", why),
+        Decision("augment.hflip", 0.5),
+        Decision("augment.vflip", 0.5),
     ]
 
 
