@@ -20,7 +20,7 @@ competition/          archives, opened: packed downloads
                       csv_table, json_table, templates, table, sample: tables, paths
                       layout/ (settings, tables, images, task, train, folder, box, training): a downloaded folder
                       splits, greedy_split, fold_table: folds
-                      task, metrics, decide: labels, scores, answers
+                      task, metrics, decide, likeliest: labels, scores, answers
                       predictions, ensembling, scoring, submission: from probabilities to the file
 images/               headers, decode, index, cache, fill, batches: from files to batches
                       augment, policies, random_draws, geometry, colour, erasing, mix,

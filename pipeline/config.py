@@ -207,6 +207,9 @@ class InferConfig(Section):
 
     views: tuple[View, ...] = Field(("identity",), min_length=1, description="views whose probabilities are averaged")
     batch_size: int = Field(0, ge=0, le=65_536, description="images in a batch; 0: the larger of 128 and train's")
+    keep_top: int = Field(
+        100, ge=1, le=1000, description="above 1,000 classes: probabilities kept of each image, the likeliest"
+    )
 
 
 class EnsembleConfig(Section):

@@ -50,6 +50,7 @@ def _combine(cfg: Config, ready: list[int | str]) -> list[str]:
     from pipeline.competition import submission
     from pipeline.competition.ensembling import combine
     from pipeline.competition.fold_table import read_labelled
+    from pipeline.competition.likeliest import stack
     from pipeline.competition.predictions import Predictions, in_order, read_predictions, write_predictions
     from pipeline.competition.scoring import cross_validation, fitted
     from pipeline.competition.table import read_test
@@ -66,7 +67,7 @@ def _combine(cfg: Config, ready: list[int | str]) -> list[str]:
         in_order(table, test.ids, f"{fold_dir(cfg, part)}/test.parquet", advice)
         for part, table in zip(ready, tables, strict=True)
     ]
-    combined = Predictions(test.ids, task.classes, combine(rows, cfg.ensemble.method, task))
+    combined = Predictions(test.ids, task.classes, combine(rows, cfg.ensemble.method, task, cfg.infer.keep_top))
     write_predictions(folder / "test.parquet", combined)
 
     products = list(PRODUCTS)
@@ -76,15 +77,15 @@ def _combine(cfg: Config, ready: list[int | str]) -> list[str]:
         source = fold_dir(cfg, part) / "oof.parquet"
         table = read_predictions(source, made_by)
         _same_classes(table, task, str(source))
-        ids = [labelled.samples.ids[number] for number in numbers]
+        ids = labelled.ids(numbers)
         oof[str(part)] = (numbers, in_order(table, ids, str(source), advice))
     if oof:
         import numpy as np
 
         numbers = np.concatenate([numbers for numbers, _ in oof.values()])
-        probs = np.concatenate([probs for _, probs in oof.values()])
+        probs = stack([probs for _, probs in oof.values()])
         order = np.argsort(numbers)
-        ids = [labelled.samples.ids[number] for number in numbers[order]]
+        ids = labelled.ids(numbers[order])
         write_predictions(folder / "oof.parquet", Predictions(ids, task.classes, probs[order]))
         products.append("oof.parquet")
     models = {"models": [str(part) for part in ready], "num_models": len(parts(cfg))}

@@ -6,7 +6,7 @@ from contextlib import ExitStack
 from pathlib import Path
 
 from pipeline.cli import log, run_stage
-from pipeline.config import Config
+from pipeline.config import Config, InferConfig
 from pipeline.files import atomic_write, chosen_parts, digest_file, fold_dir, lock
 from pipeline.freshness import (
     infer_stamp,
@@ -78,7 +78,7 @@ def _infer(cfg: Config, due: Sequence[int | str]) -> None:
                 with atomic_write(files[1]) as stream:
                     stream.write(known.read_bytes())
             else:
-                (oof,) = predict([model], images, numbers, cfg.infer, f"infer {part} oof")
+                (oof,) = predict([model], images, numbers, cfg.infer, f"infer {part} oof", labelled.targets)
                 write_predictions(files[1], Predictions(labelled.ids(numbers), model.classes, oof))
         write_stamp(infer_stamp(cfg, part), made_from[part], files)
         seen = f", {len(numbers):,} oof" if part != "full" else ""
@@ -88,7 +88,7 @@ def _infer(cfg: Config, due: Sequence[int | str]) -> None:
 def _said_in_training(cfg: Config, part: int | str) -> Path | None:
     """What the model said of its fold at the end of training, where inference would only say it again."""
     path = fold_dir(cfg, part) / "valid.parquet"
-    if cfg.infer.views != ("identity",) or cfg.infer.batch_size or not path.is_file():
+    if cfg.infer != InferConfig() or not path.is_file():
         return None
     return path if digest_file(path) == note(train_stamp(cfg, part), path.name) else None
 

@@ -9,8 +9,10 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+from scipy import sparse
 
 from pipeline.competition import metrics
+from pipeline.competition.likeliest import Probs, best
 from pipeline.competition.task import Task
 
 Array = np.ndarray[Any, Any]
@@ -34,12 +36,12 @@ class Decision:
 PLAIN = Decision()
 
 
-def decide(task: Task, probs: Array, decision: Decision = PLAIN) -> Array:
+def decide(task: Task, probs: Probs, decision: Decision = PLAIN) -> Array:
     """Answers of the task's kind.
 
     Args:
         task: kind and classes.
-        probs: float (num_images, num_outputs).
+        probs: float (num_images, num_outputs); of many classes the likeliest alone.
         decision: thresholds or cuts found on other images.
 
     Returns:
@@ -56,10 +58,10 @@ def decide(task: Task, probs: Array, decision: Decision = PLAIN) -> Array:
         return flags.astype(np.float32)
     if decision.cuts:
         return np.searchsorted(np.array(decision.cuts), _expected(probs))
-    return probs.argmax(1)
+    return best(probs, 1)[:, 0] if sparse.issparse(probs) else probs.argmax(1)
 
 
-def fit_decision(task: Task, targets: Array, probs: Array) -> Decision:
+def fit_decision(task: Task, targets: Array, probs: Probs) -> Decision:
     """What serves the task's metric best on some predictions; `PLAIN` for metrics that need nothing.
 
     Args:
@@ -74,11 +76,6 @@ def fit_decision(task: Task, targets: Array, probs: Array) -> Decision:
     if task.metric == "quadratic_kappa" and len(task.classes) > 2:
         return Decision(cuts=_cuts(targets, _expected(probs), len(task.classes)))
     return PLAIN
-
-
-def best(probs: Array, top: int) -> Array:
-    """The `top` likeliest classes, int64 (num_images, top), likeliest first; ties by class number."""
-    return np.argsort(-probs, axis=1, kind="stable")[:, :top]
 
 
 def _expected(probs: Array) -> Array:

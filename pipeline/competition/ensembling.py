@@ -1,15 +1,19 @@
 """Several models' predictions -> one."""
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
+from scipy import sparse
 
+from pipeline.competition.likeliest import MANY, Probs, mean
 from pipeline.competition.task import Task
+from pipeline.config import ConfigError
 
 Array = np.ndarray[Any, Any]
 
 
-def combine(rows: list[Array], method: str, task: Task) -> Array:
+def combine(rows: Sequence[Probs], method: str, task: Task, keep: int = MANY) -> Probs:
     """Combine predictions of the same images.
 
     Args:
@@ -18,10 +22,21 @@ def combine(rows: list[Array], method: str, task: Task) -> Array:
             at their mean rank, so that models that are sure of themselves do not outvote others. For one class of
             many the rows are scaled to sum to 1.
         task: kind of the labels; numbers are always averaged.
+        keep: of many classes, how many of each image are kept.
 
     Returns:
         float32 (num_images, num_outputs).
+
+    Raises:
+        ConfigError: ranks of many classes are asked for, of which the likeliest alone are known.
     """
+    if any(sparse.issparse(probs) for probs in rows):
+        if method == "rank":
+            raise ConfigError(
+                f"ensemble.method must be 'mean' where there are more than {MANY:,} classes: the likeliest alone are "
+                f"kept. Got 'rank' and {len(task.classes):,} classes"
+            )
+        return mean([probs for probs in rows if sparse.issparse(probs)], keep)
     if method == "rank" and task.kind != "number":
         rows = [ranks(probs) for probs in rows]
     combined = np.mean(np.stack(rows).astype(np.float64), axis=0)

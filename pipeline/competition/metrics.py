@@ -11,7 +11,9 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 import numpy as np
+from scipy import sparse
 
+from pipeline.competition.likeliest import Probs, at, places
 from pipeline.config import ConfigError
 
 Array = np.ndarray[Any, Any]
@@ -23,7 +25,7 @@ class Metric:
     """A score. `function(targets, predicted)` takes what `needs` says:
 
     labels: class numbers int (num_images,), or flags (num_images, num_classes) for `multi`;
-    probs: float (num_images, num_classes), with targets as `Task.encode` gives them;
+    probs: float (num_images, num_classes), of many classes the likeliest alone; targets as `Task.encode` gives them;
     numbers: float (num_images,).
     """
 
@@ -104,8 +106,10 @@ def _f1(average: str) -> Callable[[Array, Array], float]:
     return function
 
 
-def _log_loss(targets: Array, probs: Array) -> float:
+def _log_loss(targets: Array, probs: Probs) -> float:
     """Mean negative log of the true class's probability (rows renormalised, clipped to 1e-15), in nats."""
+    if sparse.issparse(probs):
+        return float(-np.mean(np.log(np.clip(at(probs, targets).astype(np.float64), 1e-15, 1.0))))
     probs = np.clip(probs.astype(np.float64), 1e-15, 1.0)
     if targets.ndim == 2:
         negative = np.clip(1.0 - probs, 1e-15, 1.0)
@@ -123,9 +127,14 @@ def _roc_auc(targets: Array, probs: Array) -> float:
     return _auc(targets == 1, probs[:, 1])
 
 
-def _mean_column_auc(targets: Array, probs: Array) -> float:
-    flags = targets if targets.ndim == 2 else np.eye(probs.shape[1])[targets]
-    return float(np.mean([_auc(flags[:, column] > 0, probs[:, column]) for column in range(probs.shape[1])]))
+def _mean_column_auc(targets: Array, probs: Probs) -> float:
+    columns = probs.tocsc() if sparse.issparse(probs) else probs
+    scores = []
+    for number in range(probs.shape[1]):
+        flags = targets[:, number] > 0 if targets.ndim == 2 else targets == number
+        column = columns[:, [number]]
+        scores.append(_auc(flags, (column.toarray() if sparse.issparse(column) else column)[:, 0]))
+    return float(np.mean(scores))
 
 
 def _auc(positive: Array, scores: Array) -> float:
@@ -190,21 +199,14 @@ def _mcc(targets: Array, labels: Array) -> float:
 
 def _map_at(top: int) -> Callable[[Array, Array], float]:
     def function(targets: Array, probs: Array) -> float:
-        place = _place(targets, probs)
+        place = places(probs, targets)
         return float(np.where(place < top, 1.0 / (1 + place), 0.0).mean())
 
     return function
 
 
 def _top_at(top: int) -> Callable[[Array, Array], float]:
-    return lambda targets, probs: float((_place(targets, probs) < top).mean())
-
-
-def _place(targets: Array, probs: Array) -> Array:
-    """How many classes stand before the true one, ties broken by the class number as in `decide`."""
-    own = probs[np.arange(len(targets)), targets][:, None]
-    earlier = (probs == own) & (np.arange(probs.shape[1]) < targets[:, None])
-    return ((probs > own) | earlier).sum(1)
+    return lambda targets, probs: float((places(probs, targets) < top).mean())
 
 
 def _rmse(targets: Array, numbers: Array) -> float:

@@ -8,6 +8,7 @@ import numpy as np
 from pipeline.competition import metrics
 from pipeline.competition.csv_table import read_csv, require_columns
 from pipeline.competition.decide import PLAIN, Decision, decide, fit_decision
+from pipeline.competition.likeliest import Probs, stack
 from pipeline.competition.predictions import Predictions, in_order
 from pipeline.competition.table import test_id
 from pipeline.competition.task import Task
@@ -17,7 +18,7 @@ from pipeline.files import InputError
 Array = np.ndarray[Any, Any]
 
 
-def score(task: Task, targets: Array, probs: Array, decision: Decision = PLAIN) -> float | None:
+def score(task: Task, targets: Array, probs: Probs, decision: Decision = PLAIN) -> float | None:
     """The task's metric on decided predictions; None where it is undefined.
 
     Args:
@@ -29,11 +30,11 @@ def score(task: Task, targets: Array, probs: Array, decision: Decision = PLAIN) 
     return metrics.score(task.metric, targets, _scored(task, probs, decision))
 
 
-def _scored(task: Task, probs: Array, decision: Decision) -> Array:
+def _scored(task: Task, probs: Probs, decision: Decision) -> Probs:
     return probs if metrics.get(task.metric).needs == "probs" else decide(task, probs, decision)
 
 
-def cross_validation(task: Task, targets: Array, oof: dict[str, tuple[Array, Array]]) -> dict[str, Any]:
+def cross_validation(task: Task, targets: Array, oof: dict[str, tuple[Array, Probs]]) -> dict[str, Any]:
     """The metric over all pooled out-of-fold predictions, per fold, and the standard deviation over the folds.
 
     Thresholds and cuts are cross-fitted: each fold is decided by what was found on the others.
@@ -52,12 +53,12 @@ def cross_validation(task: Task, targets: Array, oof: dict[str, tuple[Array, Arr
     pooled = None
     if oof:
         numbers = np.concatenate([numbers for numbers, _ in oof.values()])
-        pooled = metrics.score(task.metric, targets[numbers], np.concatenate(list(scored.values())))
+        pooled = metrics.score(task.metric, targets[numbers], stack(list(scored.values())))
     defined = [value for value in folds.values() if value is not None]
     return {"cv": pooled, "std": float(np.std(defined)) if len(defined) > 1 else None, "folds": folds}
 
 
-def fitted(task: Task, targets: Array, oof: dict[str, tuple[Array, Array]], without: str = "") -> Decision:
+def fitted(task: Task, targets: Array, oof: dict[str, tuple[Array, Probs]], without: str = "") -> Decision:
     """The decision found on all out-of-fold predictions but one fold's; the plain one where there is no other.
 
     Args:
@@ -69,8 +70,8 @@ def fitted(task: Task, targets: Array, oof: dict[str, tuple[Array, Array]], with
     others = [rows for part, rows in oof.items() if part != without]
     if not others:
         return PLAIN
-    numbers, probs = (np.concatenate(arrays) for arrays in zip(*others, strict=True))
-    return fit_decision(task, targets[numbers], probs)
+    numbers, probs = zip(*others, strict=True)
+    return fit_decision(task, targets[np.concatenate(numbers)], stack(probs))
 
 
 def answers_score(cfg: Config, task: Task, path: Path, predictions: Predictions, decision: Decision) -> float | None:

@@ -12,8 +12,9 @@ import pandas as pd
 
 from pipeline.competition import metrics
 from pipeline.competition.csv_table import Dialect, Table, duplicates, read_csv, require_columns, some
-from pipeline.competition.decide import PLAIN, Decision, best, decide
+from pipeline.competition.decide import PLAIN, Decision, decide
 from pipeline.competition.json_table import read_frame
+from pipeline.competition.likeliest import Probs, best, dense
 from pipeline.competition.sample import targets_of
 from pipeline.competition.table import test_id
 from pipeline.competition.task import Task, split_tags
@@ -105,31 +106,32 @@ def _answer(task: Task, targets: list[str], source: str) -> Answer:
     return "probability" if metric.needs == "probs" else "label"
 
 
-def fill(form: Form, task: Task, ids: list[str], probs: Array, decision: Decision = PLAIN) -> pd.DataFrame:
+def fill(form: Form, task: Task, ids: list[str], probs: Probs, decision: Decision = PLAIN) -> pd.DataFrame:
     """The submission as text cells, in the sample's order of rows and columns.
 
     Args:
         form: what is asked for.
         task: kind and classes.
         ids: of the predicted images.
-        probs: float (num_images, num_outputs), a row for each id.
+        probs: float (num_images, num_outputs), a row for each id; of many classes the likeliest alone.
         decision: thresholds or cuts, where labels are asked for.
     """
     row = {id_: number for number, id_ in enumerate(ids)}
-    probs = probs[[row[id_] for id_ in form.ids]].astype(np.float64)
+    probs = probs[np.array([row[id_] for id_ in form.ids])].astype(np.float64)
     frame = pd.DataFrame({form.id: form.ids}, dtype=object)
     for name, cells in {**form.copied, **_cells(form, task, probs, decision)}.items():
         frame[name] = cells
     return frame[list(form.columns)]
 
 
-def _cells(form: Form, task: Task, probs: Array, decision: Decision) -> dict[str, list[str]]:
+def _cells(form: Form, task: Task, probs: Probs, decision: Decision) -> dict[str, list[str]]:
     target = form.targets[0]
     if form.answer == "columns":
         if metrics.get(task.metric).needs == "labels":
             answers = decide(task, probs, decision)
             flags = answers if answers.ndim == 2 else np.eye(len(task.classes))[answers]
             return {name: [str(int(flag)) for flag in flags[:, task.classes.index(name)]] for name in form.targets}
+        probs = dense(probs)
         if task.kind != "multi":
             probs = probs / probs.sum(1, keepdims=True)
         return {name: _format(probs[:, task.classes.index(name)]) for name in form.targets}

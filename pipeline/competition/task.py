@@ -10,6 +10,7 @@ import pandas as pd
 
 from pipeline.competition import metrics
 from pipeline.competition.csv_table import some
+from pipeline.competition.likeliest import MANY
 from pipeline.competition.table import Samples
 from pipeline.config import Config, ConfigError
 from pipeline.files import InputError
@@ -37,6 +38,11 @@ class Task:
     def num_outputs(self) -> int:
         """Outputs of a network: one for each class; one for a number."""
         return 1 if self.kind == "number" else len(self.classes)
+
+    @property
+    def is_many(self) -> bool:
+        """Whether there are so many classes that of each image the likeliest alone are kept."""
+        return self.activation == "softmax" and self.num_outputs > MANY
 
     @property
     def activation(self) -> Literal["softmax", "sigmoid", "identity"]:

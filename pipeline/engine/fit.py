@@ -12,13 +12,14 @@ import torch
 from torch import nn
 
 from pipeline.cli import log
-from pipeline.competition import scoring
+from pipeline.competition import metrics, scoring
 from pipeline.competition.fold_table import Labelled
-from pipeline.config import Config
+from pipeline.competition.likeliest import Probs
+from pipeline.config import Config, InferConfig
 from pipeline.engine.forecast import VALIDATION, Forecast
 from pipeline.engine.losses import class_weights, make_loss
 from pipeline.engine.machine import Machine, find_machine
-from pipeline.engine.predict import activate
+from pipeline.engine.predict import activate, keeper, kept, prior_row, probabilities
 from pipeline.engine.run_model import run_model
 from pipeline.engine.trained import evaluation_batch, for_inference
 from pipeline.engine.update import Update
@@ -40,13 +41,13 @@ class Fitted:
     """A trained model, a row per epoch, the machine that it was trained on, and what it says of its fold.
 
     oof: float32 (num_images of the fold, num_outputs), in the order of `Labelled.split`: what `predict` gives for the
-        view `identity`, to the byte; None for a model of all images.
+        view `identity`, to the byte (of many classes the likeliest alone); None for a model of all images.
     """
 
     checkpoint: Checkpoint
     history: list[dict[str, Any]]
     machine: Machine
-    oof: Array | None
+    oof: Probs | None
 
 
 def fit(cfg: Config, part: int | str, labelled: Labelled, images: Images, num_models: int = 0) -> Fitted:
@@ -124,39 +125,53 @@ def fit(cfg: Config, part: int | str, labelled: Labelled, images: Images, num_mo
         row: dict[str, Any] = {"epoch": epoch + 1, "lr": update.lr}
         drawn = (settings.seed, part, epoch)
         trained = run_model(
-            model, batches, "train", machine, loss=loss, update=update, seed=drawn, label=name, forecast=forecast
+            model,
+            batches,
+            "train",
+            machine,
+            loss=loss,
+            update=update,
+            seed=drawn,
+            label=name,
+            keep=keeper(task, metrics.get(task.metric).top),
+            forecast=forecast,
         )
         if trained.loss is None or not math.isfinite(trained.loss):
             raise InputError(
                 f"the loss of fold {part} must be finite. Got {trained.loss} in epoch {epoch + 1}; lower train.lr, set "
                 "train.clip_grad = 1.0 or train.precision = 'float32'"
             )
-        row |= _scores("train", trained.loss, activate(trained.outputs, task).numpy(), labelled, order)
+        row |= _scores("train", trained.loss, trained.outputs, labelled, order)
         if update.ema:
             final.train()  # some networks of timm keep tables of their weights until then
             update.ema.copy_to(final)
         if len(valid_numbers):
             batches = make_batches(valid_numbers, evaluation_batch(settings.batch_size))
             network = for_inference(final, machine, size, cfg.image.channels)
-            valid = run_model(network, batches, "valid", machine, loss=loss, label=f"{name} valid")
-            probs = activate(valid.outputs, task).numpy()
-            row |= _scores("valid", valid.loss, probs, labelled, valid_numbers)
+            keep = keeper(task, InferConfig().keep_top)
+            valid = run_model(network, batches, "valid", machine, loss=loss, label=f"{name} valid", keep=keep)
+            row |= _scores("valid", valid.loss, valid.outputs, labelled, valid_numbers)
         history.append(row)
         log.info("train %s, %.0f images/s", _line(name, row, task.metric), trained.images_per_second)
 
     prior = _prior(labelled, train_numbers)
     oof = None
     if part != "full":
-        oof = np.tile(np.array(prior, np.float32), (len(fold[1]), 1))
+        width = 2 * (InferConfig().keep_top + 1) if task.is_many else task.num_outputs
+        rows = np.tile(prior_row(np.array(prior, np.float32), width, task), (len(fold[1]), 1))
         if len(valid_numbers):
-            oof[usable[fold[1]]] = probs
+            rows[usable[fold[1]]] = valid.outputs if task.is_many else activate(valid.outputs, task)
+        oof = kept(rows, task)
     extra = {"task": asdict(task), "part": str(part), "prior": prior, "network": name_of_network}
     checkpoint = Checkpoint(final.state_dict(), training_settings(cfg), task.classes, normalisation, extra)
     return Fitted(checkpoint, history, machine, oof)
 
 
-def _scores(mode: str, loss: float | None, probs: Array, labelled: Labelled, numbers: Array) -> dict[str, float | None]:
+def _scores(
+    mode: str, loss: float | None, outputs: torch.Tensor, labelled: Labelled, numbers: Array
+) -> dict[str, float | None]:
     """Loss and metric over every image of a pass."""
+    probs = probabilities(outputs, labelled.task)
     return {f"{mode}_loss": loss, f"{mode}_score": scoring.score(labelled.task, labelled.targets[numbers], probs)}
 
 

@@ -8,9 +8,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from pipeline.competition.likeliest import Probs, from_pairs
 from pipeline.competition.task import Task
 from pipeline.config import InferConfig
-from pipeline.engine.run_model import run_model
+from pipeline.engine.run_model import Keep, run_model
 from pipeline.engine.trained import Trained, evaluation_batch
 from pipeline.images.batches import Batches, Statistics, normalise, scale_and_shift
 from pipeline.images.cache import Images
@@ -25,6 +26,55 @@ def activate(logits: Tensor, task: Task) -> Tensor:
     if task.activation == "sigmoid":
         return logits.float().sigmoid()
     return logits.float() * task.std + task.mean
+
+
+def keeper(task: Task, top: int, *, activated: bool = False) -> Keep | None:
+    """What `run_model` keeps of outputs: of many classes the likeliest and the true one; None where all are kept.
+
+    Kept are float32 (batch, 2 count), the probabilities and then their classes (whole numbers, exact below 2**24), for
+    each of the models whose outputs stand side by side.
+
+    Args:
+        task: the classes.
+        top: how many are kept beside the true one.
+        activated: whether outputs are probabilities already, not logits.
+    """
+    if not task.is_many:
+        return None
+
+    def keep(outputs: Tensor, targets: Tensor | None) -> Tensor:
+        pieces = []
+        for part in torch.split(outputs, task.num_outputs, 1):
+            probs = part.float() if activated else activate(part, task)
+            values, classes = probs.topk(min(top, task.num_outputs), dim=1)
+            if targets is not None:
+                true = (targets if targets.ndim == 1 else targets.argmax(1))[:, None]  # mixed targets: the larger part
+                values, classes = torch.cat([values, probs.gather(1, true)], 1), torch.cat([classes, true], 1)
+            pieces += [values, classes.float()]
+        return torch.cat(pieces, 1)
+
+    return keep
+
+
+def kept(outputs: Array, task: Task) -> Probs:
+    """Probabilities from what `keeper` kept; where it keeps all, they are the outputs."""
+    if not task.is_many:
+        return outputs
+    values, classes = np.split(outputs, 2, axis=1)
+    return from_pairs(values, classes.astype(np.int64), task.num_outputs)
+
+
+def probabilities(outputs: Tensor, task: Task) -> Probs:
+    """Probabilities from the logits of a pass, or from what `keeper` kept of them."""
+    return kept(outputs.numpy(), task) if task.is_many else activate(outputs, task).numpy()
+
+
+def prior_row(prior: Array, width: int, task: Task) -> Array:
+    """The train classes' shares as a row of outputs of this width: all, or the largest as `keeper` keeps them."""
+    if not task.is_many:
+        return prior
+    classes = np.argsort(-prior, kind="stable")[: width // 2]
+    return np.concatenate([prior[classes], classes.astype(np.float32)])
 
 
 def view(images: Tensor, name: str) -> Tensor:
@@ -79,7 +129,14 @@ class _SideBySide(nn.Module):
         return torch.cat([model(pixels) for model in self.models], 1)
 
 
-def predict(models: Sequence[Trained], images: Images, numbers: Array, infer: InferConfig, label: str) -> list[Array]:
+def predict(
+    models: Sequence[Trained],
+    images: Images,
+    numbers: Array,
+    infer: InferConfig,
+    label: str,
+    targets: Array | None = None,
+) -> list[Probs]:
     """Probabilities of some images by models of one run; the images go once past all of them.
 
     Args:
@@ -88,19 +145,26 @@ def predict(models: Sequence[Trained], images: Images, numbers: Array, infer: In
         numbers: int64, which of them.
         infer: views and batch size.
         label: what the progress bar says.
+        targets: int64, the classes of all images, where they are known: of many classes the true one is kept too.
 
     Returns:
-        For each model float32 (len(numbers), num_outputs), in the order of `numbers`; an image that cannot be read gets
-        the shares of the model's train classes.
+        For each model float32 (len(numbers), num_outputs), in the order of `numbers`, of many classes the likeliest
+        alone; an image that cannot be read gets the shares of the model's train classes.
     """
     usable = images.readable[numbers]
-    probs = [np.tile(model.prior, (len(numbers), 1)) for model in models]
+    first = models[0]
+    task, machine = first.task, first.machine
+    truth = torch.tensor(targets) if targets is not None and task.is_many else None
+    width = 2 * (min(infer.keep_top, task.num_outputs) + (truth is not None)) if task.is_many else task.num_outputs
+    rows = [np.tile(prior_row(model.prior, width, task), (len(numbers), 1)) for model in models]
     if usable.any():
-        first = models[0]
-        machine, batch_size = first.machine, infer.batch_size or evaluation_batch(first.batch_size)
-        batches = Batches(images, numbers[usable], batch_size, first.size, None, machine.device, machine.dtype)
+        batch_size = infer.batch_size or evaluation_batch(first.batch_size)
+        batches = Batches(
+            images, numbers[usable], batch_size, first.size, None, machine.device, machine.dtype, targets=truth
+        )
         views = [_Views(each.model, each.task, each.normalisation, machine.dtype, infer.views) for each in models]
-        outputs = run_model(_SideBySide(views), batches, "test", machine, label=label).outputs.numpy()
-        for filled, part in zip(probs, np.split(outputs, len(models), axis=1), strict=True):
+        keep = keeper(task, infer.keep_top, activated=True)
+        outputs = run_model(_SideBySide(views), batches, "test", machine, label=label, keep=keep).outputs.numpy()
+        for filled, part in zip(rows, np.split(outputs, len(models), axis=1), strict=True):
             filled[usable] = part
-    return probs
+    return [kept(filled, task) for filled in rows]

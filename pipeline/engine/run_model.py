@@ -16,6 +16,7 @@ from pipeline.images.batches import Batches, derived_seed
 
 Mode = Literal["train", "valid", "test"]
 Loss = Callable[[Tensor, Tensor], Tensor]
+Keep = Callable[[Tensor, Tensor | None], Tensor]
 
 
 @dataclass(frozen=True)
@@ -23,7 +24,7 @@ class Result:
     """What a pass over all images of an epoch gave.
 
     outputs: float32 (num_images, num_outputs) on the CPU, in the order of `batches.numbers`: the network's logits (in
-        training those before each step), or whatever the given module returns.
+        training those before each step), or whatever the given module returns; of them what is kept.
     loss: mean over every image; None in mode `test`.
     """
 
@@ -49,6 +50,7 @@ def run_model(
     seed: tuple[int | str, ...] = (),
     label: str = "",
     forecast: Forecast | None = None,
+    keep: Keep | None = None,
 ) -> Result:
     """Run a network over batches.
 
@@ -62,6 +64,7 @@ def run_model(
         update: makes the steps; needed in `train`.
         seed: names the epoch; what the network draws in a step (dropout) is a function of it and the step.
         label: what the progress bar says.
+        keep: (outputs, targets of the batch, where there are any) -> what is kept of the outputs.
         forecast: is told of every step, and says how long it will take.
 
     Returns:
@@ -89,9 +92,10 @@ def run_model(
                 if update is not None:
                     update(losses.mean())
                 total += losses.detach().sum()
+            kept = logits.detach() if keep is None else keep(logits.detach(), batch.targets)
             if outputs is None:
-                outputs = torch.empty(batches.num_images, logits.shape[1], device=machine.device)
-            outputs[batch.position : batch.position + len(batch)] = logits.detach()
+                outputs = torch.empty(batches.num_images, kept.shape[1], device=machine.device)
+            outputs[batch.position : batch.position + len(batch)] = kept
             bar.update(len(batch))
             if forecast is not None:
                 forecast.step(len(batch))
