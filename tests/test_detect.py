@@ -1,16 +1,20 @@
 """The stage: what it writes, where, and what it answers to mistakes."""
 
+import io
 import shutil
 import subprocess
 import sys
+import zipfile
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from PIL import Image
 
+from pipeline.competition.table import read_test, read_train
 from pipeline.config import Config
 from pipeline.config_file import load
-from pipeline.detect import main
+from pipeline.detect import detect, main
 
 
 @pytest.fixture
@@ -109,3 +113,34 @@ def test_a_folder_of_the_same_name_elsewhere_is_not_taken_for_it(
     shutil.copytree(tiny, tmp_path / "elsewhere" / "tiny")
     assert main(["--config", str(tmp_path / "elsewhere" / "tiny")]) == 2
     assert "configs/tiny.toml must be the config of" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("encoding", ["utf-8", "cp949"])
+def test_one_zip_with_everything_and_korean_labels(workplace: Path, encoding: str) -> None:
+    root = workplace / "input" / "dacon"
+    root.mkdir()
+    names, picture = ["강아지", "고양이"], io.BytesIO()
+    Image.new("RGB", (8, 8)).save(picture, "JPEG")
+    train = [["id", "img_path", "라벨"], *([f"TRAIN_{n:03d}", f"./train/{n:03d}.jpg", names[n % 2]] for n in range(10))]
+    test = [["id", "img_path"], *([f"TEST_{n:03d}", f"./test/{n:03d}.jpg"] for n in range(4))]
+    sample = [["id", "라벨"], *([row[0], names[0]] for row in test[1:])]
+    with zipfile.ZipFile(root / "open.zip", "w") as archive:
+        for name, rows in (("train", train), ("test", test), ("sample_submission", sample)):
+            archive.writestr(f"{name}.csv", "".join(",".join(row) + "\r\n" for row in rows).encode(encoding))
+        for path in [row[1][2:] for row in (*train[1:], *test[1:])]:
+            archive.writestr(path, picture.getvalue())
+    cfg = load(detect(root))
+    assert (cfg.data.id, cfg.data.labels, cfg.data.image) == ("id", ("라벨",), "{img_path}")
+    assert (cfg.data.test, cfg.data.test_image, cfg.task.metric) == ("test.csv", "{img_path}", "accuracy")
+    assert len(read_train(cfg, files=True)) == 10 and read_test(cfg, files=True).ids[0] == "TEST_000"
+    assert sorted(path.name for path in root.iterdir()) == ["open.zip"]
+
+
+def test_half_an_archive_is_one_line_and_no_config(workplace: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    root = workplace / "input" / "c"
+    root.mkdir()
+    (root / "train.zip").write_bytes(b"PK\3\4 half")
+    assert main(["--config", str(root)]) == 1
+    said = capsys.readouterr().err
+    assert "train.zip must be a whole archive" in said and len(said.splitlines()) == 1
+    assert not list((workplace / "configs").iterdir())

@@ -84,7 +84,9 @@ def decide() -> None:
     print(scoring.cross_validation(labelled.task, labelled.targets, oof)["cv"])
     combined = combine([guesses(test.ids) for _ in range(cfg.folds.num_folds)], "mean", labelled.task, KEEP)
     form = submission.read_form(cfg, labelled.task, test.ids)
-    submission.write(Path("submission.csv"), form, labelled.task, submission.fill(form, labelled.task, test.ids, combined))
+    submission.write(
+        Path("submission.csv"), form, labelled.task, submission.fill(form, labelled.task, test.ids, combined)
+    )
 
 
 if __name__ == "__main__":

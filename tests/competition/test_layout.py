@@ -379,33 +379,6 @@ def test_the_best_template_wins_over_a_copy_of_fewer_files(tmp_path: Path) -> No
     assert taken is not None and taken.template == "a/{id}.png"
 
 
-SHARED = {
-    "aptos2019-blindness-detection": ("train_images/{id_code}.png", "accuracy", ("diagnosis",), ""),
-    "cassava-leaf-disease-classification": ("train_images/{image_id}", "accuracy", ("label",), ""),
-    "dog-breed-identification": ("train/{id}.jpg", "log_loss", ("breed",), ""),
-    "paddy-disease-classification": ("train_images/{label}/{image_id}", "accuracy", ("label",), ""),
-    "hotel-id-2021-fgvc8": ("train_images/{chain}/{image}", "map@5", ("hotel_id",), ""),
-    "plant-pathology-2020-fgvc7": (
-        "images/{image_id}.jpg",
-        "mean_column_auc",
-        ("healthy", "multiple_diseases", "rust", "scab"),
-        "",
-    ),
-    "plant-pathology-2021-fgvc8": ("train_images/{image}", "micro_f1", ("labels",), " "),
-    "iwildcam-2020-fgvc7": ("train/{id}.jpg", "accuracy", ("category_id",), ""),
-    "herbarium-2020-fgvc7": ("nybg2020/train/{file_name}", "accuracy", ("category_id",), ""),
-    "herbarium-2021-fgvc8": ("train/{file_name}", "accuracy", ("category_id",), ""),
-}
-
-
-@pytest.mark.shared
-@pytest.mark.parametrize("name", SHARED)
-def test_published_downloads(shared: Path, tmp_path: Path, name: str) -> None:
-    _, cfg, train, test = read(shared / "competitions" / "mini" / name / "public", tmp_path)
-    assert (cfg.data.image, cfg.task.metric, cfg.data.labels, cfg.data.tag_separator) == SHARED[name]
-    assert len(train) == 280 and len(test) == 100
-
-
 @pytest.mark.parametrize("has_size", [False, True])
 @pytest.mark.parametrize("in_test", [False, True])
 def test_boxes_are_found(tmp_path: Path, has_size: bool, in_test: bool) -> None:
@@ -521,3 +494,22 @@ def test_columns_that_are_not_to_be_filled(tmp_path: Path, header: list[str]) ->
     assert list(frame.columns) == header and list(frame["img_path"]) == list(cells["img_path"])
     write(tmp_path / "submission.csv", form, task, frame)
     assert (tmp_path / "submission.csv").read_text().splitlines()[0] == ",".join(header)
+
+
+@pytest.mark.parametrize(("named", "metric"), [("", "quadratic_kappa"), ("json", "accuracy"), ("csv", "accuracy")])
+def test_numbers_from_0_on_that_no_file_names_are_grades(tmp_path: Path, named: str, metric: str) -> None:
+    root = tmp_path / "c"
+    grades = [0, 0, 0, 0, 0, 0, 0, 0, 1, 1, 1, 1, 2, 2, 2, 2, 3, 3, 4, 4]
+    plain(root, labels=grades)
+    if named == "json":
+        (root / "names.json").write_text(json.dumps({str(number): f"name {number}" for number in range(5)}))
+    if named == "csv":
+        write_table(root / "names.csv", ["code", "name"], [[number, f"name {number}"] for number in range(5)])
+    found, cfg, train, _ = read(root, tmp_path)
+    assert cfg.task.metric == metric and make_task(cfg, train).kind == ("single" if named else "ordinal")
+    assert "quadratic_kappa" in render(found)
+
+
+def test_numbers_of_which_0_is_rare_are_classes(tmp_path: Path) -> None:
+    plain(tmp_path / "c", labels=[0, 1, 1, 1, 1, 1, 1, 1, 2, 2, 2, 2, 3, 3, 3, 3, 4, 4, 4, 4])
+    assert look(tmp_path / "c").value("task.metric") == "accuracy"

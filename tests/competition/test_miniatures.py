@@ -40,6 +40,29 @@ TABLES = {
 }
 
 
+# The template of the train images, the metric and the labels that are detected in the downloads as they are.
+SETTINGS = {
+    "aerial-cactus-identification": ("train/{id}", "roc_auc", ("has_cactus",)),
+    "alaska2-image-steganalysis": ("{label}/{file}", "roc_auc", ("label",)),
+    "aptos2019-blindness-detection": ("train_images/{id_code}.png", "quadratic_kappa", ("diagnosis",)),
+    "cassava-leaf-disease-classification": ("train_images/{image_id}", "accuracy", ("label",)),
+    "dog-breed-identification": ("train/{id}.jpg", "log_loss", ("breed",)),
+    "herbarium-2020-fgvc7": ("nybg2020/train/{file_name}", "accuracy", ("category_id",)),
+    "herbarium-2021-fgvc8": ("train/{file_name}", "accuracy", ("category_id",)),
+    "hotel-id-2021-fgvc8": ("train_images/{chain}/{image}", "map@5", ("hotel_id",)),
+    "inaturalist-2019-fgvc6": ("{file_name}", "accuracy", ("category_id",)),
+    "invasive-species-monitoring": ("train/{name}.jpg", "roc_auc", ("invasive",)),
+    "iwildcam-2020-fgvc7": ("train/{id}.jpg", "accuracy", ("category_id",)),
+    "paddy-disease-classification": ("train_images/{label}/{image_id}", "accuracy", ("label",)),
+    "plant-pathology-2020-fgvc7": (
+        "images/{image_id}.jpg",
+        "mean_column_auc",
+        ("healthy", "multiple_diseases", "rust", "scab"),
+    ),
+    "plant-pathology-2021-fgvc8": ("train_images/{image}", "micro_f1", ("labels",)),
+}
+
+
 class Twin:
     """A miniature under other names: columns, tables, folders, files; rows shuffled; archives packed anew."""
 
@@ -156,6 +179,8 @@ def test_a_perfect_prediction_is_accepted_and_scores_full(workplace: Path, name:
     else:
         shutil.copytree(MINI / name / "public", root)
     cfg = load(detect.detect(root))
+    if not twin:
+        assert (cfg.data.image, cfg.task.metric, cfg.data.labels) == SETTINGS[name]
     open_folder(cfg.root, 1.0)
     samples, test = read_train(cfg, files=True), read_test(cfg, files=True)
     task = make_task(cfg, samples)

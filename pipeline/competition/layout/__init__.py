@@ -12,7 +12,7 @@ from pipeline.competition.layout.folder import Folders, class_folders, named_cla
 from pipeline.competition.layout.images import SUFFIXES, UNREAD, ImageFiles, find_template, paths_of
 from pipeline.competition.layout.settings import Decision, Found, quoted, render
 from pipeline.competition.layout.tables import Sample, Sheet, find_sample, read_sheets
-from pipeline.competition.layout.task import Labels, choose_metric, choose_negative, propose_groups
+from pipeline.competition.layout.task import Labels, are_named, choose_metric, choose_negative, propose_groups
 from pipeline.competition.layout.train import (
     BY_HAND,
     TrainTable,
@@ -84,7 +84,8 @@ def look(folder: Path, opened: Path | None = None, *, name: str = "", has_gpu: b
     seen += [f"Not read: {problem}." for problem in problems]
     if unread:
         seen.append(f"Not read: {some('files', unread)}.")
-    metric = choose_metric(sheet, labels, sample, binary=negative is not None)
+    named = len(labels.columns) == 1 and are_named(opened, files, sheets, set(sheet.cells[labels.columns[0]]))
+    metric = choose_metric(sheet, labels, sample, binary=negative is not None, named=named)
     decisions.append(metric)
     numbers = metrics.get(str(metric.value)).kinds == ("number",)
     there = [path for path in train_paths if path in images.known]

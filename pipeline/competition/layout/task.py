@@ -8,13 +8,16 @@ from pathlib import Path
 
 from pipeline.competition.layout.settings import Decision, quoted
 from pipeline.competition.layout.tables import CLASS_OF_COCO, Sample, Sheet
-from pipeline.files import InputError
+from pipeline.files import InputError, read_json
 
 # Habits in naming, which break ties and decide nothing else.
 _LABEL_WORDS = ("label", "target", "class", "categor", "tag", "answer")
 _FLAGS = {"0": 0, "1": 1, "0.0": 0, "1.0": 1, "False": 0, "True": 1, "false": 0, "true": 1}
 # Names of a class in which there is nothing to find.
 NOTHING_THERE = ("cover", "normal", "negative", "none", "no", "background", "empty", "absent", "nothing", "control")
+_LARGEST_MAP = 10**6
+# How many grades a scale has, such as one of severity; with fewer or more, numbers are rather names of classes.
+_NUM_GRADES = (4, 5, 6)
 # A group is several images of one thing: more than 20 on average is rather a property that many things share.
 MAX_GROUP = 20.0
 
@@ -145,7 +148,9 @@ def choose_negative(root: Path, sheet: Sheet, labels: Labels, sample: Sample | N
     )
 
 
-def choose_metric(sheet: Sheet, labels: Labels, sample: Sample | None, *, binary: bool = False) -> Decision:
+def choose_metric(
+    sheet: Sheet, labels: Labels, sample: Sample | None, *, binary: bool = False, named: bool = False
+) -> Decision:
     """The metric that the form of the answers suggests; which others would fit stands in its reason.
 
     Args:
@@ -153,6 +158,7 @@ def choose_metric(sheet: Sheet, labels: Labels, sample: Sample | None, *, binary
         labels: its labels.
         sample: the sample submission, where there is one.
         binary: whether one label is told from all others, see `choose_negative`.
+        named: whether another file says what the labels' numbers stand for.
     """
     targets, answers = (list(sample.targets), sample.answers) if sample else ([], [])
     if binary:
@@ -160,13 +166,13 @@ def choose_metric(sheet: Sheet, labels: Labels, sample: Sample | None, *, binary
         metric, why = "roc_auc", f"One label against all others, and the sample has a {fractions}."
         others = "weighted_auc log_loss probabilistic_f1 accuracy"
     else:
-        metric, why, others = _metric(sheet, labels, targets, answers)
+        metric, why, others = _metric(sheet, labels, targets, answers, named)
     fitting = [name for name in others.split() if name != metric]
     reason = f"{why} The score is on the competition's page, not in its files; {', '.join(fitting)} would fit too."
     return Decision("task.metric", metric, reason)
 
 
-def _metric(sheet: Sheet, labels: Labels, targets: list[str], answers: list[str]) -> tuple[str, str, str]:
+def _metric(sheet: Sheet, labels: Labels, targets: list[str], answers: list[str], named: bool) -> tuple[str, str, str]:
     """The metric, why, and others."""
     asks_numbers = _fractions(answers)
     if len(labels.columns) > 1:
@@ -205,8 +211,24 @@ def _metric(sheet: Sheet, labels: Labels, targets: list[str], answers: list[str]
             )
         return "accuracy", "Two classes; the sample has one of them.", "roc_auc log_loss mcc macro_f1"
     grades = values is not None and sorted(set(values)) == list(range(len(set(values)))) and len(classes) <= 10
+    if grades and len(classes) in _NUM_GRADES and not named and Counter(cells).most_common(1)[0][0] == "0":
+        why = f"Whole numbers from 0 to {len(classes) - 1}, most of them 0, and no file names them: grades in an order."
+        return "quadratic_kappa", why, "accuracy macro_f1 balanced_accuracy"
     others = "macro_f1 balanced_accuracy" + (" quadratic_kappa" if grades else "")
     return "accuracy", "One class of many for each image.", others
+
+
+def are_named(root: Path, paths: Sequence[str], sheets: Sequence[Sheet], classes: set[str]) -> bool:
+    """Whether a json or a table says what class numbers stand for: it lists each once, beside something else."""
+    for path in paths:
+        if path.lower().endswith(".json") and path.count("/") <= 1 and (root / path).stat().st_size < _LARGEST_MAP:
+            value = read_json(root / path)
+            if isinstance(value, dict) and (
+                classes <= set(value)
+                or classes <= {str(item) for item in value.values() if isinstance(item, (int, str))}
+            ):
+                return True
+    return any(set(sheet.cells[name]) == classes and len(sheet.cells) > 1 for sheet in sheets for name in sheet.unique)
 
 
 def propose_groups(sheet: Sheet, used: Sequence[str]) -> list[Decision]:
