@@ -17,7 +17,7 @@ cores                 how many cores there are to keep busy
 files, freshness      where files live, how they are written, locks; what made a product
 cli, environment      the command line that all stages share; whether a python has the packages
 competition/          archives, opened: packed downloads
-                      csv_table, json_table, templates, table, sample: tables, paths
+                      csv_table, json_table, long_table, templates, table, sample: tables
                       layout/ (settings, tables, images, task, train, folder, box, training): a downloaded folder
                       splits, greedy_split, fold_table: folds
                       task, metrics, decide, likeliest: labels, scores, answers

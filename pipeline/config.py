@@ -5,6 +5,7 @@ from the `description`s below; `tests/test_readme.py` keeps the two equal.
 """
 
 import os
+import re
 import shlex
 from collections.abc import Iterator
 from pathlib import Path
@@ -48,6 +49,11 @@ class DataConfig(Section):
     sample_submission: str = Field(
         "sample_submission.csv", description='the sample submission; "" writes id and answer columns'
     )
+    rows: str = Field(
+        "",
+        description="how an id names image and class where tables have a row for each of both, such as {id}_{class}; "
+        '"": a row for each image',
+    )
     group: str = Field("", description='column of images that must share a fold (a patient, a sender); "" for none')
     box: tuple[str, ...] = Field(
         (),
@@ -63,9 +69,13 @@ class DataConfig(Section):
     )
 
     @model_validator(mode="after")
-    def _four_sides(self) -> "DataConfig":
+    def _well_formed(self) -> "DataConfig":
         if len(self.box) not in (0, 4):
             raise ValueError(f"'box' must name four columns, or none. Got {len(self.box)}")
+        if self.rows and not re.fullmatch(r"\{id\}[^{}]\{class\}|\{class\}[^{}]\{id\}", self.rows):
+            raise ValueError(
+                f"'rows' must be {{id}}, one character, {{class}}, or the other way round. Got {self.rows!r}"
+            )
         return self
 
 

@@ -152,7 +152,19 @@ def prepared_from(cfg: Config, paths: Iterable[str]) -> dict[str, Any]:
         except OSError:
             state = []
         states.update(f"{json.dumps(path)} {state}\n".encode())
-    keys = {"root", "train", "id", "image", "test", "test_id", "test_image", "bad_images", "box", "box_has_size"}
+    keys = {
+        "root",
+        "train",
+        "id",
+        "image",
+        "test",
+        "test_id",
+        "test_image",
+        "bad_images",
+        "box",
+        "box_has_size",
+        "rows",
+    }
     return {
         "data": cfg.data.model_dump(mode="json", include=keys),
         "image": cfg.image.model_dump(mode="json", exclude={"size", "margin"}) | {"stored": cfg.image.stored},
@@ -201,7 +213,7 @@ def trained_from(cfg: Config, part: int | str) -> dict[str, Any]:
         "kind": note(folds_stamp(cfg), "kind"),
         "folds": stamped(folds_stamp(cfg), folds_path(cfg).name),
         "train images": note(prepare_stamp(cfg), "train"),
-        "data": cfg.data.model_dump(mode="json", include={"labels", "tag_separator", "negative"}),
+        "data": cfg.data.model_dump(mode="json", include={"labels", "tag_separator", "negative", "rows"}),
         **training_settings(cfg),
         "files": files,
     }
@@ -222,7 +234,7 @@ def inferred_from(cfg: Config, part: int | str) -> dict[str, Any]:
 def ensembled_from(cfg: Config, ready: Iterable[int | str]) -> dict[str, Any]:
     """What the submission is made from: the predictions of the models that are ready, and what is asked for."""
     names = ("oof.parquet", "test.parquet")
-    asked = {"labels", "tag_separator", "id", "test_id", "sample_submission"}
+    asked = {"labels", "tag_separator", "id", "test_id", "sample_submission", "rows"}
     sample = cfg.data.sample_submission
     return {
         "parts": {str(part): {name: stamped(infer_stamp(cfg, part), name) for name in names} for part in ready},

@@ -6,11 +6,11 @@ from typing import Any
 import numpy as np
 
 from pipeline.competition import metrics
-from pipeline.competition.csv_table import read_csv, require_columns
+from pipeline.competition.csv_table import require_columns
 from pipeline.competition.decide import PLAIN, Decision, decide, fit_decision
 from pipeline.competition.likeliest import Probs, stack
 from pipeline.competition.predictions import Predictions, in_order
-from pipeline.competition.table import test_id
+from pipeline.competition.table import test_id, wide_frame
 from pipeline.competition.task import Task
 from pipeline.config import Config
 from pipeline.files import InputError
@@ -80,7 +80,7 @@ def answers_score(cfg: Config, task: Task, path: Path, predictions: Predictions,
     Raises:
         InputError: the table has other columns, ids or labels.
     """
-    frame = read_csv(path).frame
+    frame = wide_frame(cfg, path)
     if problems := require_columns(str(path), frame, [test_id(cfg), *task.labels]):
         raise InputError("; ".join(problems))
     advice = "data.answers must have the test images' ids, each once"

@@ -15,6 +15,7 @@ from pipeline.competition.csv_table import Dialect, Table, duplicates, read_csv,
 from pipeline.competition.decide import PLAIN, Decision, decide
 from pipeline.competition.json_table import read_frame
 from pipeline.competition.likeliest import Probs, best, dense
+from pipeline.competition.long_table import is_long, split_ids, widen
 from pipeline.competition.sample import targets_of
 from pipeline.competition.table import test_id
 from pipeline.competition.task import Task, split_tags
@@ -26,12 +27,21 @@ Answer = Literal["label", "probability", "columns", "tags", "ranks", "number"]
 
 
 @dataclass(frozen=True)
+class Long:
+    """A submission with a row for each image and class: its ids, image and class of each, and the column to fill."""
+
+    ids: list[str]
+    pairs: list[tuple[str, str]]
+    column: str
+
+
+@dataclass(frozen=True)
 class Form:
     """What the sample submission asks for.
 
     label: a class name; probability: of the second of two classes; columns: a probability (or, for metrics on labels, a
     0 or 1) for each class; tags: class names; ranks: the `top` likeliest class names; number. `copied` are the cells
-    of columns that are not filled.
+    of columns that are not filled. With `long`, `ids` and `targets` are images and classes, not rows and columns.
     """
 
     columns: tuple[str, ...]
@@ -42,6 +52,7 @@ class Form:
     dialect: Dialect
     top: int = 1
     copied: dict[str, list[str]] = field(default_factory=dict)
+    long: Long | None = None
 
 
 def read_form(cfg: Config, task: Task, test_ids: list[str]) -> Form:
@@ -58,16 +69,23 @@ def read_form(cfg: Config, task: Task, test_ids: list[str]) -> Form:
     columns = [str(column) for column in sample.frame.columns]
     id_column = test_id(cfg) if test_id(cfg) in columns else columns[0]
     ids = sample.column(id_column)
+    long, targets = None, []
+    if cfg.data.rows and is_long(ids, cfg.data.rows, task.classes):
+        wide = widen(sample.frame, id_column, cfg.data.rows, task.classes, str(sample.path))
+        (value,) = targets_of(sample.frame, id_column)
+        long = Long(ids, split_ids(ids, cfg.data.rows, task.classes, str(sample.path)), value)
+        ids, targets = list(wide[id_column]), [name for name in wide if name != id_column]
     if problems := [*require_columns(str(sample.path), sample.frame, columns), *_compare(sample, ids, test_ids)]:
         raise InputError("; ".join(problems))
     other = cfg.data.test not in ("", cfg.data.sample_submission) and "{" not in cfg.data.test
     test = read_frame(inside(data_dir(cfg), cfg.data.test, "data.test")) if other else None
-    targets = targets_of(sample.frame, id_column, test)
+    targets = targets or targets_of(sample.frame, id_column, test)
     if not targets:
         raise InputError(f"{sample.path} must have a column to fill beside {id_column!r}. It has none")
     answer = _answer(task, targets, str(sample.path))
-    copied = {name: sample.column(name) for name in columns if name not in (id_column, *targets)}
-    return Form(tuple(columns), id_column, tuple(targets), ids, answer, sample.dialect, top, copied)
+    filled = targets if long is None else [long.column]
+    copied = {name: sample.column(name) for name in columns if name not in (id_column, *filled)}
+    return Form(tuple(columns), id_column, tuple(targets), ids, answer, sample.dialect, top, copied, long)
 
 
 def _compare(sample: Table, ids: list[str], test_ids: list[str]) -> list[str]:
@@ -118,8 +136,14 @@ def fill(form: Form, task: Task, ids: list[str], probs: Probs, decision: Decisio
     """
     row = {id_: number for number, id_ in enumerate(ids)}
     probs = probs[np.array([row[id_] for id_ in form.ids])].astype(np.float64)
-    frame = pd.DataFrame({form.id: form.ids}, dtype=object)
-    for name, cells in {**form.copied, **_cells(form, task, probs, decision)}.items():
+    cells_of = _cells(form, task, probs, decision)
+    ids = form.ids
+    if form.long is not None:
+        place = {id_: number for number, id_ in enumerate(ids)}
+        cells_of = {form.long.column: [cells_of[name][place[image]] for image, name in form.long.pairs]}
+        ids = form.long.ids
+    frame = pd.DataFrame({form.id: ids}, dtype=object)
+    for name, cells in {**form.copied, **cells_of}.items():
         frame[name] = cells
     return frame[list(form.columns)]
 
@@ -161,11 +185,11 @@ def check(form: Form, task: Task, table: Table) -> list[str]:
     if columns != list(form.columns):
         return [f"the header must be {','.join(form.columns)}. Got {','.join(columns)}"]
     problems = []
-    if table.column(form.id) != form.ids:
+    if table.column(form.id) != (form.long.ids if form.long else form.ids):
         problems.append("the ids must be the sample's, in its order")
     if any(table.column(name) != cells for name, cells in form.copied.items()):
         problems.append("columns that are not filled must be the sample's")
-    cells = {name: table.column(name) for name in form.targets}
+    cells = _cells_by_target(form, table)
     if any(cell == "" for column in cells.values() for cell in column):
         problems.append("no cell may be empty")
     if form.answer in ("columns", "probability", "number"):
@@ -182,6 +206,14 @@ def check(form: Form, task: Task, table: Table) -> list[str]:
         if unknown := [name for name in names if name not in classes]:
             problems.append(f"{some('labels are no train class', unknown)}")
     return problems[:5]
+
+
+def _cells_by_target(form: Form, table: Table) -> dict[str, list[str]]:
+    """The written cells of each target, in the order of the images."""
+    if form.long is None:
+        return {name: table.column(name) for name in form.targets}
+    values = dict(zip(form.long.pairs, table.column(form.long.column), strict=True))
+    return {name: [values[id_, name] for id_ in form.ids] for name in form.targets}
 
 
 def _check_numbers(form: Form, task: Task, cells: dict[str, list[str]]) -> list[str]:
@@ -217,10 +249,11 @@ def write(path: Path, form: Form, task: Task, frame: pd.DataFrame) -> None:
         lineterminator=form.dialect.newline,
     )
     writer.writerow(frame.columns)
+    filled = form.targets if form.long is None else (form.long.column,)
     numeric = form.answer in ("columns", "probability", "number") and form.dialect.quoting == csv.QUOTE_NONNUMERIC
     for row in frame.itertuples(index=False):
         writer.writerow(
-            [float(cell) if numeric and name in form.targets else cell for name, cell in zip(frame, row, strict=True)]
+            [float(cell) if numeric and name in filled else cell for name, cell in zip(frame, row, strict=True)]
         )
     try:
         with atomic_write(candidate) as stream:

@@ -3,12 +3,14 @@
 from collections.abc import Container, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
 
 from pipeline.competition.csv_table import duplicates, require_columns, some
 from pipeline.competition.json_table import read_frame
+from pipeline.competition.long_table import is_long, widen
 from pipeline.competition.templates import fields, fill, from_paths, with_extensions
 from pipeline.config import Config
 from pipeline.files import InputError, data_dir, inside
@@ -112,7 +114,17 @@ def _table(cfg: Config, name: str, setting: str, without: Container[str] = ()) -
     path = inside(data_dir(cfg), name, setting)
     if not path.is_file():
         raise InputError(f"{setting}: {path} does not exist")
-    return str(path), read_frame(path)
+    return str(path), wide_frame(cfg, path)
+
+
+def wide_frame(cfg: Config, path: Path) -> pd.DataFrame:
+    """A table with a row for each image: as it is, or by `data.rows` from a row for each image and class."""
+    frame = read_frame(path)
+    id_column = next((name for name in (test_id(cfg), cfg.data.id) if name in frame.columns), "")
+    ids = [str(cell) for cell in frame[id_column]] if cfg.data.rows and id_column else []
+    if not ids or not is_long(ids, cfg.data.rows, cfg.data.labels):
+        return frame
+    return widen(frame, id_column, cfg.data.rows, cfg.data.labels, str(path))
 
 
 def _samples(

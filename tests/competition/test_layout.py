@@ -513,3 +513,40 @@ def test_numbers_from_0_on_that_no_file_names_are_grades(tmp_path: Path, named: 
 def test_numbers_of_which_0_is_rare_are_classes(tmp_path: Path) -> None:
     plain(tmp_path / "c", labels=[0, 1, 1, 1, 1, 1, 1, 1, 2, 2, 2, 2, 3, 3, 3, 3, 4, 4, 4, 4])
     assert look(tmp_path / "c").value("task.metric") == "accuracy"
+
+
+@pytest.mark.parametrize("pattern", ["{image}_{name}", "{image}-{name}", "{name} {image}"])
+@pytest.mark.parametrize("train_is_long", [True, False])
+def test_a_row_for_each_image_and_class(tmp_path: Path, pattern: str, train_is_long: bool) -> None:
+    root, names = tmp_path / "c", ["any", "in_the_middle", "left-side"]
+    put(root, [f"train/ID_{id_}.png" for id_ in TRAIN] + [f"test/ID_{id_}.png" for id_ in TEST])
+    draw = random.Random(0)
+    flags = {(id_, name): draw.randrange(2) for id_ in TRAIN for name in names}
+
+    def row(id_: str, name: str) -> str:
+        return pattern.format(image=f"ID_{id_}", name=name)
+
+    if train_is_long:
+        write_table(root / "train.csv", ["ID", "Label"], [[row(*pair), flag] for pair, flag in flags.items()])
+    else:
+        rows = [[f"ID_{id_}", *(flags[id_, name] for name in names)] for id_ in TRAIN]
+        write_table(root / "train.csv", ["ID", *names], rows)
+    asked = [[row(id_, name), 0.5] for id_ in TEST for name in names]
+    draw.shuffle(asked)
+    write_table(root / "sample_submission.csv", ["ID", "Label"], asked)
+    _, cfg, train, test = read(root, tmp_path)
+    assert cfg.data.rows == pattern.replace("image", "id").replace("name", "class")
+    assert sorted(cfg.data.labels) == names and len(train) == 20 and len(test) == 8
+    assert cfg.task.metric == "mean_column_auc"
+    task = make_task(cfg, train)
+    assert task.kind == "multi"
+    assert all(int(train.labels.loc[f"ID_{id_}", name]) == flag for (id_, name), flag in flags.items())
+    form = read_form(cfg, task, test.ids)
+    probs = np.random.default_rng(0).random((8, 3)).astype(np.float32)
+    frame = fill(form, task, test.ids, probs)
+    write(tmp_path / "submission.csv", form, task, frame)
+    assert list(frame["ID"]) == [id_ for id_, _ in asked]
+    written = dict(zip(frame["ID"], map(float, frame["Label"]), strict=True))
+    for number, id_ in enumerate(test.ids):
+        for column, name in enumerate(task.classes):
+            assert written[row(id_.removeprefix("ID_"), name)] == pytest.approx(probs[number, column])

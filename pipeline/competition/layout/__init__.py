@@ -1,6 +1,7 @@
 """Recognising a downloaded competition: what its folder holds -> the settings that read it, each with its reason."""
 
 import os
+from collections.abc import Sequence
 from pathlib import Path
 
 import pandas as pd
@@ -22,6 +23,7 @@ from pipeline.competition.layout.train import (
     read_by_table,
 )
 from pipeline.competition.layout.training import recipe, survey
+from pipeline.competition.long_table import find_rows, is_long, widen
 from pipeline.files import InputError, walk
 
 __all__ = ["Decision", "Found", "look", "render"]
@@ -58,6 +60,12 @@ def look(folder: Path, opened: Path | None = None, *, name: str = "", has_gpu: b
         raise InputError(f"{folder} must hold images in files of their own. Got {some('files', files)}")
     sheets, problems = read_sheets(opened, files)
     sample = find_sample(folder, sheets)
+    rows = None
+    if sample and len(sample.targets) == 1:
+        rows = find_rows(sample.sheet.cells[sample.id], lambda text: next(images.named(text), None) is not None)
+        if rows:
+            sheets = [_widened(sheet, sample.id, *rows) for sheet in sheets]
+            sample = find_sample(folder, sheets)
     versions = False
     train = find_train_table(folder, sheets, sample, images, problems)
     seen = [f"Seen: {len(files):,} files, {len(images.paths):,} of them images; tables: {_names(sheets)}."]
@@ -85,6 +93,8 @@ def look(folder: Path, opened: Path | None = None, *, name: str = "", has_gpu: b
     if unread:
         seen.append(f"Not read: {some('files', unread)}.")
     named = len(labels.columns) == 1 and are_named(opened, files, sheets, set(sheet.cells[labels.columns[0]]))
+    if rows:
+        decisions.append(Decision("data.rows", rows[0], "The sample has a row for each image and class."))
     metric = choose_metric(sheet, labels, sample, binary=negative is not None, named=named)
     decisions.append(metric)
     numbers = metrics.get(str(metric.value)).kinds == ("number",)
@@ -96,6 +106,14 @@ def look(folder: Path, opened: Path | None = None, *, name: str = "", has_gpu: b
         tuple(seen),
         (Decision("data.root", str(folder)), *decisions),
     )
+
+
+def _widened(sheet: Sheet, id_column: str, rows: str, classes: Sequence[str]) -> Sheet:
+    """A table with a row for each image, where it has one for each image and class."""
+    name = sheet.column(id_column)
+    if name is None or not is_long(sheet.cells[name], rows, classes):
+        return sheet
+    return Sheet(sheet.name, widen(sheet.frame, name, rows, classes, sheet.name))
 
 
 def _without_table(
