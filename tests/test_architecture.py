@@ -1,6 +1,8 @@
 """The house stays as drawn: imports point one way, rooms stay small, the top level clear, data hold no code."""
 
 import ast
+import csv
+import re
 import subprocess
 from pathlib import Path
 
@@ -119,6 +121,43 @@ def test_no_competition_stands_in_the_code() -> None:
     for path in MODULES:
         text = path.read_text().lower()
         assert not [name for name in names if name in text], path
+
+
+# Words that any competition may use, and the documented names of a class in which nothing is to be found.
+COMMON = {
+    "category",
+    "cover",
+    "image",
+    "images",
+    "label",
+    "labels",
+    "name",
+    "normal",
+    "predicted",
+    "sample_submission",
+    "test",
+    "train",
+}
+
+
+@pytest.mark.shared
+def test_no_column_class_or_folder_of_the_miniatures_stands_in_the_code(shared: Path) -> None:
+    words: set[str] = set()
+    for public in (shared / "competitions" / "mini").glob("*/public"):
+        words |= {path.name.split(".")[0] for path in [*public.glob("*"), *public.glob("*/*/")] if path.is_dir()}
+        words |= {path.name.split(".")[0] for path in public.glob("*")}
+        for path in public.glob("*.csv"):
+            header, *rows = csv.reader(path.read_text(encoding="utf-8").splitlines())
+            columns = [set(column) for column in zip(*rows, strict=True)]
+            words |= {
+                *header,
+                *(part for cells in columns if len(cells) <= 150 for cell in cells for part in cell.split()),
+            }
+    wanted = {word.lower() for word in words if len(word) >= 3 and not re.fullmatch(r"[\d.:-]+", word)} - COMMON
+    assert len(wanted) > 150
+    for path in MODULES:
+        found = wanted & set(re.findall(r"[\w-]+", path.read_text(encoding="utf-8").lower()))
+        assert not found, path
 
 
 @pytest.mark.parametrize("path", sorted((ROOT / "configs").glob("*.toml")), ids=lambda path: path.name)

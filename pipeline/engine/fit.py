@@ -100,7 +100,8 @@ def fit(cfg: Config, part: int | str, labelled: Labelled, images: Images, num_mo
         device=machine.device,
         dtype=machine.dtype,
         targets=targets,
-        resident=on_device(images, machine.device),
+        # A pipeline of the user's own changes the pixels on the CPU.
+        resident=None if cfg.augment.albumentations else on_device(images, machine.device),
     )
     num_classes = task.num_outputs if task.activation == "softmax" else 0
     mix_seed = derived_seed("mix", settings.seed, part)

@@ -195,6 +195,8 @@ def _metric(sheet: Sheet, labels: Labels, targets: list[str], answers: list[str]
     if num_ranks := _num_ranks(answers, classes):
         return f"map@{num_ranks}", f"The sample has {num_ranks} classes in a cell.", f"top@{num_ranks}"
     values = _numbers(cells)
+    if labels.columns[0] == CLASS_OF_COCO and sheet.name.endswith(".json"):
+        values = None  # numbers that are names
     if values is not None and (_fractions(cells) or (asks_numbers and len(classes) > 2)):
         return "rmse", "The labels are numbers.", "mae"
     if values is not None and 2 * len(classes) > len(cells) and not set(answers) <= classes:
