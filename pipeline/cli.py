@@ -1,11 +1,12 @@
 """The command line all stages share: `--config`, `--set`, `--fold`, and what becomes of errors and output."""
 
 import argparse
+import contextlib
 import logging
 import os
 import signal
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import NoReturn
 
@@ -91,9 +92,10 @@ def run_stage(
 def guarded(stage: str, work: Callable[[], None], folder: Path | None) -> int:
     """Call a stage's work with the log open; errors that the user can mend become one line.
 
-    SIGTERM ends the work as Ctrl-C does, so that nothing half-written is left behind.
+    SIGTERM and Ctrl-C end the work where it is, so that nothing half-written is left behind; see `stops_after_step`.
     """
-    before = signal.signal(signal.SIGTERM, _stop)
+    numbers = (signal.SIGTERM, signal.SIGINT)
+    before = [signal.signal(number, _stop) for number in numbers]
     try:
         with_log(folder)
         work()
@@ -103,16 +105,57 @@ def guarded(stage: str, work: Callable[[], None], folder: Path | None) -> int:
     except (InputError, OSError, MemoryError) as error:
         log.error("%s: %s", stage, str(error) or type(error).__name__)
         return 1
-    except KeyboardInterrupt:
-        log.error("%s: interrupted; the same command goes on from here", stage)
-        return 130
+    except (KeyboardInterrupt, _Stopped) as error:
+        log.error("%s: stopped; the same command goes on from here", stage)
+        return error.status if isinstance(error, _Stopped) else 130
     finally:
-        signal.signal(signal.SIGTERM, before)
+        for number, handler in zip(numbers, before, strict=True):
+            signal.signal(number, handler)
     return 0
 
 
-def _stop(number: int, frame: object) -> NoReturn:
-    raise SystemExit(128 + number)
+class _Stopped(BaseException):
+    """The process was asked to stop by a signal."""
+
+    def __init__(self, number: int) -> None:
+        self.status = 128 + number
+
+
+class _Signals:
+    """Whether signals wait for the end of a step, and the one that does."""
+
+    wait = False
+    waiting = 0
+
+
+def _stop(number: int, frame: object) -> None:
+    # A second signal does not wait.
+    if not _Signals.wait or _Signals.waiting:
+        raise _Stopped(number)
+    _Signals.waiting = number
+
+
+@contextlib.contextmanager
+def stops_after_step() -> Iterator[None]:
+    """Let a signal wait until `stop_now`: weights in the midst of a step could not be saved."""
+    _Signals.wait, _Signals.waiting = True, 0
+    try:
+        yield
+        if _Signals.waiting:
+            stop_now()
+    finally:
+        _Signals.wait = False
+
+
+def stop_requested() -> bool:
+    """Whether a signal waits."""
+    return bool(_Signals.waiting)
+
+
+def stop_now() -> NoReturn:
+    """Stop for the signal that waits."""
+    number, _Signals.waiting = _Signals.waiting, 0
+    raise _Stopped(number)
 
 
 def with_log(folder: Path | None) -> None:

@@ -208,6 +208,9 @@ class TrainConfig(Section):
     precision: Literal["auto", "float32", "bfloat16", "float16"] = Field(
         "auto", description="of the multiplications; auto: by rule from the machine and the network"
     )
+    checkpoint_minutes: float = Field(
+        2.0, ge=0.0, description="between two savings of a training under way; after every epoch anyway; 0: every step"
+    )
     seed: int = Field(0, ge=0, lt=2**32, description="seed of weights, order and augmentation")
     deterministic: bool = Field(False, description="on a GPU: the same bytes at every run, more slowly")
 

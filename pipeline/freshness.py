@@ -202,7 +202,9 @@ def folds_from(cfg: Config) -> dict[str, Any]:
 def training_settings(cfg: Config) -> dict[str, Any]:
     """The settings that a model depends on; they travel with its weights."""
     wanted = {"image", "augment", "model", "train"}
-    return cfg.model_dump(mode="json", include=wanted, exclude={"image": {"cache_limit"}})
+    return cfg.model_dump(
+        mode="json", include=wanted, exclude={"image": {"cache_limit"}, "train": {"checkpoint_minutes"}}
+    )
 
 
 def trained_from(cfg: Config, part: int | str) -> dict[str, Any]:

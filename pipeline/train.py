@@ -42,6 +42,7 @@ def train(cfg: Config, part: int | str, num_models: int = 1) -> bool:
     from pipeline.competition.fold_table import read_labelled
     from pipeline.competition.predictions import Predictions, write_predictions
     from pipeline.engine.fit import fit
+    from pipeline.engine.resume import Resume
     from pipeline.images.cache import open_images
     from pipeline.model.checkpoint import save
 
@@ -51,7 +52,9 @@ def train(cfg: Config, part: int | str, num_models: int = 1) -> bool:
             return False
         made_from = trained_from(cfg, part)
         labelled = read_labelled(cfg)
-        fitted = fit(cfg, part, labelled, open_images(cfg, "train", labelled.samples.keys), num_models)
+        images = open_images(cfg, "train", labelled.samples.keys)
+        resume = Resume(folder / "resume.safetensors", made_from, cfg.train.checkpoint_minutes)
+        fitted = fit(cfg, part, labelled, images, num_models, resume)
         _write_resolved(cfg, labelled.task.kind, fitted.machine.precision)
         _write_history(folder / "history.csv", fitted.history)
         save(folder / "model.safetensors", fitted.checkpoint)
@@ -61,6 +64,7 @@ def train(cfg: Config, part: int | str, num_models: int = 1) -> bool:
             write_predictions(folder / "valid.parquet", Predictions(ids, labelled.task.classes, fitted.oof))
             notes["valid.parquet"] = digest_file(folder / "valid.parquet")
         write_stamp(train_stamp(cfg, part), made_from, [folder / "model.safetensors"], **notes)
+        resume.delete()
     return True
 
 

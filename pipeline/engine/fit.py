@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from pipeline.cli import log
+from pipeline.cli import log, stop_now, stop_requested, stops_after_step
 from pipeline.competition import metrics, scoring
 from pipeline.competition.fold_table import Labelled
 from pipeline.competition.likeliest import Probs
@@ -20,7 +20,8 @@ from pipeline.engine.forecast import VALIDATION, Forecast
 from pipeline.engine.losses import class_weights, make_loss
 from pipeline.engine.machine import Machine, find_machine
 from pipeline.engine.predict import activate, keeper, kept, prior_row, probabilities
-from pipeline.engine.run_model import run_model
+from pipeline.engine.resume import Progress, Resume
+from pipeline.engine.run_model import AfterStep, run_model
 from pipeline.engine.trained import evaluation_batch, for_inference
 from pipeline.engine.update import Update
 from pipeline.files import InputError
@@ -50,7 +51,9 @@ class Fitted:
     oof: Probs | None
 
 
-def fit(cfg: Config, part: int | str, labelled: Labelled, images: Images, num_models: int = 0) -> Fitted:
+def fit(
+    cfg: Config, part: int | str, labelled: Labelled, images: Images, num_models: int = 0, resume: Resume | None = None
+) -> Fitted:
     """Train one model.
 
     Args:
@@ -58,6 +61,7 @@ def fit(cfg: Config, part: int | str, labelled: Labelled, images: Images, num_mo
         part: the fold that validates it, or `full` for a model of all images.
         labelled: the labelled images with their folds.
         images: their pixels, in the same order.
+        resume: where the training is kept while it is under way, to go on from; None: nowhere.
         num_models: how many will be trained from here on, for a forecast of the time; 0 for none.
 
     Returns:
@@ -117,26 +121,36 @@ def fit(cfg: Config, part: int | str, labelled: Labelled, images: Images, num_mo
     seen = settings.num_epochs * (len(train_numbers) + VALIDATION * len(valid_numbers))
     models = "1 model" if num_models == 1 else f"{num_models} models"
     forecast = Forecast(num_models * seen, f"{models} of {settings.num_epochs} epochs") if num_models else None
-    history = []
-    for epoch in range(settings.num_epochs):
+    progress = resume.load(model, update, machine) if resume else Progress()
+    if progress.epoch or progress.step:
+        log.info("train %s: goes on in epoch %s after %s steps", part, progress.epoch + 1, progress.step)
+    history = progress.history
+    for epoch in range(progress.epoch, settings.num_epochs):
         name = f"{part} epoch {epoch + 1}/{settings.num_epochs}"
         order = epoch_order(train_numbers, settings.seed, part, epoch)
         now = changes.size(epoch)
         batches = make_batches(order, settings.batch_size, size=now, changes=changes.of(epoch))
-        row: dict[str, Any] = {"epoch": epoch + 1, "lr": update.lr}
+        row: dict[str, Any] = {"epoch": epoch + 1, "lr": update.lr_at(epoch * update.steps_per_epoch)}
         drawn = (settings.seed, part, epoch)
-        trained = run_model(
-            model,
-            batches,
-            "train",
-            machine,
-            loss=loss,
-            update=update,
-            seed=drawn,
-            label=name,
-            keep=keeper(task, metrics.get(task.metric).top),
-            forecast=forecast,
-        )
+        start = None
+        if progress.outputs is not None and progress.total is not None:
+            start = (progress.step, progress.outputs, progress.total)
+        with stops_after_step():
+            trained = run_model(
+                model,
+                batches,
+                "train",
+                machine,
+                loss=loss,
+                update=update,
+                seed=drawn,
+                label=name,
+                keep=keeper(task, metrics.get(task.metric).top),
+                start=start,
+                after_step=_saving(resume, epoch, history, model, update, len(batches)) if resume else None,
+                forecast=forecast,
+            )
+        progress = Progress()
         if trained.loss is None or not math.isfinite(trained.loss):
             raise InputError(
                 f"the loss of fold {part} must be finite. Got {trained.loss} in epoch {epoch + 1}; lower train.lr, set "
@@ -166,6 +180,23 @@ def fit(cfg: Config, part: int | str, labelled: Labelled, images: Images, num_mo
     extra = {"task": asdict(task), "part": str(part), "prior": prior, "network": name_of_network}
     checkpoint = Checkpoint(final.state_dict(), training_settings(cfg), task.classes, normalisation, extra)
     return Fitted(checkpoint, history, machine, oof)
+
+
+def _saving(
+    resume: Resume, epoch: int, history: list[dict[str, Any]], model: nn.Module, update: Update, num_steps: int
+) -> AfterStep:
+    """What is done after each step of an epoch: the training is saved where it is time, at the epoch's end, and where
+    the process is asked to stop.
+    """
+
+    def after_step(step: int, outputs: torch.Tensor, total: torch.Tensor) -> None:
+        stop = stop_requested()
+        if update.is_between_steps and (step == num_steps or resume.is_due or stop):
+            resume.save(Progress(epoch, step, history, outputs, total), model, update)
+            if stop:
+                stop_now()
+
+    return after_step
 
 
 def _scores(

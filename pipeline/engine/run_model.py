@@ -17,6 +17,9 @@ from pipeline.images.batches import Batches, derived_seed
 Mode = Literal["train", "valid", "test"]
 Loss = Callable[[Tensor, Tensor], Tensor]
 Keep = Callable[[Tensor, Tensor | None], Tensor]
+# Steps that were made, their outputs (the others' rows hold anything) and the sum of their losses.
+Start = tuple[int, Tensor, Tensor]
+AfterStep = Callable[[int, Tensor, Tensor], None]
 
 
 @dataclass(frozen=True)
@@ -51,6 +54,8 @@ def run_model(
     label: str = "",
     forecast: Forecast | None = None,
     keep: Keep | None = None,
+    start: Start | None = None,
+    after_step: AfterStep | None = None,
 ) -> Result:
     """Run a network over batches.
 
@@ -65,6 +70,8 @@ def run_model(
         seed: names the epoch; what the network draws in a step (dropout) is a function of it and the step.
         label: what the progress bar says.
         keep: (outputs, targets of the batch, where there are any) -> what is kept of the outputs.
+        start: the pass goes on after so many steps, with what they gave.
+        after_step: is called after each step with the number of steps made, all outputs and the sum of losses so far.
         forecast: is told of every step, and says how long it will take.
 
     Returns:
@@ -75,14 +82,18 @@ def run_model(
     model.train(mode == "train")
     outputs: Tensor | None = None
     total = torch.zeros((), device=machine.device)
-    start = time.perf_counter()
+    first_step = 0
+    if start is not None:
+        first_step, outputs, total = start
+    began = time.perf_counter()
     shown = _Shown(machine)
     with (
         torch.set_grad_enabled(mode == "train"),
         failures_named(f"{'infer' if mode == 'test' else 'train'}.batch_size", batches.batch_size),
         tqdm(total=batches.num_images, desc=label or mode, unit="img", disable=None, leave=False, delay=1) as bar,
     ):
-        for step, batch in enumerate(batches):
+        bar.update(batches.bounds()[first_step - 1][1] if first_step else 0)
+        for step, batch in enumerate(batches.starting_at(first_step), first_step):
             if mode == "train":
                 machine.seed(derived_seed("step", *seed, step))
             with machine.autocast():
@@ -96,6 +107,8 @@ def run_model(
             if outputs is None:
                 outputs = torch.empty(batches.num_images, kept.shape[1], device=machine.device)
             outputs[batch.position : batch.position + len(batch)] = kept
+            if after_step is not None:
+                after_step(step + 1, outputs, total)
             bar.update(len(batch))
             if forecast is not None:
                 forecast.step(len(batch))
@@ -103,7 +116,7 @@ def run_model(
                 bar.set_postfix(loss=f"{mean:.4f}", refresh=False)
     assert outputs is not None, "there must be at least one batch"
     whole = float(total) / batches.num_images if loss is not None else None
-    return Result(mode, outputs.cpu(), whole, time.perf_counter() - start)
+    return Result(mode, outputs.cpu(), whole, time.perf_counter() - began)
 
 
 class _Shown:

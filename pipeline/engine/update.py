@@ -34,10 +34,15 @@ class Update:
         self.scaler = torch.amp.GradScaler(machine.device.type, enabled=machine.precision == "float16")
         self.ema = EMA(model, cfg.ema) if cfg.ema else None
 
+    def lr_at(self, step: int) -> float:
+        """The learning rate of a step."""
+        return self.cfg.lr * lr_factor(self.cfg, step, self.num_steps, self.steps_per_epoch)
+
     @property
-    def lr(self) -> float:
-        """The learning rate of the next step."""
-        return self.cfg.lr * lr_factor(self.cfg, self.step, self.num_steps, self.steps_per_epoch)
+    def is_between_steps(self) -> bool:
+        """Whether no gradients wait for more batches."""
+        in_epoch = self.batch % self.batches_per_epoch
+        return in_epoch % self.cfg.accumulate == 0
 
     def __call__(self, loss: Tensor) -> None:
         """Backpropagate a batch's mean loss; step where its group of batches is whole.

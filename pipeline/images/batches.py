@@ -96,27 +96,35 @@ class Batches:
         return len(self.bounds())
 
     def __iter__(self) -> Iterator[Batch]:
+        return self.starting_at(0)
+
+    def starting_at(self, first_step: int) -> Iterator[Batch]:
+        """The batches from a step on, the same as in a pass over all."""
         constants = scale_and_shift(self.normalisation, self.device) if self.normalisation else None
         if self.resident is not None and not self.changes.each:
-            pieces: Iterator[tuple[Tensor, Group]] = ((self._resident(group), group) for group in self._groups())
+            pieces: Iterator[tuple[Tensor, Group]] = (
+                (self._resident(group), group) for group in self._groups(first_step)
+            )
         else:
             # The thread gathers (and pins), the device augments: a thread for both is 10 % slower on two cores.
-            pieces = prefetch(self._gathered())
+            pieces = prefetch(self._gathered(first_step))
         for pixels, group in pieces:
             images = self._prepared(pixels, group, constants)
             first = group[0][1]
-            for step, start, stop in group:
+            for step, start, stop in (item for item in group if item[0] >= first_step):
                 yield self._batch(images[start - first : stop - first], step, start, stop)
 
-    def _groups(self) -> Iterator[Group]:
-        """Step, start and stop of batches that are gathered and augmented together: small ones cost less so."""
+    def _groups(self, first_step: int) -> Iterator[Group]:
+        """Step, start and stop of batches that are gathered and augmented together, as small ones cost less so, from
+        the group of a step on.
+        """
         steps = [(step, start, stop) for step, (start, stop) in enumerate(self.bounds())]
         together = max(1, PIXELS_AT_ONCE // (self.batch_size * self.size**2)) if self.device.type == "cpu" else 1
-        for first in range(0, len(steps), together):
+        for first in range(first_step - first_step % together, len(steps), together):
             yield steps[first : first + together]
 
-    def _gathered(self) -> Iterator[tuple[Tensor, Group]]:
-        for group in self._groups():
+    def _gathered(self, first_step: int) -> Iterator[tuple[Tensor, Group]]:
+        for group in self._groups(first_step):
             numbers = self.numbers[group[0][1] : group[-1][2]]
             pixels = self.images.gather(numbers)
             if self.changes.each:

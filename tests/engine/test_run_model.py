@@ -103,7 +103,7 @@ def epoch(images: cache.Images, **settings: object) -> tuple[nn.Module, Update, 
     update = Update(cfg, model, CPU, 6)
     rates = []
     for number in range(2):
-        rates.append(update.lr)
+        rates.append(update.lr_at(update.step))
         run_model(model, batches(images, 4), "train", CPU, loss=LOSS, update=update, seed=(0, 0, number))
     return model, update, rates
 
