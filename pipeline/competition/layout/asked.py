@@ -1,0 +1,83 @@
+"""What is asked for: the table of the test ids, and the test images."""
+
+from pipeline.competition.layout.download import Download
+from pipeline.competition.layout.folder import test_folder
+from pipeline.competition.layout.images import find_template
+from pipeline.competition.layout.settings import Decision
+from pipeline.competition.layout.tables import Sheet
+from pipeline.competition.layout.train import BY_HAND, TrainTable, fit_in_words, names_files
+from pipeline.files import InputError
+
+
+def read_asked(download: Download, train_id: str, train_paths: list[str], train: TrainTable | None) -> list[Decision]:
+    """The settings of the test images and the sample submission.
+
+    Args:
+        download: the files.
+        train_id: the train images' id column.
+        train_paths: the train images, which are no test images.
+        train: the train table, where there is one.
+
+    Raises:
+        InputError: no files fit the test ids.
+    """
+    sample, taken = download.sample, frozenset(train_paths)
+    decisions = [
+        Decision("data.sample_submission", sample.sheet.name, f"{len(sample.sheet.frame):,} rows; {sample.why}.")
+        if sample
+        else Decision("data.sample_submission", "", "None was found: a submission has the id and the label columns.")
+    ]
+    tried = []
+    for sheet, id_ in _tables(download, train_id, train):
+        keys = [id_, *(name for name, cells in sheet.cells.items() if name != id_ and names_files(cells))]
+        match = find_template(sheet.frame, keys, download.images, "test", taken)
+        if match and match.good:
+            if id_ != train_id:
+                decisions.append(Decision("data.test_id", id_, f"The train table has {train_id!r}."))
+            return [
+                *decisions,
+                Decision("data.test", sheet.name, f"{match.num_rows:,} rows."),
+                Decision("data.test_image", match.template, fit_in_words(match)),
+            ]
+        best = f"at most {match.num_found:,} of {match.num_rows:,}, by {match.template!r}" if match else "none"
+        tried.append(
+            f"{download.root / sheet.name}: the ids in column {id_!r}, such as {sheet.cells[id_][0]!r}, must name test "
+            f"images; {best} do"
+        )
+    if tried:
+        raise InputError("; ".join(tried) + f"; {BY_HAND} data.test_image")
+    left = [path for path in download.images.paths if path not in taken]
+    folder = test_folder(download.root, download.files, left)
+    if train_id != folder.id:
+        decisions.append(Decision("data.test_id", folder.id, f"The train images have {train_id!r}."))
+    return [
+        *decisions,
+        Decision("data.test", folder.template, f"No table of the test images; {len(folder.paths):,} files."),
+        Decision("data.test_image", folder.template),
+    ]
+
+
+def _tables(download: Download, train_id: str, train: TrainTable | None) -> list[tuple[Sheet, str]]:
+    """Tables of the test ids with their id columns, the likeliest first: those with the sample's ids, then the sample;
+    without a sample those with the train table's id column and other ids.
+    """
+    sample = download.sample
+    others = sorted(
+        (
+            sheet
+            for sheet in download.sheets
+            if (train is None or sheet is not train.sheet) and not (sample and sheet is sample.sheet)
+        ),
+        key=lambda sheet: ("test" not in sheet.stem, sheet.name),
+    )
+    if sample is None:
+        known = set(train.sheet.cells[train.id]) if train else set()
+        return [(s, train_id) for s in others if train_id in s.unique and not known & set(s.cells[train_id])]
+    asked = set(sample.sheet.cells[sample.id])
+    same = [(s, sample.id) for s in others if sample.id in s.unique and set(s.cells[sample.id]) == asked]
+    # The sample's first column is its ids whatever the test table calls them.
+    first = str(sample.sheet.frame.columns[0]) == sample.id
+    renamed = [
+        (s, name) for s in others if first for name in s.unique if set(s.cells[name]) == asked and name != sample.id
+    ]
+    return [*same, (sample.sheet, sample.id), *renamed]

@@ -1,0 +1,86 @@
+"""What is in a competition's folder, before any of it is understood: files, images, tables, the sample submission."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from pipeline.competition.csv_table import some
+from pipeline.competition.layout.images import SUFFIXES, UNREAD, ImageFiles
+from pipeline.competition.layout.settings import quoted
+from pipeline.competition.layout.tables import Sample, Sheet, find_sample, read_sheets
+from pipeline.competition.long_table import find_rows, is_long, widen
+from pipeline.files import InputError, walk
+
+
+@dataclass(frozen=True)
+class Download:
+    """A competition's files.
+
+    root: the folder, as messages and `data.root` name it; opened: where its files are read.
+    rows: the template of the sample's ids, where it has a row for each image and class; the tables are then wide.
+    problems: what cannot be read, and why.
+    """
+
+    root: Path
+    opened: Path
+    files: list[str]
+    images: ImageFiles
+    sheets: list[Sheet]
+    sample: Sample | None
+    rows: str = ""
+    problems: list[str] = field(default_factory=list)
+
+    @property
+    def table_names(self) -> str:
+        """The tables' names, for a message."""
+        return quoted([sheet.name for sheet in self.sheets], 10) or "none"
+
+    @property
+    def seen(self) -> list[str]:
+        """What is there, in sentences."""
+        counts = f"{len(self.files):,} files, {len(self.images.paths):,} of them images"
+        unread = [some("files", found)] if (found := _unread(self.files)) else []
+        return [
+            f"Seen: {counts}; tables: {self.table_names}.",
+            *(f"Not read: {text}." for text in self.problems + unread),
+        ]
+
+
+def read_download(root: Path, opened: Path) -> Download:
+    """Read a folder's list of files and its tables.
+
+    Raises:
+        InputError: it is empty, has no images, or a table that it cannot do without cannot be read.
+    """
+    files = list(walk(opened))
+    images = ImageFiles(files)
+    if not files:
+        raise InputError(f"{root} is empty. Put the competition's files there")
+    if not images.paths and (unread := _unread(files)):
+        raise InputError(
+            f"{root} must hold images that can be read ({' '.join(SUFFIXES)}). Got "
+            f"{some('files of other kinds', unread)}; convert them to PNG"
+        )
+    if not images.paths:
+        raise InputError(f"{root} must hold images in files of their own. Got {some('files', files)}")
+    sheets, problems = read_sheets(opened, files)
+    sample = find_sample(root, sheets)
+    if sample and len(sample.targets) == 1:
+        found = find_rows(sample.sheet.cells[sample.id], lambda text: next(images.named(text), None) is not None)
+        if found:
+            sheets = [_widened(sheet, sample.id, *found) for sheet in sheets]
+            return Download(root, opened, files, images, sheets, find_sample(root, sheets), found[0], problems)
+    return Download(root, opened, files, images, sheets, sample, "", problems)
+
+
+def _unread(files: list[str]) -> list[str]:
+    """Images of kinds that are not read."""
+    return [path for path in files if path.lower().endswith(UNREAD)]
+
+
+def _widened(sheet: Sheet, id_column: str, rows: str, classes: Sequence[str]) -> Sheet:
+    """A table with a row for each image, where it has one for each image and class."""
+    name = sheet.column(id_column)
+    if name is None or not is_long(sheet.cells[name], rows, classes):
+        return sheet
+    return Sheet(sheet.name, widen(sheet.frame, name, rows, classes, sheet.name))
