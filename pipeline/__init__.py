@@ -18,8 +18,8 @@ files, freshness      where files live, how they are written, locks; what made a
 cli, environment      the command line that all stages share; whether a python has the packages
 competition/          archives, opened: packed downloads
                       csv_table, json_table, long_table, templates, table, sample: tables
-                      layout/ (settings, tables, images, download, task, train, folder, asked, box,
-                      training): a downloaded folder
+                      layout/ (settings, tables, images, match, download, task, train, folder, asked, box,
+                      metric, training): a downloaded folder
                       splits, greedy_split, fold_table: folds
                       task, metrics, decide, likeliest: labels, scores, answers
                       predictions, ensembling, scoring, submission: from probabilities to the file

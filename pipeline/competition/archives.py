@@ -143,7 +143,7 @@ def _zip_members(path: Path) -> Iterator[tuple[str, _Readable]]:
     with zipfile.ZipFile(path) as archive:
         members = [member for member in archive.infolist() if not member.is_dir()]
         if any(member.flag_bits & 1 for member in members):
-            raise InputError(f"{path} must not need a password. It does; unpack it by hand")
+            raise InputError(f"{path} must not need a password. It does; unpack it by hand and move it away")
         for link in (member for member in members if stat.S_ISLNK(member.external_attr >> 16)):
             raise InputError(_no_links(path, link.filename))
         names = _zip_names(members)
@@ -196,7 +196,7 @@ def _7z_members(path: Path, scratch: Path, room: Room) -> Iterator[tuple[str, _R
         ) from None
     with py7zr.SevenZipFile(path) as archive:
         if archive.needs_password():
-            raise InputError(f"{path} must not need a password. It does; unpack it by hand")
+            raise InputError(f"{path} must not need a password. It does; unpack it by hand and move it away")
         members = [member for member in archive.list() if not member.is_directory]
         for link in (member for member in members if member.is_symlink):
             raise InputError(_no_links(path, link.filename))
@@ -229,12 +229,14 @@ def _inside(path: Path, name: str) -> str:
     name = clean(name.replace("\\", "/"))
     parts = [part for part in name.split("/") if part not in ("", ".")]
     if not parts or ".." in parts or name.startswith("/") or re.match(r"[A-Za-z]:", name) or "\0" in name:
-        raise InputError(f"{path} must hold paths below its own folder. Got {name!r}; unpack it by hand")
+        raise InputError(
+            f"{path} must hold paths below its own folder. Got {name!r}; unpack it by hand and move it away"
+        )
     return "/".join(parts)
 
 
 def _no_links(path: Path, name: str) -> str:
-    return f"{path} must hold files alone. Got {name!r}, a link or a device; unpack it by hand"
+    return f"{path} must hold files alone. Got {name!r}, a link or a device; unpack it by hand and move it away"
 
 
 def _write(target: Path, content: _Readable, room: Room, path: Path) -> None:

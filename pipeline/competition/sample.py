@@ -1,12 +1,16 @@
 """Which columns of a sample submission are to be filled; what else stands in it is copied."""
 
+from collections.abc import Sequence
+
 import pandas as pd
 
 # What stands in a sample's cell where no answer is given.
 _NO_ANSWER = {"", "nan", "null", "none", "na", "n/a", "?", "-"}
 
 
-def targets_of(sample: pd.DataFrame, id_column: str, test: pd.DataFrame | None = None) -> list[str]:
+def targets_of(
+    sample: pd.DataFrame, id_column: str, test: pd.DataFrame | None = None, labels: Sequence[str] = ()
+) -> list[str]:
     """The columns to fill: all but the id and those that are copied.
 
     Copied are an unnamed column (an index that was written too), one that says in every row another text that is no
@@ -16,10 +20,12 @@ def targets_of(sample: pd.DataFrame, id_column: str, test: pd.DataFrame | None =
         sample: the sample submission, cells as text.
         id_column: its id column.
         test: the test table, where it is another one.
+        labels: the train table's label columns; where any of them is to be filled, other columns are not.
     """
-    return [
+    filled = [
         name for name in map(str, sample.columns) if name != id_column and not _is_copied(sample, id_column, name, test)
     ]
+    return [name for name in filled if name in labels] or filled
 
 
 def gives_an_answer(cell: str) -> bool:

@@ -79,7 +79,7 @@ def read_form(cfg: Config, task: Task, test_ids: list[str]) -> Form:
         raise InputError("; ".join(problems))
     other = cfg.data.test not in ("", cfg.data.sample_submission) and "{" not in cfg.data.test
     test = read_frame(inside(data_dir(cfg), cfg.data.test, "data.test")) if other else None
-    targets = targets or targets_of(sample.frame, id_column, test)
+    targets = targets or targets_of(sample.frame, id_column, test, cfg.data.labels)
     if not targets:
         raise InputError(f"{sample.path} must have a column to fill beside {id_column!r}. It has none")
     answer = _answer(task, targets, str(sample.path))

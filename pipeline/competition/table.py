@@ -11,7 +11,7 @@ import pandas as pd
 from pipeline.competition.csv_table import duplicates, require_columns, some
 from pipeline.competition.json_table import read_frame
 from pipeline.competition.long_table import is_long, widen
-from pipeline.competition.templates import fields, fill, from_paths, with_extensions
+from pipeline.competition.templates import fields, fill, from_paths, resolved
 from pipeline.config import Config
 from pipeline.files import InputError, data_dir, inside
 
@@ -144,7 +144,7 @@ def _samples(
         raise InputError(f"{source} must have at least one row. Got a header only")
     ids = [str(cell) for cell in frame[id_column]]
     root = data_dir(cfg)
-    paths = with_extensions(root, fill(template, frame))
+    paths = resolved(root, fill(template, frame))
     problems = duplicates(source, ids)
     if empty := [number for number, id_ in enumerate(ids, 1) if not id_]:
         problems.append(f"{source}: {some(f'rows have no id in column {id_column!r}', empty)}")

@@ -13,7 +13,8 @@ from PIL import Image
 
 from making import write_table
 from pipeline.competition.layout import Found, look, render
-from pipeline.competition.layout.images import ImageFiles, find_template
+from pipeline.competition.layout.images import ImageFiles
+from pipeline.competition.layout.match import find_template
 from pipeline.competition.layout.settings import Decision
 from pipeline.competition.layout.task import tag_separator
 from pipeline.competition.layout.training import Survey, recipe
@@ -391,17 +392,17 @@ def test_boxes_are_found(tmp_path: Path, has_size: bool, in_test: bool) -> None:
         width, height = draw.randrange(12, 28), draw.randrange(8, 15)
         return [left, top, width, height] if has_size else [left, top, left + width, top + height]
 
-    header = ["id", "age", "a", "b", "c", "d", "label"]
+    header = ["id", "age", "x1", "y1", "x2", "y2", "label"]
     rows = [[id_, draw.randrange(90), *box(), label] for id_, label in zip(TRAIN, LABELS, strict=True)]
     write_table(root / "train.csv", header, rows)
-    asked = ["id", "a", "b", "c", "d"] if in_test else ["id", "k"]
+    asked = ["id", "x1", "y1", "x2", "y2"] if in_test else ["id", "k"]
     write_table(root / "test.csv", asked, [[id_, *(box() if in_test else [1])] for id_ in TEST])
     write_table(root / "sample_submission.csv", ["id", "label"], [[id_, "ant"] for id_ in TEST])
     found, cfg, train, test = read(root, tmp_path)
     if not in_test:
         assert cfg.data.box == () and "it is not used" in render(found)
         return
-    assert cfg.data.box == ("a", "b", "c", "d") and cfg.data.box_has_size == has_size
+    assert cfg.data.box == ("x1", "y1", "x2", "y2") and cfg.data.box_has_size == has_size
     cells = [int(str(cell)) for cell in rows[0][2:6]]
     corners = [*cells[:2], cells[0] + cells[2], cells[1] + cells[3]] if has_size else cells
     assert train.boxes is not None and train.boxes[0] == " ".join(map(str, corners))
@@ -456,10 +457,11 @@ def test_a_folder_of_nothing_to_find_is_zero_and_versions_are_groups(tmp_path: P
     put(root, [f"Test/{number}.jpg" for number in range(6)])
     write_table(root / "sample_submission.csv", ["Id", "score"], [[f"{number}.jpg", 0] for number in range(6)])
     _, cfg, train, _ = read(root, tmp_path)
-    assert (cfg.data.negative, cfg.task.metric, len(train)) == ("None", "roc_auc", 27)
+    wanted = ("None", "roc_auc", 27) if alike == 1 else ("", "accuracy", 27)
+    assert (cfg.data.negative, cfg.task.metric, len(train)) == wanted
     assert cfg.data.group == ("file" if alike == 1 else "") and (cfg.augment.policy == "none") == (alike == 1)
     assert alike > 1 or set(train.groups or []) == {f"group {number}.jpg" for number in range(9)}
-    assert list(train.labels["label"]).count("0") == 9
+    assert list(train.labels["label"]).count("0") == 9 or alike > 1
 
 
 def test_labels_of_which_none_says_nothing(tmp_path: Path) -> None:
@@ -550,3 +552,169 @@ def test_a_row_for_each_image_and_class(tmp_path: Path, pattern: str, train_is_l
     for number, id_ in enumerate(test.ids):
         for column, name in enumerate(task.classes):
             assert written[row(id_.removeprefix("ID_"), name)] == pytest.approx(probs[number, column])
+
+
+def test_a_column_of_file_names_comes_before_numbers_that_name_other_files(tmp_path: Path) -> None:
+    root = tmp_path / "c"
+    put(root, [f"train/{number}.jpg" for number in range(1, 31)] + [f"test/{number}.jpg" for number in range(1, 9)])
+    rows = [[number + 1, f"{number * 7 % 30 + 1}.jpg", NAMES[number % 4]] for number in range(30)]
+    write_table(root / "train.csv", ["no", "image", "label"], rows)
+    write_table(root / "test.csv", ["no", "image"], [[n + 1, f"{n * 3 % 8 + 1}.jpg"] for n in range(8)])
+    write_table(root / "sample_submission.csv", ["no", "label"], [[n + 1, ""] for n in range(8)])
+    _, cfg, train, test = read(root, tmp_path)
+    assert (cfg.data.image, cfg.data.test, cfg.data.test_image) == ("train/{image}", "test.csv", "test/{image}")
+    assert train.paths[train.ids.index("2")] == "train/8.jpg" and test.paths[1] == "test/4.jpg"
+
+
+@pytest.mark.parametrize("separator", [" ", ",", "|"])
+def test_tags_that_never_stand_alone(tmp_path: Path, separator: str) -> None:
+    draw = random.Random(0)
+    weather = ["clear", "cloudy", "haze"]
+    cells = [
+        separator.join([draw.choice(weather), "primary", *draw.sample(["road", "water", "farm", "house"], number % 4)])
+        for number in range(20)
+    ]
+    plain(tmp_path / "c", ("id", "tags"), cells)
+    assert look(tmp_path / "c").value("data.tag_separator") == separator
+
+
+@pytest.mark.parametrize("answers", [["0"] * 8, ["0", "1"] * 4, ["0.5"] * 8])
+def test_numbers_in_a_sample_whose_labels_are_names(tmp_path: Path, answers: list[str]) -> None:
+    root, two = tmp_path / "c", ["off", "on"] * 10
+    plain(root, labels=two)
+    write_table(root / "sample_submission.csv", ["id", "label"], [list(row) for row in zip(TEST, answers, strict=True)])
+    _, cfg, _, _ = read(root, tmp_path)
+    expected = {"0": ("", "accuracy"), "0.5": ("off", "roc_auc")}[answers[0] if len(set(answers)) == 1 else "0"]
+    assert (cfg.data.negative, cfg.task.metric) == (expected if len(set(answers)) == 1 else ("off", "accuracy"))
+
+
+def test_a_usage_column_is_copied(tmp_path: Path) -> None:
+    root = tmp_path / "c"
+    plain(root)
+    write_table(root / "sample_submission.csv", ["id", "label", "Usage"], [[id_, "ant", "Public"] for id_ in TEST])
+    _, cfg, train, test = read(root, tmp_path)
+    assert (cfg.data.labels, cfg.task.metric) == (("label",), "accuracy")
+    form = read_form(cfg, make_task(cfg, train), test.ids)
+    assert form.targets == ("label",) and form.copied["Usage"] == ["Public"] * 8
+
+
+@pytest.mark.parametrize(
+    ("labels", "header", "message"),
+    [
+        ([number / 7 for number in range(20)], ["id", "one", "two"], "must be the classes or the label columns"),
+        (["1 3 9 4"] * 10 + ["2 2 7 5"] * 10, ["id", "label"], "masks it seems"),
+        ([number % 3 for number in range(20)], ["id", "class_0", "class_1", "class_2"], "2 more|class_0"),
+    ],
+)
+def test_what_cannot_be_answered_is_refused_at_once(
+    tmp_path: Path, labels: list[object], header: list[str], message: str
+) -> None:
+    root = tmp_path / "c"
+    plain(root, labels=labels)
+    write_table(root / "sample_submission.csv", header, [[id_, *[0.5] * (len(header) - 1)] for id_ in TEST])
+    with pytest.raises(InputError, match=message):
+        look(root)
+
+
+def test_several_columns_of_classes_are_refused_at_once(tmp_path: Path) -> None:
+    root = tmp_path / "c"
+    plain(root)
+    rows = [[id_, NAMES[number % 4], number % 3] for number, id_ in enumerate(TRAIN)]
+    write_table(root / "train.csv", ["id", "shape", "band"], rows)
+    write_table(root / "sample_submission.csv", ["id", "shape", "band"], [[id_, "ant", 0] for id_ in TEST])
+    with pytest.raises(InputError, match="several label columns must hold 0 or 1"):
+        look(root)
+
+
+def test_a_table_without_a_header_and_test_images_that_are_not_there(tmp_path: Path) -> None:
+    root = tmp_path / "c"
+    plain(root)
+    text = (root / "train.csv").read_text().splitlines()
+    (root / "train.csv").write_text("\n".join(f"{line.split(',')[0]}.png,{line.split(',')[1]}" for line in text[1:]))
+    with pytest.raises(InputError, match=r"must have a header line. Its first line names the image '000.png'"):
+        look(root)
+    plain(root)
+    for path in (root / "test").iterdir():
+        path.unlink()
+    put(root, [f"train_masks/{id_}.png" for id_ in TRAIN])
+    with pytest.raises(InputError, match="must name test images"):
+        look(root)
+
+
+def test_numbers_that_only_look_like_a_box(tmp_path: Path) -> None:
+    root = tmp_path / "c"
+    put(root, [f"train/{id_}.png" for id_ in TRAIN] + [f"test/{id_}.png" for id_ in TEST], size=(24, 20))
+    for name, ids in (("train", TRAIN), ("test", TEST)):
+        rows = [
+            [id_, 1, 2, 12, 13, *(["ant", "bee"][number % 2 :][:1] if name == "train" else [])]
+            for number, id_ in enumerate(ids)
+        ]
+        write_table(
+            root / f"{name}.csv", ["id", "rooms", "floors", "age", "area", *(["label"] * (name == "train"))], rows
+        )
+    write_table(root / "sample_submission.csv", ["id", "label"], [[id_, "ant"] for id_ in TEST])
+    assert look(root).value("data.box") is None
+
+
+def test_images_in_folders_that_no_column_names(tmp_path: Path) -> None:
+    root = tmp_path / "c"
+    names = [f"{number:02x}{number * 37 % 251:02x}" for number in range(28)]
+    where = {
+        name: f"{'train' if place < 20 else 'test'}/{name[0]}/{name[1]}/{name}.jpg" for place, name in enumerate(names)
+    }
+    put(root, list(where.values()))
+    write_table(root / "train.csv", ["id", "label"], [list(row) for row in zip(names[:20], LABELS, strict=True)])
+    write_table(root / "sample_submission.csv", ["id", "label"], [[name, "ant"] for name in names[20:]])
+    _, cfg, train, test = read(root, tmp_path)
+    assert (cfg.data.image, cfg.data.test_image) == ("train/**/{id}.*", "test/**/{id}.*")
+    assert [where[id_] for id_ in train.ids] == train.paths and [where[id_] for id_ in test.ids] == test.paths
+
+
+@pytest.mark.parametrize("cell", ["/kaggle/input/c/{0}", "open/{0}", "..\\data\\{1}", "{1}"])
+def test_paths_of_another_machine(tmp_path: Path, cell: str) -> None:
+    root = tmp_path / "c"
+    put(root, [f"train/a/{id_}.png" for id_ in TRAIN] + [f"test/b/{id_}.png" for id_ in TEST])
+
+    def rows(folder: str, ids: list[str]) -> list[list[object]]:
+        return [[n, cell.format(f"{folder}/{id_}.png", f"{id_}.png"), NAMES[n % 4]] for n, id_ in enumerate(ids)]
+
+    write_table(root / "train.csv", ["id", "path", "label"], rows("train/a", TRAIN))
+    write_table(root / "test.csv", ["id", "path"], [row[:2] for row in rows("test/b", TEST)])
+    write_table(root / "sample_submission.csv", ["id", "label"], [[n, "ant"] for n in range(8)])
+    _, _, train, test = read(root, tmp_path)
+    assert sorted(train.paths) == [f"train/a/{id_}.png" for id_ in TRAIN]
+    assert test.paths == [f"test/b/{id_}.png" for id_ in TEST]
+
+
+def test_leading_zeros_that_the_table_lacks(tmp_path: Path) -> None:
+    root = tmp_path / "c"
+    put(
+        root, [f"train/{number:05}.png" for number in range(20)] + [f"test/{number:05}.png" for number in range(20, 28)]
+    )
+    write_table(root / "train.csv", ["id", "label"], [[number, LABELS[number]] for number in range(20)])
+    write_table(root / "sample_submission.csv", ["id", "label"], [[number, "ant"] for number in range(20, 28)])
+    _, cfg, train, test = read(root, tmp_path)
+    assert (cfg.data.image, cfg.data.test_image) == ("train/{id:05}.png", "test/{id:05}.png")
+    assert train.paths[train.ids.index("7")] == "train/00007.png" and test.paths[0] == "test/00020.png"
+
+
+def test_one_extension_or_another(tmp_path: Path) -> None:
+    root = tmp_path / "c"
+    put(root, [f"train/{id_}.{'jpg' if int(id_) % 3 else 'png'}" for id_ in TRAIN])
+    put(root, [f"test/{id_}.{'jpg' if int(id_) % 2 else 'png'}" for id_ in TEST])
+    write_table(root / "train.csv", ["id", "label"], [list(row) for row in zip(TRAIN, LABELS, strict=True)])
+    write_table(root / "sample_submission.csv", ["id", "label"], [[id_, "ant"] for id_ in TEST])
+    _, cfg, train, test = read(root, tmp_path)
+    assert (cfg.data.image, cfg.data.test_image) == ("train/{id}.*", "test/{id}.*")
+    assert train.paths[:2] == ["train/000.png", "train/001.jpg"] and len(test.paths) == 8
+
+
+def test_test_images_in_two_folders(tmp_path: Path) -> None:
+    root = tmp_path / "c"
+    put(root, [f"train/a{id_}.png" for id_ in TRAIN] + [f"test{int(id_) % 2 + 1}/b{id_}.png" for id_ in TEST])
+    write_table(
+        root / "train.csv", ["id", "label"], [[f"a{id_}", label] for id_, label in zip(TRAIN, LABELS, strict=True)]
+    )
+    write_table(root / "sample_submission.csv", ["id", "label"], [[f"b{id_}", "ant"] for id_ in TEST])
+    _, cfg, _, test = read(root, tmp_path)
+    assert cfg.data.test_image == "**/{id}.*" and test.paths[:2] == ["test1/b000.png", "test2/b001.png"]

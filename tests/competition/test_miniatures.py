@@ -52,7 +52,7 @@ SETTINGS = {
     "hotel-id-2021-fgvc8": ("train_images/{chain}/{image}", "map@5", ("hotel_id",)),
     "inaturalist-2019-fgvc6": ("{file_name}", "accuracy", ("category_id",)),
     "invasive-species-monitoring": ("train/{name}.jpg", "roc_auc", ("invasive",)),
-    "iwildcam-2020-fgvc7": ("train/{id}.jpg", "accuracy", ("category_id",)),
+    "iwildcam-2020-fgvc7": ("train/{file_name}", "accuracy", ("category_id",)),
     "paddy-disease-classification": ("train_images/{label}/{image_id}", "accuracy", ("label",)),
     "plant-pathology-2020-fgvc7": (
         "images/{image_id}.jpg",

@@ -11,10 +11,12 @@ from pipeline.competition.layout.asked import read_asked
 from pipeline.competition.layout.box import choose_box
 from pipeline.competition.layout.download import Download, read_download
 from pipeline.competition.layout.folder import Folders, class_folders, named_classes
-from pipeline.competition.layout.images import find_template, paths_of
+from pipeline.competition.layout.images import paths_of
+from pipeline.competition.layout.match import find_template
+from pipeline.competition.layout.metric import are_named, choose_metric, choose_negative
 from pipeline.competition.layout.settings import Decision, Found, quoted, render
 from pipeline.competition.layout.tables import Sheet
-from pipeline.competition.layout.task import Labels, are_named, choose_metric, choose_negative, propose_groups
+from pipeline.competition.layout.task import Labels, must_be_answerable, propose_groups
 from pipeline.competition.layout.train import BY_HAND, TrainTable, find_train_table, read_by_table
 from pipeline.competition.layout.training import recipe, survey
 from pipeline.files import InputError
@@ -53,10 +55,12 @@ def look(folder: Path, opened: Path | None = None, *, name: str = "", has_gpu: b
     sample = download.sample
     train = find_train_table(folder, download.sheets, sample, download.images, download.problems)
     known = _by_table(download, train) if train is not None else _by_files(download)
+    sample = sample.only(known.labels.columns) if sample else None
+    must_be_answerable(folder, known.sheet, known.labels, sample)
     decisions = known.decisions
     if download.rows:
         decisions.append(Decision("data.rows", download.rows, "The sample has a row for each image and class."))
-    if negative := choose_negative(folder, known.sheet, known.labels, sample):
+    if negative := choose_negative(folder, known.sheet, known.labels, sample, versions=known.versions):
         decisions.append(negative)
     columns = known.labels.columns
     named = len(columns) == 1 and are_named(
@@ -76,7 +80,7 @@ def look(folder: Path, opened: Path | None = None, *, name: str = "", has_gpu: b
 
 def _by_table(download: Download, train: TrainTable) -> _Known:
     """The train images by their table."""
-    sheet, paths = train.sheet, paths_of(train.match.template, train.sheet.frame)
+    sheet, paths = train.sheet, paths_of(train.match.template, train.sheet.frame, download.images.paths)
     asked = read_asked(download, train.id, paths, train)
     used = [train.id, train.match.key, *train.labels.columns]
     name = next(str(item.value) for item in asked if item.key == "data.test")
@@ -96,7 +100,7 @@ def _by_files(download: Download) -> _Known:
     if download.sample:
         match = find_template(download.sample.sheet.frame, [download.sample.id], download.images, "test")
         if match and match.good:
-            tested = set(paths_of(match.template, download.sample.sheet.frame))
+            tested = set(paths_of(match.template, download.sample.sheet.frame, download.images.paths))
     files = [path for path in download.files if path not in tested]
     images = [path for path in download.images.paths if path not in tested]
     folders = class_folders(download.root, files, images) or named_classes(download.root, files, images)

@@ -2,7 +2,7 @@
 
 from pipeline.competition.layout.download import Download
 from pipeline.competition.layout.folder import test_folder
-from pipeline.competition.layout.images import find_template
+from pipeline.competition.layout.match import find_template
 from pipeline.competition.layout.settings import Decision
 from pipeline.competition.layout.tables import Sheet
 from pipeline.competition.layout.train import BY_HAND, TrainTable, fit_in_words, names_files
@@ -31,7 +31,7 @@ def read_asked(download: Download, train_id: str, train_paths: list[str], train:
     for sheet, id_ in _tables(download, train_id, train):
         keys = [id_, *(name for name, cells in sheet.cells.items() if name != id_ and names_files(cells))]
         match = find_template(sheet.frame, keys, download.images, "test", taken)
-        if match and match.good:
+        if match and match.good and not _of_train_images(match.template, train):
             if id_ != train_id:
                 decisions.append(Decision("data.test_id", id_, f"The train table has {train_id!r}."))
             return [
@@ -55,6 +55,13 @@ def read_asked(download: Download, train_id: str, train_paths: list[str], train:
         Decision("data.test", folder.template, f"No table of the test images; {len(folder.paths):,} files."),
         Decision("data.test_image", folder.template),
     ]
+
+
+def _of_train_images(template: str, train: TrainTable | None) -> bool:
+    """Whether a folder says that it belongs to the train images, and is not the one that they share with the test's."""
+    folder = template.lower().rpartition("/")[0]
+    own = train is not None and train.match.template.lower().rpartition("/")[0] == folder
+    return "train" in folder and "test" not in folder and not own
 
 
 def _tables(download: Download, train_id: str, train: TrainTable | None) -> list[tuple[Sheet, str]]:

@@ -1,5 +1,6 @@
 """Four columns of the tables that are a box in each image: what the images are cropped to."""
 
+import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,11 @@ from pipeline.competition.layout.tables import Sheet
 
 Array = np.ndarray[Any, Any]
 _NUM_PROBES = 40
+# What a side of a box is called, alone or beside other words: x, y1, xmin, left, width, bbox_0.
+_SIDE = re.compile(
+    r"(?:^|[^a-z])(?:[xywh]\d?|[xy]_?(?:min|max)|(?:min|max)_?[xy]|left|top|right|bottom|width|height)(?:$|[^a-z])|b?box",
+    re.IGNORECASE,
+)
 
 
 def choose_box(
@@ -30,7 +36,9 @@ def choose_box(
     numeric = {name: values for name in train.cells if name not in used and (values := _whole(train, name)) is not None}
     names = list(train.cells)
     runs = [names[start : start + 4] for start in range(len(names) - 3)]
-    runs = [run for run in runs if all(name in numeric for name in run)]
+    # Left, top, right, bottom; or left, right, top, bottom.
+    runs = [[run[place] for place in order] for run in runs for order in ((0, 1, 2, 3), (0, 2, 1, 3))]
+    runs = [run for run in runs if all(name in numeric and _SIDE.search(name) for name in run)]
     rows = [row for row in evenly(len(paths), _NUM_PROBES) if (root / paths[row]).is_file()]
     sizes = _sizes(root, [paths[row] for row in rows])
     for run in runs:

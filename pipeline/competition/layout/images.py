@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import pandas as pd
 
 from pipeline.competition.layout.settings import literal
-from pipeline.competition.templates import fields, fill, pattern
+from pipeline.competition.templates import ANYWHERE, anywhere, fields, fill, pattern
 
 SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".gif", ".tif", ".tiff", ".webp", ".ppm", ".pgm", ".jp2", ".avif", ".npy")
 # Images that are not read: they are named, not passed over.
@@ -78,7 +78,7 @@ def is_image(path: str) -> bool:
     return path.lower().endswith(SUFFIXES) and not posixpath.basename(path).startswith(".")
 
 
-def find_template(
+def find_plain(
     frame: pd.DataFrame, keys: Sequence[str], images: ImageFiles, part: str, taken: frozenset[str] = frozenset()
 ) -> Match | None:
     """The template that gives the most rows their image file; None where no row has one.
@@ -89,12 +89,14 @@ def find_template(
     Args:
         frame: the table, cells as text.
         keys: the columns that may name the file, the likeliest first: a good match of an earlier one ends the search.
+            Columns whose cells are names of image files with their extensions come before all.
         images: the files.
         part: `train` or `test`.
         taken: files that cannot be meant: the train images where test images are looked for.
     """
     best: Match | None = None
-    for key in keys:
+    # A column of file names says more than a number that some file has in its name too.
+    for key in sorted(keys, key=lambda name: not _holds_files(frame, name, images)):
         for search in (images.named, images.holding):
             num_probes = NUM_PROBES if search == images.named else NUM_PROBES // 5
             match = _best(frame, key, _proposed(frame, key, search, num_probes), images, part, taken)
@@ -105,9 +107,37 @@ def find_template(
     return best
 
 
-def paths_of(template: str, frame: pd.DataFrame) -> list[str]:
-    """The paths that a template makes, as `walk` would write them: without `./`."""
-    return [posixpath.normpath(path) for path in fill(template, frame)]
+def _holds_files(frame: pd.DataFrame, key: str, images: ImageFiles) -> bool:
+    """Whether a column's cells are names of image files that are there, extension and all."""
+    if key not in frame.columns:
+        return False
+    cells = [str(frame[key].iloc[row]) for row in evenly(len(frame), NUM_PROBES)]
+    named = [cell for cell in cells if is_image(cell) and next(images.named(_normal(cell)), None)]
+    return len(cells) > 0 and len(named) >= ENOUGH * len(cells)
+
+
+def _normal(cell: str) -> str:
+    return posixpath.normpath(cell)
+
+
+def paths_of(template: str, frame: pd.DataFrame, files: Sequence[str] = ()) -> list[str]:
+    """The paths that a template makes, as `walk` would write them: without `./`.
+
+    Args:
+        template: the template.
+        frame: the table.
+        files: every file, where the template has `.*` or `**/`.
+    """
+    paths = fill(template, frame)
+    if template.endswith(".*") or ANYWHERE in template:
+        paths = anywhere([path if ANYWHERE in path else _at_any_depth(path) for path in paths], files)[0]
+    return [posixpath.normpath(path) for path in paths]
+
+
+def _at_any_depth(path: str) -> str:
+    """A path with `.*` as one that `anywhere` resolves."""
+    folder, slash, name = path.rpartition("/")
+    return f"{folder}{slash}{ANYWHERE}{name}"
 
 
 def fitting(template: str, paths: Iterable[str]) -> list[str]:
@@ -129,7 +159,7 @@ def _no_more_of(character: str) -> str:
 
 
 def _proposed(frame: pd.DataFrame, key: str, search: Search, num_probes: int) -> list[str]:
-    """The templates that at least half of some rows propose, the most proposed first."""
+    """The templates that at least a fifth of some rows propose, the most proposed first."""
     usable = [str(name) for name in frame.columns if name and not set(str(name)) & set("{}!:")]
     rows = evenly(len(frame), num_probes)
     if key not in usable or not rows:
@@ -144,7 +174,7 @@ def _proposed(frame: pd.DataFrame, key: str, search: Search, num_probes: int) ->
             continue
         value = posixpath.normpath(value)
         votes.update({text for path, start in search(value) for text in _templates(path, start, value, key, cells)})
-    proposed = [(-count, len(text), text) for text, count in votes.items() if count * 2 >= len(rows)]
+    proposed = [(-count, len(text), text) for text, count in votes.items() if count * 5 >= len(rows)]
     return [text for _, _, text in sorted(proposed)[:20]]
 
 
@@ -163,7 +193,7 @@ def _templates(path: str, start: int, value: str, key: str, cells: dict[str, str
 def _best(
     frame: pd.DataFrame, key: str, templates: list[str], images: ImageFiles, part: str, taken: frozenset[str]
 ) -> Match | None:
-    """The template that fits best of those proposed, judged by every row; see `find_template` for the order."""
+    """The template that fits best of those proposed, judged by every row; see `find_plain` for the order."""
     ranked: list[tuple[tuple[int, bool, int], tuple[int, bool, bool, int], str]] = []
     for template in templates:
         paths = set(paths_of(template, frame))

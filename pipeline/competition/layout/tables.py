@@ -1,9 +1,10 @@
 """Which of a download's tables is the sample submission, and what a table's columns are."""
 
+import math
 import posixpath
 from collections import Counter
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 
@@ -63,6 +64,11 @@ class Sample:
     id: str
     targets: tuple[str, ...]
     why: str
+
+    def only(self, columns: Sequence[str]) -> "Sample":
+        """The sample with those of its columns to fill that are labels, where any are: the others are copied."""
+        wanted = tuple(name for name in self.targets if name in columns)
+        return replace(self, targets=wanted) if wanted else self
 
     @cached_property
     def answers(self) -> list[str]:
@@ -200,3 +206,18 @@ def _has_the_test_ids(sheet: Sheet, sheets: list[Sheet]) -> bool:
         and not any(ids & set(other.cells[name]) for name in other.unique)
         for other in others
     )
+
+
+def numbers_of(cells: Sequence[str]) -> list[float] | None:
+    """The cells as finite numbers; None where one is none."""
+    try:
+        values = [float(cell) for cell in cells]
+    except ValueError:
+        return None
+    return values if values and all(math.isfinite(value) for value in values) else None
+
+
+def has_fractions(cells: Sequence[str]) -> bool:
+    """Whether cells are numbers of which one is no whole number."""
+    values = numbers_of(cells)
+    return values is not None and any(value != int(value) for value in values)

@@ -4,7 +4,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from pipeline.competition.csv_table import duplicates
-from pipeline.competition.layout.images import ImageFiles, Match, find_template
+from pipeline.competition.layout.images import ImageFiles, Match, is_image
+from pipeline.competition.layout.match import find_template
 from pipeline.competition.layout.settings import Decision, quoted
 from pipeline.competition.layout.tables import Sample, Sheet, sample_rank
 from pipeline.competition.layout.task import Labels, choose_labels
@@ -78,6 +79,8 @@ def _as_train(root: Path, sheet: Sheet, sample: Sample | None, images: ImageFile
             return problems[0]
         wrong = "Some are empty" if sheet.cells[same] else "There is a header only"
         return f"{path}: column {same!r} must have an id in every row. {wrong}"
+    if header := [name for name in sheet.cells if is_image(name) and next(images.named(name), None)]:
+        return f"{path} must have a header line. Its first line names the image {header[0]!r}; write one above it"
     ids = [same] if same else sheet.unique
     keys = [*ids, *(name for name, cells in sheet.cells.items() if name not in ids and names_files(cells))]
     if not ids:
@@ -88,13 +91,18 @@ def _as_train(root: Path, sheet: Sheet, sample: Sample | None, images: ImageFile
         best = f"at most {match.num_found:,} of {match.num_rows:,}, by {match.template!r}" if match else "none"
         return (
             f"{path}: the ids in column {ids[0]!r}, such as {first!r}, must name the image files, such as "
-            f"{images.paths[0]!r}; {best} do; {BY_HAND} data.image"
+            f"{_an_example(images)!r}; {best} do; {BY_HAND} data.image"
         )
     id_ = match.key if match.key in ids else ids[0]
     labels = choose_labels(sheet, [id_, match.key], sample)
     if labels is None:
         return f"{path} has no column that can hold labels"
     return TrainTable(sheet, id_, labels, match)
+
+
+def _an_example(images: ImageFiles) -> str:
+    """A train image, where one says that it is; else any."""
+    return next((path for path in images.paths if "train" in path.lower()), images.paths[0])
 
 
 def read_by_table(train: TrainTable) -> list[Decision]:
