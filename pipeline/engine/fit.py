@@ -1,7 +1,7 @@
 """The training of one model: from its images to its checkpoint."""
 
 import copy
-import math
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
@@ -13,6 +13,7 @@ from torch import nn
 
 from pipeline.cli import log, stop_now, stop_requested, stops_after_step
 from pipeline.competition import metrics, scoring
+from pipeline.competition.csv_table import some
 from pipeline.competition.fold_table import Labelled
 from pipeline.competition.likeliest import Probs
 from pipeline.config import Config, InferConfig
@@ -135,6 +136,7 @@ def fit(
         start = None
         if progress.outputs is not None and progress.total is not None:
             start = (progress.step, progress.outputs, progress.total)
+        diverged = partial(_diverged, part, epoch, labelled, batches)
         with stops_after_step():
             trained = run_model(
                 model,
@@ -147,15 +149,12 @@ def fit(
                 label=name,
                 keep=keeper(task, metrics.get(task.metric).top),
                 start=start,
-                after_step=_saving(resume, epoch, history, model, update, len(batches)) if resume else None,
+                after_step=_saving(resume, epoch, history, model, update, len(batches), diverged) if resume else None,
                 forecast=forecast,
             )
         progress = Progress()
-        if trained.loss is None or not math.isfinite(trained.loss):
-            raise InputError(
-                f"the loss of fold {part} must be finite. Got {trained.loss} in epoch {epoch + 1}; lower train.lr, set "
-                "train.clip_grad = 1.0 or train.precision = 'float32'"
-            )
+        if trained.bad_step >= 0:
+            raise diverged(trained.bad_step)
         row |= _scores("train", trained.loss, trained.outputs, labelled, order)
         if update.ema:
             final.train()  # some networks of timm keep tables of their weights until then
@@ -182,16 +181,34 @@ def fit(
     return Fitted(checkpoint, history, machine, oof)
 
 
+def _diverged(part: int | str, epoch: int, labelled: Labelled, batches: Batches, step: int) -> InputError:
+    """What is said of a loss that is not finite: where, by which images, and what to try."""
+    start, stop = batches.bounds()[step]
+    images = some("images", labelled.ids(batches.numbers[start:stop]))
+    return InputError(
+        f"the loss of fold {part} must be finite. It is not in epoch {epoch + 1}, step {step + 1}, of {images}; lower "
+        "train.lr, set train.clip_grad = 1.0 or train.precision = 'float32', and look at these images and labels"
+    )
+
+
 def _saving(
-    resume: Resume, epoch: int, history: list[dict[str, Any]], model: nn.Module, update: Update, num_steps: int
+    resume: Resume,
+    epoch: int,
+    history: list[dict[str, Any]],
+    model: nn.Module,
+    update: Update,
+    num_steps: int,
+    diverged: Callable[[int], InputError],
 ) -> AfterStep:
     """What is done after each step of an epoch: the training is saved where it is time, at the epoch's end, and where
-    the process is asked to stop.
+    the process is asked to stop. Nothing is saved after a loss that is not finite.
     """
 
-    def after_step(step: int, outputs: torch.Tensor, total: torch.Tensor) -> None:
+    def after_step(step: int, outputs: torch.Tensor, total: torch.Tensor, bad_step: torch.Tensor) -> None:
         stop = stop_requested()
         if update.is_between_steps and (step == num_steps or resume.is_due or stop):
+            if (bad := int(bad_step)) >= 0:
+                raise diverged(bad)
             resume.save(Progress(epoch, step, history, outputs, total), model, update)
             if stop:
                 stop_now()

@@ -19,7 +19,8 @@ Loss = Callable[[Tensor, Tensor], Tensor]
 Keep = Callable[[Tensor, Tensor | None], Tensor]
 # Steps that were made, their outputs (the others' rows hold anything) and the sum of their losses.
 Start = tuple[int, Tensor, Tensor]
-AfterStep = Callable[[int, Tensor, Tensor], None]
+# With the first step whose loss is not finite, -1 for none: on the device, where looking at it costs no wait.
+AfterStep = Callable[[int, Tensor, Tensor, Tensor], None]
 
 
 @dataclass(frozen=True)
@@ -29,12 +30,14 @@ class Result:
     outputs: float32 (num_images, num_outputs) on the CPU, in the order of `batches.numbers`: the network's logits (in
         training those before each step), or whatever the given module returns; of them what is kept.
     loss: mean over every image; None in mode `test`.
+    bad_step: the first whose loss is not finite; -1 for none.
     """
 
     mode: Mode
     outputs: Tensor
     loss: float | None
     seconds: float
+    bad_step: int = -1
 
     @property
     def images_per_second(self) -> float:
@@ -71,7 +74,8 @@ def run_model(
         label: what the progress bar says.
         keep: (outputs, targets of the batch, where there are any) -> what is kept of the outputs.
         start: the pass goes on after so many steps, with what they gave.
-        after_step: is called after each step with the number of steps made, all outputs and the sum of losses so far.
+        after_step: is called after each step with the number of steps made, all outputs, the sum of losses so far, and
+            the first step whose loss was not finite.
         forecast: is told of every step, and says how long it will take.
 
     Returns:
@@ -82,6 +86,7 @@ def run_model(
     model.train(mode == "train")
     outputs: Tensor | None = None
     total = torch.zeros((), device=machine.device)
+    bad_step = torch.full((), -1, device=machine.device)
     first_step = 0
     if start is not None:
         first_step, outputs, total = start
@@ -102,13 +107,15 @@ def run_model(
                 losses = loss(logits, batch.targets)
                 if update is not None:
                     update(losses.mean())
-                total += losses.detach().sum()
+                part = losses.detach().sum()
+                total += part
+                bad_step = torch.where((bad_step < 0) & ~part.isfinite(), step, bad_step)
             kept = logits.detach() if keep is None else keep(logits.detach(), batch.targets)
             if outputs is None:
                 outputs = torch.empty(batches.num_images, kept.shape[1], device=machine.device)
             outputs[batch.position : batch.position + len(batch)] = kept
             if after_step is not None:
-                after_step(step + 1, outputs, total)
+                after_step(step + 1, outputs, total, bad_step)
             bar.update(len(batch))
             if forecast is not None:
                 forecast.step(len(batch))
@@ -116,7 +123,7 @@ def run_model(
                 bar.set_postfix(loss=f"{mean:.4f}", refresh=False)
     assert outputs is not None, "there must be at least one batch"
     whole = float(total) / batches.num_images if loss is not None else None
-    return Result(mode, outputs.cpu(), whole, time.perf_counter() - began)
+    return Result(mode, outputs.cpu(), whole, time.perf_counter() - began, int(bad_step))
 
 
 class _Shown:

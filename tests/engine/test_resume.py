@@ -59,8 +59,8 @@ def test_killed_after_any_step(
     def killing(*arguments: object) -> object:
         after = original(*arguments)  # type: ignore[arg-type]
 
-        def after_step(step: int, outputs: object, total: object) -> None:
-            after(step, outputs, total)  # type: ignore[arg-type]
+        def after_step(step: int, *rest: object) -> None:
+            after(step, *rest)  # type: ignore[arg-type]
             made.append(step)
             if len(made) % 2 == 0 and len(made) < 2 * steps:
                 raise Killed
