@@ -41,6 +41,8 @@ def train(cfg: Config, part: int | str, num_models: int = 1) -> bool:
         return False
     from pipeline.competition.fold_table import read_labelled
     from pipeline.competition.predictions import Predictions, write_predictions
+    from pipeline.competition.submission import read_form
+    from pipeline.competition.table import read_test
     from pipeline.engine.fit import fit
     from pipeline.engine.resume import Resume
     from pipeline.images.cache import open_images
@@ -52,6 +54,9 @@ def train(cfg: Config, part: int | str, num_models: int = 1) -> bool:
             return False
         made_from = trained_from(cfg, part)
         labelled = read_labelled(cfg)
+        if num_models:
+            # A sample that these labels cannot fill is said before the hours of training, not after.
+            read_form(cfg, labelled.task, read_test(cfg).ids)
         images = open_images(cfg, "train", labelled.samples.keys)
         resume = Resume(folder / "resume.safetensors", made_from, cfg.train.checkpoint_minutes)
         fitted = fit(cfg, part, labelled, images, num_models, resume)

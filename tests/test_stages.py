@@ -546,3 +546,16 @@ def test_a_setting_that_did_not_exist_then_counts_as_its_default(
     assert run_all("augment.first_size=0.5") == 1
     assert "augment.first_size (1.0 -> 0.5)" in capsys.readouterr().err
     assert cfg.augment.first_size == 1.0
+
+
+def test_a_sample_that_cannot_be_filled_is_said_before_training(
+    competition: Callable[..., Config], capsys: pytest.CaptureFixture[str]
+) -> None:
+    cfg = competition()
+    sample = cfg.root / "sample_submission.csv"
+    rows = sample.read_text().splitlines()
+    sample.write_text("\n".join(["id,one,two", *(f"{row.split(',')[0]},0,0" for row in rows[1:])]) + "\n")
+    assert run_all() == 1
+    said = capsys.readouterr()
+    assert said.err.startswith("train: ") and "these must be the classes" in said.err
+    assert "epoch" not in said.out
