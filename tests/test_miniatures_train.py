@@ -1,4 +1,4 @@
-"""The fourteen miniatures from the download to an accepted submission that is better than the sample; half an hour on one core."""
+"""The fourteen miniatures, from the download to an accepted submission that is better than the sample; half an hour."""
 
 import json
 import shutil

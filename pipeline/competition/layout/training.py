@@ -142,7 +142,7 @@ def _augment(kind: str, size: int, flips: bool) -> list[Decision]:
 
 
 def _for_traces(seen: Survey, num_images: int, has_gpu: bool) -> list[Decision]:
-    """Nothing that resamples pixels, and a network whose first layer whitens: faint high frequencies become as strong as
+    """Nothing that resamples pixels, and a network whose first layer whitens: faint high frequencies get as strong as
     the picture. ResNet-18 stays at chance where it finds every trace (280 images at 64 px, one fold of five).
     """
     size = min(math.ceil(seen.side / 4) * 4, _LARGEST_TRACES * (2 if has_gpu else 1))
