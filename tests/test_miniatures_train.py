@@ -11,7 +11,7 @@ import pytest
 ROOT = Path(__file__).parent.parent
 MINI = ROOT.parent / "shared" / "competitions" / "mini"
 # Epochs: as many as are needed, five minutes at most on two cores.
-NUM_EPOCHS = {"alaska2-image-steganalysis": 8, "aerial-cactus-identification": 6, "aptos2019-blindness-detection": 12}
+NUM_EPOCHS = {"alaska2-image-steganalysis": 12, "aerial-cactus-identification": 6, "aptos2019-blindness-detection": 12}
 STAGES = ("detect", "prepare", "folds", "train", "infer", "ensemble")
 
 
