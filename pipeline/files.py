@@ -134,12 +134,23 @@ def walk(root: Path, *, any_name: bool = False) -> Iterator[str]:
         relative = os.path.relpath(folder, root).replace(os.sep, "/")
         prefix = "" if relative == "." else relative + "/"
         for name in sorted(names):
-            if not any_name and not name.isascii() and "\\udc" in ascii(name):
+            if not any_name and not is_utf8(name):
                 raise InputError(
                     f"file names must be UTF-8. Got {os.fsencode(prefix + name)!r} under {root}. Run: python -m "
                     "pipeline.prepare, which shows such files under their names"
                 )
             yield prefix + name
+
+
+def size_time(path: Path) -> list[int]:
+    """A file's size in bytes and the time of its last change in nanoseconds: a quick look at whether it is another."""
+    status = path.stat()
+    return [status.st_size, status.st_mtime_ns]
+
+
+def is_utf8(name: str) -> bool:
+    """Whether a file's name, as Python read it from the system, is UTF-8: other bytes are escaped as surrogates."""
+    return name.isascii() or "\\udc" not in ascii(name)
 
 
 # ---- writing

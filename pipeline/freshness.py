@@ -31,6 +31,7 @@ from pipeline.files import (
     inside,
     read_json,
     run_dir,
+    size_time,
     walk,
     write_json,
 )
@@ -50,7 +51,7 @@ def versions() -> dict[str, str]:
 
 def write_stamp(path: Path, made_from: Mapping[str, Any], files: Iterable[Path], **notes: Any) -> None:
     """Write the stamp of a finished product; `notes` are what later stages want to know of it."""
-    listed = {os.path.relpath(file, path.parent): [*_size_time(file), digest_file(file)] for file in files}
+    listed = {os.path.relpath(file, path.parent): [*size_time(file), digest_file(file)] for file in files}
     write_json(path, {"made_from": dict(made_from), "notes": notes, "versions": versions(), "files": listed})
 
 
@@ -65,7 +66,7 @@ def stale(path: Path, made_from: Mapping[str, Any]) -> str | None:
         file = path.parent / name
         if not file.is_file():
             return f"{file} is missing"
-        if _size_time(file) != [size, mtime] and digest_file(file) != sha256:
+        if size_time(file) != [size, mtime] and digest_file(file) != sha256:
             return f"{file} was changed"
     return None
 
@@ -109,11 +110,6 @@ def note(path: Path, name: str) -> Any:
     return stamp.get("notes", {}).get(name) if stamp else None
 
 
-def _size_time(path: Path) -> list[int]:
-    status = path.stat()
-    return [status.st_size, status.st_mtime_ns]
-
-
 # ---- stamps of the stages, and what their products are made from
 
 
@@ -148,7 +144,7 @@ def prepared_from(cfg: Config, paths: Iterable[str]) -> dict[str, Any]:
     states, root = hashlib.sha256(), data_dir(cfg)
     for path in sorted(set(paths)):
         try:
-            state = _size_time(root / path)
+            state = size_time(root / path)
         except OSError:
             state = []
         states.update(f"{json.dumps(path)} {state}\n".encode())

@@ -24,7 +24,7 @@ from typing import Protocol, TypeVar
 
 from tqdm import tqdm
 
-from pipeline.files import InputError
+from pipeline.files import InputError, is_utf8
 
 # A packed table is a table; other files packed by gzip alone are data that some reader takes as they are.
 _ENDINGS = re.compile(r"\.(zip|7z|tar|tgz|tbz2?|txz|tar\.(gz|bz2|xz)|(csv|tsv|json)\.gz)$", re.IGNORECASE)
@@ -87,7 +87,7 @@ def stem(path: str) -> str:
 
 def clean(name: str) -> str:
     """A file's name in composed Unicode (NFC); bytes that are no UTF-8, as Korean Windows writes, are read as CP949."""
-    if not name.isascii() and "\\udc" in ascii(name):
+    if not is_utf8(name):
         name = os.fsencode(name).decode("cp949", errors="replace")
     return name if name.isascii() else unicodedata.normalize("NFC", name)
 

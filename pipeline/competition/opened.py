@@ -16,7 +16,7 @@ from pathlib import Path
 
 from pipeline.cli import log
 from pipeline.competition.archives import Room, clean, is_archive, stem, unpack
-from pipeline.files import InputError, data_dir_of, digest, lock, opened_dir, read_json, walk, write_json
+from pipeline.files import InputError, data_dir_of, digest, lock, opened_dir, read_json, size_time, walk, write_json
 
 # Archives in archives in archives: deeper ones are left alone.
 _DEEPEST = 4
@@ -80,7 +80,7 @@ def open_folder(root: Path, limit: float) -> Path:
         "root": os.path.abspath(root),
         "folder": os.path.abspath(folder),
         "paths": hashlib.sha256(b"\0".join(map(os.fsencode, listed))).hexdigest(),
-        "archives": {name: _state(path) for name, path in archives},
+        "archives": {name: size_time(path) for name, path in archives},
     }
     if read_json(folder / "files.json") == state and (folder / "files").is_dir():
         return data_dir_of(root)
@@ -97,18 +97,13 @@ def open_folder(root: Path, limit: float) -> Path:
     return data_dir_of(root)
 
 
-def _state(path: Path) -> list[int]:
-    status = path.stat()
-    return [status.st_size, status.st_mtime_ns]
-
-
 def _unpack_all(tree: _Tree, archives: list[tuple[str, Path]], folder: Path, room: Room, *, alone: bool) -> set[str]:
     """Unpack archives, and those in them, and add their files; returns the names of the folders that hold them."""
     used = set()
     due = [(name, path, 1) for name, path in archives]
     while due:
         name, path, depth = due.pop(0)
-        key = digest([name, *_state(path)])[:16]
+        key = digest([name, *size_time(path)])[:16]
         used.add(key)
         content = folder / key
         if not content.is_dir():

@@ -16,6 +16,8 @@ from pipeline.config import Config, ConfigError
 from pipeline.files import InputError
 
 Kind = Literal["single", "multi", "ordinal", "number"]
+# What a cell of a label column with flags can hold.
+FLAGS = {"0": 0, "1": 1, "0.0": 0, "1.0": 1, "False": 0, "True": 1, "false": 0, "true": 1}
 
 
 @dataclass(frozen=True)
@@ -170,8 +172,7 @@ def _auto_kind(cfg: Config, samples: Samples, metric: metrics.Metric) -> Kind:
 
 def _flags(labels: pd.DataFrame, columns: Sequence[str], source: str) -> np.ndarray[Any, Any]:
     """Columns of 0 and 1 -> int64 (num_images, num_columns)."""
-    words = {"0": 0, "1": 1, "0.0": 0, "1.0": 1, "False": 0, "True": 1, "false": 0, "true": 1}
-    values = labels[list(columns)].apply(lambda column: column.map(words))
+    values = labels[list(columns)].apply(lambda column: column.map(FLAGS))
     if values.isna().to_numpy().any():
         wrong = list(dict.fromkeys(labels[list(columns)].to_numpy()[values.isna().to_numpy()]))
         raise InputError(f"{source}: columns of labels must hold 0 or 1. Got {some('other values', wrong)}")

@@ -8,9 +8,9 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from pipeline.competition.layout.images import evenly
+from pipeline.competition.layout.images import UNREADABLE, evenly
 from pipeline.competition.layout.settings import Decision, quoted
-from pipeline.competition.layout.tables import Sheet
+from pipeline.competition.layout.tables import Sheet, numbers_of
 
 Array = np.ndarray[Any, Any]
 _NUM_PROBES = 40
@@ -62,11 +62,8 @@ def choose_box(
 
 def _whole(sheet: Sheet, name: str) -> Array | None:
     """A column's numbers, none of them below 0; None where it has others, or only 0 and 1."""
-    try:
-        values = np.array([float(cell) for cell in sheet.cells[name]])
-    except ValueError:
-        return None
-    return values if len(values) and (values >= 0).all() and values.max() > 1 else None
+    values = numbers_of(sheet.cells[name])
+    return np.array(values) if values and min(values) >= 0 and max(values) > 1 else None
 
 
 def _are_boxes(
@@ -89,6 +86,6 @@ def _sizes(root: Path, paths: Sequence[str]) -> Array:
         try:
             with Image.open(root / path) as image:
                 sizes.append(image.size)
-        except (OSError, ValueError, SyntaxError, Image.DecompressionBombError):
+        except UNREADABLE:
             sizes.append((0, 0))
     return np.array(sizes, float).reshape(-1, 2)

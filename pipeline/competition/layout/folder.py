@@ -12,7 +12,7 @@ import numpy as np
 from PIL import Image
 
 from pipeline.competition.csv_table import some
-from pipeline.competition.layout.images import evenly, fitting, is_image
+from pipeline.competition.layout.images import UNREADABLE, evenly, fitting, is_image
 from pipeline.competition.layout.settings import literal
 from pipeline.competition.templates import fields, pattern
 from pipeline.files import InputError
@@ -162,7 +162,7 @@ def _alike(root: Path, one: str, other: str) -> bool:
             if first.size != second.size:
                 return False
             pixels = [np.asarray(image.convert("L"), np.float32) for image in (first, second)]
-    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError):
+    except UNREADABLE:
         return False
     return float(np.abs(pixels[0] - pixels[1]).mean()) < _ALIKE
 

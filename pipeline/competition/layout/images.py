@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 import pandas as pd
+from PIL import Image
 
 from pipeline.competition.layout.settings import literal
 from pipeline.competition.templates import ANYWHERE, anywhere, fields, fill, pattern
@@ -15,6 +16,8 @@ from pipeline.competition.templates import ANYWHERE, anywhere, fields, fill, pat
 SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".gif", ".tif", ".tiff", ".webp", ".ppm", ".pgm", ".jp2", ".avif", ".npy")
 # Images that are not read: they are named, not passed over.
 UNREAD = (".dcm", ".dicom", ".nii", ".nii.gz", ".heic", ".svs", ".tfrec", ".tfrecord")
+# What Pillow raises on files whose header it cannot read.
+UNREADABLE = (OSError, ValueError, SyntaxError, Image.DecompressionBombError)
 # "Nearly all": a few lost files are reported when the images are read, with their names; more mean a wrong template.
 ENOUGH = 0.9
 # Rows that propose templates; every row then judges the proposals.

@@ -6,7 +6,8 @@ from pathlib import Path
 
 from pipeline.competition.layout.settings import Decision, quoted
 from pipeline.competition.layout.tables import CLASS_OF_COCO, Sample, Sheet, has_fractions, numbers_of
-from pipeline.competition.layout.task import FLAGS, Labels
+from pipeline.competition.layout.task import Labels
+from pipeline.competition.task import FLAGS
 from pipeline.files import InputError, read_json
 
 # Names of a class in which there is nothing to find.

@@ -7,11 +7,11 @@ from pathlib import Path
 
 from pipeline.competition.layout.settings import Decision, quoted
 from pipeline.competition.layout.tables import CLASS_OF_COCO, Sample, Sheet, has_fractions, numbers_of
+from pipeline.competition.task import FLAGS
 from pipeline.files import InputError
 
 # Habits in naming, which break ties and decide nothing else.
 _LABEL_WORDS = ("label", "target", "class", "categor", "tag", "answer")
-FLAGS = {"0": 0, "1": 1, "0.0": 0, "1.0": 1, "False": 0, "True": 1, "false": 0, "true": 1}
 # A group is several images of one thing: more than 20 on average is rather a property that many things share.
 MAX_GROUP = 20.0
 
@@ -69,11 +69,8 @@ def _by_values(rest: dict[str, list[str]], targets: list[str]) -> Labels | None:
             values = {tag for cell in cells for tag in _tags(cell, separator)} if separator else set(cells)
             if len(values) < 2 or len(values & set(targets)) < 0.9 * len(values):
                 continue
-            reason = f"its values are the sample submission's {len(targets):,} columns"
-            odd = sorted(values ^ set(targets))
-            if odd:
-                reason += f", except {quoted(odd)}: a submission needs both to be the same"
-            return Labels((name,), 1, reason, separator)
+            # Where some differ, `must_be_answerable` says which.
+            return Labels((name,), 1, f"its values are the sample submission's {len(targets):,} columns", separator)
     return None
 
 

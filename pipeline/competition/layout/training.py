@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from pipeline.competition.layout.images import evenly
+from pipeline.competition.layout.images import UNREADABLE, evenly
 from pipeline.competition.layout.settings import Decision
 from pipeline.files import InputError
 
@@ -51,7 +51,7 @@ def survey(root: Path, paths: Sequence[str]) -> Survey:
                 width_and_height, mode = _header(root / paths[number])
                 sizes.append(width_and_height)
                 modes.add(mode)
-        except (OSError, ValueError, SyntaxError, Image.DecompressionBombError):
+        except UNREADABLE:
             num_unreadable += 1
             continue
         sides.append(max(sizes[-1]))
