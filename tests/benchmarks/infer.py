@@ -1,6 +1,6 @@
 """Prediction as `pipeline.infer` does it against a bare forward pass in the same precision.
 
-Run: PYTHONPATH=. python tests/benchmarks/infer.py [resnet18:64 resnet9:32 ...] [--images 20000]
+Run: PYTHONPATH=. python tests/benchmarks/infer.py [resnet18:64 resnet9:32 ...] [--images 20000] [--turns 3]
 `predict` goes over the mapped images with batch norms folded, views averaged and probabilities kept. The bare forward
 repeats one resident batch through the network as it was trained, without folding; and with it, as the second figure.
 """
@@ -51,7 +51,7 @@ def forward(model: nn.Module, machine: Machine, batch: torch.Tensor, num_images:
     return num_steps * len(batch) / (time.perf_counter() - start)
 
 
-def compare(name: str, size: int, num_images: int, folder: Path, num_turns: int = 3) -> list[str]:
+def compare(name: str, size: int, num_images: int, folder: Path, num_turns: int) -> list[str]:
     ready, network = trained(name, size, folder)
     machine = ready.machine
     network = machine.place(network).eval()
@@ -77,10 +77,10 @@ if __name__ == "__main__":
     parser = argparse.ArgumentParser()
     parser.add_argument("networks", nargs="*", default=["resnet9:32", "resnet18:64"])
     parser.add_argument("--images", type=int, default=20_000)
+    parser.add_argument("--turns", type=int, default=3)
     args = parser.parse_args()
     for what in args.networks:
         with tempfile.TemporaryDirectory() as scratch:
-            print(
-                *compare(what.split(":")[0], int(what.split(":")[1]), args.images, Path(scratch)), sep="\n", flush=True
-            )
+            name, size = what.split(":")
+            print(*compare(name, int(size), args.images, Path(scratch), args.turns), sep="\n", flush=True)
     print(machine_line())
