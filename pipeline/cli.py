@@ -2,13 +2,16 @@
 
 import argparse
 import contextlib
+import errno
 import logging
+import math
 import os
 import signal
 import sys
+import time
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import NoReturn
+from typing import NoReturn, TextIO
 
 from pipeline.config import Config, ConfigError
 from pipeline.config_file import load
@@ -17,6 +20,16 @@ from pipeline.files import InputError, run_dir
 log = logging.getLogger("pipeline")
 
 DEFAULT_CONFIG = "configs/digits.toml"
+# Signals that follow each other so closely are one request.
+_ONE_REQUEST_S = 1.0
+# What the machine says no to, and what must be done.
+_MACHINE_S = {
+    errno.ENOSPC: "there must be room on the disk. It is full: make room",
+    errno.EDQUOT: "there must be room on the disk. Your share of it is used up: make room",
+    errno.EFBIG: "files must be allowed to grow. A limit on their size (ulimit -f) was reached: raise it",
+    errno.EROFS: "output/, folds/ and configs/ must be writable. They are read-only: start from another folder",
+    errno.EACCES: "output/, folds/ and configs/ must be writable, input/ readable. Permission was denied",
+}
 
 
 def parse(stage: str, about: str, argv: Sequence[str] | None, *, fold: bool = False) -> argparse.Namespace:
@@ -84,7 +97,7 @@ def run_stage(
     try:
         cfg = load_target(arguments.config, arguments.set)
     except ConfigError as error:
-        print(f"{stage}: {error}", file=sys.stderr)
+        say(f"{stage}: {error}", sys.stderr)
         return 2
     return guarded(stage, lambda: work(cfg, getattr(arguments, "fold", None)), run_dir(cfg))
 
@@ -95,15 +108,16 @@ def guarded(stage: str, work: Callable[[], None], folder: Path | None) -> int:
     SIGTERM and Ctrl-C end the work where it is, so that nothing half-written is left behind; see `stops_after_step`.
     """
     numbers = (signal.SIGTERM, signal.SIGINT)
+    _Signals.last = -math.inf
     before = [signal.signal(number, _stop) for number in numbers]
     try:
         with_log(folder)
         work()
     except ConfigError as error:
-        print(f"{stage}: {error}", file=sys.stderr)
+        say(f"{stage}: {error}", sys.stderr)
         return 2
     except (InputError, OSError, MemoryError) as error:
-        log.error("%s: %s", stage, str(error) or type(error).__name__)
+        log.error("%s: %s", stage, _in_words(error))
         return 1
     except (KeyboardInterrupt, _Stopped) as error:
         log.error("%s: stopped; the same command goes on from here", stage)
@@ -114,6 +128,16 @@ def guarded(stage: str, work: Callable[[], None], folder: Path | None) -> int:
     return 0
 
 
+def _in_words(error: Exception) -> str:
+    """What is said of an error that the data or the machine caused."""
+    if isinstance(error, MemoryError):
+        return "memory has run out. Lower train.batch_size or image.size, or end other programs, then go on"
+    if not isinstance(error, OSError) or error.errno not in _MACHINE_S:
+        return str(error) or type(error).__name__
+    where = f" ({error.filename})" if error.filename else ""
+    return f"{_MACHINE_S[error.errno]}{where}; nothing that was finished is lost, the same command goes on from here"
+
+
 class _Stopped(BaseException):
     """The process was asked to stop by a signal."""
 
@@ -122,14 +146,19 @@ class _Stopped(BaseException):
 
 
 class _Signals:
-    """Whether signals wait for the end of a step, and the one that does."""
+    """Whether signals wait for the end of a step, the one that does, and when the last came (`time.monotonic`)."""
 
     wait = False
     waiting = 0
+    last = -math.inf
 
 
 def _stop(number: int, frame: object) -> None:
-    # A second signal does not wait.
+    now = time.monotonic()
+    if now - _Signals.last < _ONE_REQUEST_S:
+        return  # Ctrl-C comes twice: from the terminal and through run.sh
+    _Signals.last = now
+    # Who asks again does not wait.
     if not _Signals.wait or _Signals.waiting:
         raise _Stopped(number)
     _Signals.waiting = number
@@ -169,25 +198,45 @@ def with_log(folder: Path | None) -> None:
     if folder is not None:
         folder.mkdir(parents=True, exist_ok=True)
         file = logging.FileHandler(folder / "log.txt", encoding="utf-8")
-        file.setFormatter(logging.Formatter("%(asctime)s %(message)s"))
+        file.setFormatter(_OneLine("%(asctime)s %(message)s"))
         log.addHandler(file)
 
 
+def printable(text: str) -> str:
+    """Text that is one line and changes nothing on a terminal: names and labels are anybody's, so what is no printable
+    character in them (escapes, line ends, bytes that are no UTF-8) is shown as Python writes it.
+    """
+    if text.isprintable():
+        return text
+    return "".join(char if char.isprintable() else char.encode("unicode_escape").decode() for char in text)
+
+
+def say(text: str, stream: TextIO) -> None:
+    """Print a line on stdout or stderr, whatever their encoding, without breaking a progress bar that is drawn."""
+    encoding = stream.encoding or "utf-8"
+    line = printable(text).encode(encoding, "backslashreplace").decode(encoding)
+    bar = sys.modules.get("tqdm")
+    if bar is not None:
+        bar.tqdm.write(line, file=stream)
+    else:
+        print(line, file=stream, flush=True)
+
+
+class _OneLine(logging.Formatter):
+    def format(self, record: logging.LogRecord) -> str:
+        return printable(super().format(record))
+
+
 class _Terminal(logging.Handler):
-    """Messages to stdout, errors to stderr, without breaking a progress bar that is being drawn."""
+    """Messages to stdout, errors to stderr."""
 
     def emit(self, record: logging.LogRecord) -> None:
-        stream = sys.stderr if record.levelno >= logging.ERROR else sys.stdout
-        bar = sys.modules.get("tqdm")
-        if bar is not None:
-            bar.tqdm.write(self.format(record), file=stream)
-        else:
-            print(self.format(record), file=stream, flush=True)
+        say(self.format(record), sys.stderr if record.levelno >= logging.ERROR else sys.stdout)
 
 
 class _Parser(argparse.ArgumentParser):
     """Usage errors are one line, not the whole usage."""
 
     def error(self, message: str) -> NoReturn:
-        print(f"{self.prog}: {message}", file=sys.stderr)
+        say(f"{self.prog}: {message}", sys.stderr)
         raise SystemExit(2)

@@ -4,6 +4,23 @@ import csv
 from pathlib import Path
 
 import numpy as np
+from PIL import Image
+
+TOML = """
+[data]
+root = "input/tiny"
+answers = "answers.csv"
+[folds]
+num_folds = 2
+[image]
+size = 12
+[model]
+name = "mlp"
+[train]
+num_epochs = 2
+batch_size = 8
+lr = 0.01
+"""
 
 
 def picture(label: int, seed: int, side: int = 12) -> np.ndarray:
@@ -22,3 +39,20 @@ def write_table(path: Path, header: list[str], rows: list[list[object]], encodin
         writer = csv.writer(stream, lineterminator="\n")
         writer.writerow(header)
         writer.writerows(rows)
+
+
+def tiny_competition(place: Path, num_train: int = 24, num_test: int = 8, toml: str = TOML) -> None:
+    """Write a tiny competition of three classes to `place`/input/tiny, and its config to `place`/configs/tiny.toml."""
+    root, names = place / "input" / "tiny", ["ant", "bee", "cow"]
+    rows: dict[str, list[list[object]]] = {"train": [], "test": []}
+    for part, count in (("train", num_train), ("test", num_test)):
+        for number in range(count):
+            label, id_ = number % 3, f"{number:03d}"
+            (root / part).mkdir(parents=True, exist_ok=True)
+            Image.fromarray(picture(label, number + 1000 * (part == "test"))).save(root / part / f"{id_}.png")
+            rows[part].append([id_, names[label]])
+    write_table(root / "train.csv", ["id", "label"], rows["train"])
+    write_table(root / "answers.csv", ["id", "label"], rows["test"])
+    write_table(root / "sample_submission.csv", ["id", "label"], [[id_, names[0]] for id_, _ in rows["test"]])
+    (place / "configs").mkdir(exist_ok=True)
+    (place / "configs" / "tiny.toml").write_text(toml, encoding="utf-8")
