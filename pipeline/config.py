@@ -9,9 +9,9 @@ import re
 import shlex
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validator, model_validator
 
 View = Literal[
     "identity", "hflip", "vflip", "rot90", "rot180", "rot270", "shift_up", "shift_down", "shift_left", "shift_right"
@@ -27,6 +27,13 @@ class Section(BaseModel):
     """A table of the TOML file."""
 
     model_config = ConfigDict(extra="forbid", strict=True, frozen=True, allow_inf_nan=False, protected_namespaces=())
+
+    @field_validator("*")
+    @classmethod
+    def _text(cls, value: Any, info: ValidationInfo) -> Any:
+        if any("\0" in text for text in (value if isinstance(value, tuple) else [value]) if isinstance(text, str)):
+            raise ValueError(f"{info.field_name!r} must be text without NUL characters. Got {value!r}")
+        return value
 
 
 class DataConfig(Section):
@@ -210,6 +217,10 @@ class TrainConfig(Section):
     )
     checkpoint_minutes: float = Field(
         2.0, ge=0.0, description="between two savings of a training under way; after every epoch anyway; 0: every step"
+    )
+    on_nan: Literal["stop", "rollback"] = Field(
+        "stop",
+        description="a loss that is not finite: stop, or go back to the last epoch's end and on at half the rate, once",
     )
     seed: int = Field(0, ge=0, lt=2**32, description="seed of weights, order and augmentation")
     deterministic: bool = Field(False, description="on a GPU: the same bytes at every run, more slowly")

@@ -104,6 +104,11 @@ def stamped(path: Path, name: str) -> str:
     return str(stamp["files"][name][2]) if stamp and name in stamp.get("files", {}) else ""
 
 
+def made_from(path: Path) -> dict[str, Any]:
+    """What a stamp says that its product was made from; nothing where there is none."""
+    return dict((read_json(path) or {}).get("made_from", {}))
+
+
 def note(path: Path, name: str) -> Any:
     """A note in a stamp; None where there is none."""
     stamp = read_json(path)
@@ -199,19 +204,29 @@ def training_settings(cfg: Config) -> dict[str, Any]:
     """The settings that a model depends on; they travel with its weights."""
     wanted = {"image", "augment", "model", "train"}
     return cfg.model_dump(
-        mode="json", include=wanted, exclude={"image": {"cache_limit"}, "train": {"checkpoint_minutes"}}
+        mode="json", include=wanted, exclude={"image": {"cache_limit"}, "train": {"checkpoint_minutes", "on_nan"}}
     )
 
 
+def has_train(cfg: Config) -> bool:
+    """Whether there are images to train on: `prepare` says so where none but the test images are beside the models."""
+    return read_json(prepare_stamp(cfg)) is None or note(prepare_stamp(cfg), "train") is not None
+
+
 def trained_from(cfg: Config, part: int | str) -> dict[str, Any]:
-    """What a model is made from: the settings that training depends on, the folds, and every train image's bytes."""
+    """What a model is made from: the settings that training depends on, the folds, and every train image's bytes; where
+    these are not here, what its stamp says of them.
+    """
+    data = cfg.data.model_dump(mode="json", include={"labels", "tag_separator", "negative", "rows"})
+    if not has_train(cfg):
+        return {**made_from(train_stamp(cfg, part)), "data": data, **training_settings(cfg)}
     files = {name: digest_file(Path(name)) for name in _named_files(cfg) if Path(name).is_file()}
     return {
         "part": str(part),
         "kind": note(folds_stamp(cfg), "kind"),
         "folds": stamped(folds_stamp(cfg), folds_path(cfg).name),
         "train images": note(prepare_stamp(cfg), "train"),
-        "data": cfg.data.model_dump(mode="json", include={"labels", "tag_separator", "negative", "rows"}),
+        "data": data,
         **training_settings(cfg),
         "files": files,
     }
@@ -219,13 +234,16 @@ def trained_from(cfg: Config, part: int | str) -> dict[str, Any]:
 
 def inferred_from(cfg: Config, part: int | str) -> dict[str, Any]:
     """What a model's predictions are made from."""
+    model = trained_from(cfg, part)
     return {
         "settings": training_settings(cfg),
         "model": stamped(train_stamp(cfg, part), "model.safetensors"),
-        "folds": stamped(folds_stamp(cfg), folds_path(cfg).name),
-        "train images": note(prepare_stamp(cfg), "train"),
+        "folds": model.get("folds"),
+        "train images": model.get("train images"),
         "test images": note(prepare_stamp(cfg), "test"),
         "infer": cfg.infer.model_dump(mode="json"),
+        # Once there are train images, what was made without them is made anew.
+        "out of fold": has_train(cfg) or made_from(infer_stamp(cfg, part)).get("out of fold", False),
     }
 
 
@@ -258,10 +276,13 @@ def must_be_prepared(cfg: Config) -> None:
 def must_be_split(cfg: Config) -> None:
     """Refuse to start a stage before the train images are split.
 
+    Where there are models and no train images, there is nothing to split.
+
     Raises:
         InputError: they are not, or the train table has changed since; the command to run.
     """
-    _must(stale(folds_stamp(cfg), folds_from(cfg)), str(folds_path(cfg)), "folds", cfg)
+    if has_train(cfg):
+        _must(stale(folds_stamp(cfg), folds_from(cfg)), str(folds_path(cfg)), "folds", cfg)
 
 
 def must_be_trained(cfg: Config, part: int | str) -> None:

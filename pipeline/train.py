@@ -3,14 +3,16 @@
 import csv
 import sys
 from collections.abc import Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 from pipeline.cli import log, run_stage
 from pipeline.config import Config
 from pipeline.config_file import to_toml
-from pipeline.files import atomic_write, chosen_parts, digest_file, fold_dir, lock, run_dir
+from pipeline.files import InputError, atomic_write, chosen_parts, digest_file, fold_dir, lock, run_dir
 from pipeline.freshness import (
+    has_train,
     must_be_prepared,
     must_be_split,
     other_model,
@@ -39,6 +41,8 @@ def train(cfg: Config, part: int | str, num_models: int = 1) -> bool:
     must_be_split(cfg)
     if _is_current(cfg, part):
         return False
+    if not has_train(cfg):
+        raise InputError(f"the train images must be under {cfg.root} to train fold {part}. None of them is there")
     from pipeline.competition.fold_table import read_labelled
     from pipeline.competition.predictions import Predictions, write_predictions
     from pipeline.competition.submission import read_form
@@ -58,12 +62,13 @@ def train(cfg: Config, part: int | str, num_models: int = 1) -> bool:
             # A sample that these labels cannot fill is said before the hours of training, not after.
             read_form(cfg, labelled.task, read_test(cfg).ids)
         images = open_images(cfg, "train", labelled.samples.keys)
-        resume = Resume(folder / "resume.safetensors", made_from, cfg.train.checkpoint_minutes)
+        resume = Resume(folder, made_from, cfg.train.checkpoint_minutes)
         fitted = fit(cfg, part, labelled, images, num_models, resume)
         _write_resolved(cfg, labelled.task.kind, fitted.machine.precision)
         _write_history(folder / "history.csv", fitted.history)
         save(folder / "model.safetensors", fitted.checkpoint)
-        notes = {"machine": fitted.machine.describe(), "precision": fitted.machine.precision}
+        notes: dict[str, Any] = {"machine": fitted.machine.describe(), "precision": fitted.machine.precision}
+        notes["task"] = asdict(labelled.task)
         if fitted.oof is not None:
             ids = labelled.ids(labelled.split(part)[1])
             write_predictions(folder / "valid.parquet", Predictions(ids, labelled.task.classes, fitted.oof))

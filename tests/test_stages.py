@@ -501,7 +501,6 @@ def test_a_loss_that_diverges_is_not_kept(
     said = capsys.readouterr().err
     assert "the loss of fold 0 must be finite" in said and "lower train.lr" in said
     assert re.search(r"not in epoch \d+, step \d+, of \d images \(0\d\d, 0\d\d", said)
-    assert not (RUN / "fold0" / "resume.safetensors").exists() or "epoch 1, step" not in said
     assert not (RUN / "fold0" / "model.safetensors").exists()
 
 

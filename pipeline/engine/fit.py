@@ -122,39 +122,48 @@ def fit(
     seen = settings.num_epochs * (len(train_numbers) + VALIDATION * len(valid_numbers))
     models = "1 model" if num_models == 1 else f"{num_models} models"
     forecast = Forecast(num_models * seen, f"{models} of {settings.num_epochs} epochs") if num_models else None
-    progress = resume.load(model, update, machine) if resume else Progress()
+    may_go_back = settings.on_nan == "rollback"
+    progress = resume.load(model, update, machine, keep_start=may_go_back) if resume else Progress()
     if progress.epoch or progress.step:
         log.info("train %s: goes on in epoch %s after %s steps", part, progress.epoch + 1, progress.step)
-    history = progress.history
-    for epoch in range(progress.epoch, settings.num_epochs):
+    while progress.epoch < settings.num_epochs:
+        epoch, history = progress.epoch, progress.history
         name = f"{part} epoch {epoch + 1}/{settings.num_epochs}"
         order = epoch_order(train_numbers, settings.seed, part, epoch)
         now = changes.size(epoch)
         batches = make_batches(order, settings.batch_size, size=now, changes=changes.of(epoch))
-        row: dict[str, Any] = {"epoch": epoch + 1, "lr": update.lr_at(epoch * update.steps_per_epoch)}
+        progress.lr = update.lr_at(epoch * update.steps_per_epoch) if progress.lr is None else progress.lr
+        row: dict[str, Any] = {"epoch": epoch + 1, "lr": progress.lr}
         drawn = (settings.seed, part, epoch)
         start = None
         if progress.outputs is not None and progress.total is not None:
             start = (progress.step, progress.outputs, progress.total)
         diverged = partial(_diverged, part, epoch, labelled, batches)
-        with stops_after_step():
-            trained = run_model(
-                model,
-                batches,
-                "train",
-                machine,
-                loss=loss,
-                update=update,
-                seed=drawn,
-                label=name,
-                keep=keeper(task, metrics.get(task.metric).top),
-                start=start,
-                after_step=_saving(resume, epoch, history, model, update, len(batches), diverged) if resume else None,
-                forecast=forecast,
-            )
-        progress = Progress()
-        if trained.bad_step >= 0:
-            raise diverged(trained.bad_step)
+        try:
+            with stops_after_step():
+                trained = run_model(
+                    model,
+                    batches,
+                    "train",
+                    machine,
+                    loss=loss,
+                    update=update,
+                    seed=drawn,
+                    label=name,
+                    keep=keeper(task, metrics.get(task.metric).top),
+                    start=start,
+                    after_step=_saving(resume, progress, model, update, len(batches), diverged) if resume else None,
+                    forecast=forecast,
+                )
+            if trained.bad_step >= 0:
+                raise diverged(trained.bad_step)
+        except Diverged as error:
+            if resume is None or not may_go_back or update.lr_scale < 1:
+                raise
+            progress = resume.back(model, update, machine)
+            where = f"the end of epoch {progress.epoch + 1}" if progress.step else "its beginning"
+            log.info("train %s: %s. It goes back to %s and on at half the rate", part, error, where)
+            continue
         row |= _scores("train", trained.loss, trained.outputs, labelled, order)
         if update.ema:
             final.train()  # some networks of timm keep tables of their weights until then
@@ -165,7 +174,7 @@ def fit(
             keep = keeper(task, InferConfig().keep_top)
             valid = run_model(network, batches, "valid", machine, loss=loss, label=f"{name} valid", keep=keep)
             row |= _scores("valid", valid.loss, valid.outputs, labelled, valid_numbers)
-        history.append(row)
+        progress = Progress(epoch + 1, 0, [*history, row])
         log.info("train %s, %.0f images/s", _line(name, row, task.metric), trained.images_per_second)
 
     prior = _prior(labelled, train_numbers)
@@ -178,42 +187,52 @@ def fit(
         oof = kept(rows, task)
     extra = {"task": asdict(task), "part": str(part), "prior": prior, "network": name_of_network}
     checkpoint = Checkpoint(final.state_dict(), training_settings(cfg), task.classes, normalisation, extra)
-    return Fitted(checkpoint, history, machine, oof)
+    return Fitted(checkpoint, progress.history, machine, oof)
 
 
-def _diverged(part: int | str, epoch: int, labelled: Labelled, batches: Batches, step: int) -> InputError:
+class Diverged(InputError):
+    """The loss or the weights are not finite."""
+
+
+def _diverged(part: int | str, epoch: int, labelled: Labelled, batches: Batches, step: int) -> Diverged:
     """What is said of a loss that is not finite: where, by which images, and what to try."""
     start, stop = batches.bounds()[step]
     images = some("images", labelled.ids(batches.numbers[start:stop]))
-    return InputError(
+    return Diverged(
         f"the loss of fold {part} must be finite. It is not in epoch {epoch + 1}, step {step + 1}, of {images}; lower "
-        "train.lr, set train.clip_grad = 1.0 or train.precision = 'float32', and look at these images and labels"
+        "train.lr, set train.clip_grad = 1.0, train.precision = 'float32' or train.on_nan = 'rollback', and look at "
+        "these images and labels"
     )
 
 
 def _saving(
     resume: Resume,
-    epoch: int,
-    history: list[dict[str, Any]],
+    progress: Progress,
     model: nn.Module,
     update: Update,
     num_steps: int,
     diverged: Callable[[int], InputError],
 ) -> AfterStep:
     """What is done after each step of an epoch: the training is saved where it is time, at the epoch's end, and where
-    the process is asked to stop. Nothing is saved after a loss that is not finite.
+    the process is asked to stop. Nothing is saved after a loss that is not finite, or a step that broke the weights.
     """
 
     def after_step(step: int, outputs: torch.Tensor, total: torch.Tensor, bad_step: torch.Tensor) -> None:
-        stop = stop_requested()
-        if update.is_between_steps and (step == num_steps or resume.is_due or stop):
-            if (bad := int(bad_step)) >= 0:
-                raise diverged(bad)
-            resume.save(Progress(epoch, step, history, outputs, total), model, update)
+        stop, epoch_end = stop_requested(), step == num_steps
+        if update.is_between_steps and (epoch_end or resume.is_due or stop):
+            if (bad := int(bad_step)) >= 0 or not _is_finite(model):
+                raise diverged(bad if bad >= 0 else step - 1)
+            now = Progress(progress.epoch, step, progress.history, outputs, total, progress.lr)
+            resume.save(now, model, update, epoch_end=epoch_end)
             if stop:
                 stop_now()
 
     return after_step
+
+
+def _is_finite(model: nn.Module) -> bool:
+    """Whether all weights are, with one wait for the device."""
+    return bool(torch.stack([weights.detach().isfinite().all() for weights in model.parameters()]).all())
 
 
 def _scores(

@@ -1,8 +1,9 @@
 """A training that is under way, on disk: what it takes to go on after any step as if nothing had happened.
 
 Randomness is counted and the order of an epoch is a function of its number, so there is no generator to keep: weights,
-their average, the optimizer's state, the epoch's sums so far, and how many steps were made. The file is renamed into
-place when it is whole; until then the one before is kept.
+their average, the optimizer's state, the epoch's sums so far, and how many steps were made. There are two files, of
+the last epoch's end and of a step since then. Each is renamed into place when it is whole; until then the one before
+is kept.
 """
 
 import hashlib
@@ -33,6 +34,7 @@ class Progress:
     epoch, step: the epoch under way and how many of its batches are done; from 0 on.
     history: a row for each whole epoch.
     outputs, total: what `run_model` has gathered in the epoch so far; None at its start.
+    lr: the learning rate at the start of the epoch under way; None at its start.
     """
 
     epoch: int = 0
@@ -40,19 +42,21 @@ class Progress:
     history: list[dict[str, Any]] = field(default_factory=list)
     outputs: Tensor | None = None
     total: Tensor | None = None
+    lr: float | None = None
 
 
 class Resume:
-    """The file of one training.
+    """The files of one training.
 
     Args:
-        path: where it is.
+        folder: where they are.
         made_from: all that the training depends on; a training from something else is not gone on with.
         minutes: between two savings within an epoch.
     """
 
-    def __init__(self, path: Path, made_from: Mapping[str, Any], minutes: float) -> None:
-        self.path = path
+    def __init__(self, folder: Path, made_from: Mapping[str, Any], minutes: float) -> None:
+        self.within_epoch = folder / "resume.safetensors"
+        self.epoch_end = folder / "resume-epoch.safetensors"
         self.made_from = json.loads(json.dumps(made_from))
         self.made_on = ""
         self.seconds = 60 * minutes
@@ -63,7 +67,7 @@ class Resume:
         """Whether it is time to save again. When that is changes no result."""
         return time.monotonic() - self.saved_at >= self.seconds
 
-    def save(self, progress: Progress, model: nn.Module, update: Update) -> None:
+    def save(self, progress: Progress, model: nn.Module, update: Update, *, epoch_end: bool) -> None:
         """Write the state after a step."""
         tensors = {f"model.{name}": tensor for name, tensor in model.state_dict().items()}
         if update.ema:
@@ -83,18 +87,25 @@ class Resume:
             "epoch": progress.epoch,
             "step": progress.step,
             "history": progress.history,
-            "updates": [update.step, update.batch],
+            "lr": progress.lr,
+            "updates": [update.step, update.batch, update.lr_scale],
             "scaler": update.scaler.state_dict(),
             "optimizer": numbers,
             "sha256": _digest(kept),
         }
         content = safetensors.torch.save(kept, {_KEY: json.dumps(values, sort_keys=True)})
-        with atomic_write(self.path) as stream:
+        with atomic_write(self.epoch_end if epoch_end else self.within_epoch) as stream:
             stream.write(content)
         self.saved_at = time.monotonic()
 
-    def load(self, model: nn.Module, update: Update, machine: Machine) -> Progress:
-        """Put a saved state into a new network and its update; where there is none, they stay as they are.
+    def load(self, model: nn.Module, update: Update, machine: Machine, *, keep_start: bool) -> Progress:
+        """Put the latest state into a new network and its update; where there is none, they stay as they are.
+
+        Args:
+            model: as it is before the first step.
+            update: of the model.
+            machine: what the training goes on on.
+            keep_start: save the state before the first step too, to go `back` to.
 
         Raises:
             InputError: the training was begun with other versions or on another device: going on would give a model
@@ -102,40 +113,77 @@ class Resume:
         """
         # Others give other bytes, so a training stays on them.
         self.made_on = f"{machine.describe()} with torch {torch.__version__}"
-        if not self.path.is_file():
+        end, within = self._read(self.epoch_end), self._read(self.within_epoch)
+        if end is None and keep_start:
+            self.save(Progress(), model, update, epoch_end=True)
+        found = [saved for saved in (end, within) if saved]
+        if not found:
             return Progress()
+        latest = max(found, key=lambda saved: (saved.values["epoch"], saved.values["step"]))
+        return self._put(latest, model, update, machine)
+
+    def back(self, model: nn.Module, update: Update, machine: Machine) -> Progress:
+        """Put the state of the last epoch's end into a network that has diverged, to go on at half the rate."""
+        saved = self._read(self.epoch_end)
+        if saved is None:
+            raise InputError(f"{self.epoch_end} must be there and whole to go back to. Start the same command again")
+        progress = self._put(saved, model, update, machine)
+        update.lr_scale /= 2
+        self.within_epoch.unlink(missing_ok=True)  # it is of the rate as it was
+        self.save(progress, model, update, epoch_end=True)
+        return progress
+
+    def _read(self, path: Path) -> "_Saved | None":
+        """A file's state; None where there is none, it is not whole, or of another training."""
+        if not path.is_file():
+            return None
         try:
-            tensors, metadata = read_safetensors(self.path)
+            tensors, metadata = read_safetensors(path)
             values = json.loads(metadata[_KEY])
             if values["sha256"] != _digest(tensors):
                 raise ValueError("its checksum is another")
         except (InputError, LookupError, ValueError, TypeError) as error:
-            log.info("train: %s is not whole (%s); training begins anew", self.path, error)
-            return Progress()
+            log.info("train: %s is not whole (%s) and is not gone on from", path, error)
+            return None
         if values["made_from"] != self.made_from:
-            log.info("train: %s is of another training; training begins anew", self.path)
-            return Progress()
+            log.info("train: %s is of another training and is not gone on from", path)
+            return None
         if values["made_on"] != self.made_on:
             raise InputError(
-                f"{self.path} is a training under way, begun on {values['made_on']}. Go on there, or delete it to "
-                f"begin anew on {self.made_on}"
+                f"{path} is a training under way, begun on {values['made_on']}. Go on there, or delete it to begin "
+                f"anew on {self.made_on}"
             )
+        return _Saved(tensors, values)
+
+    def _put(self, saved: "_Saved", model: nn.Module, update: Update, machine: Machine) -> Progress:
+        tensors, values = saved.tensors, saved.values
         _restore(model, update, tensors, values)
         outputs, total = (
             tensors[name].to(machine.device) if name in tensors else None for name in ("outputs", "total")
         )
-        return Progress(values["epoch"], values["step"], values["history"], outputs, total)
+        return Progress(values["epoch"], values["step"], values["history"], outputs, total, values["lr"])
 
     def delete(self) -> None:
         """The training is over."""
-        self.path.unlink(missing_ok=True)
+        for path in (self.within_epoch, self.epoch_end):
+            path.unlink(missing_ok=True)
+
+
+@dataclass(frozen=True)
+class _Saved:
+    """What a file holds."""
+
+    tensors: dict[str, Tensor]
+    values: dict[str, Any]
 
 
 def _restore(model: nn.Module, update: Update, tensors: dict[str, Tensor], values: dict[str, Any]) -> None:
     model.load_state_dict(_part(tensors, "model."))
     if update.ema:
         update.ema.load_state_dict(_part(tensors, "ema."))
-    update.step, update.batch = values["updates"]
+    update.step, update.batch, update.lr_scale = values["updates"]
+    update.optimizer.zero_grad(set_to_none=True)
+    update.optimizer.state.clear()
     if values["scaler"]:
         update.scaler.load_state_dict(values["scaler"])
     saved: dict[str, Any] = {**tensors, **values["optimizer"]}

@@ -32,8 +32,7 @@ class Trained:
         self.normalisation = checkpoint.normalisation
         self.prior = np.array(checkpoint.extra["prior"], np.float32)
         self.classes = checkpoint.classes
-        saved = checkpoint.extra["task"]
-        self.task = Task(**saved | {"classes": tuple(saved["classes"]), "labels": tuple(saved["labels"])})
+        self.task = Task.of(checkpoint.extra["task"])
         # The weights are all there: nothing is fetched or read again.
         name = checkpoint.extra["network"] or checkpoint.config["model"]["name"]
         named = ModelConfig(**checkpoint.config["model"] | {"name": name, "pretrained": False, "weights": ""})

@@ -29,6 +29,7 @@ class Update:
         self.num_steps = self.steps_per_epoch * cfg.num_epochs
         self.step = 0
         self.batch = 0
+        self.lr_scale = 1.0  # lower once a training has diverged and goes on from the last epoch's end
         self.optimizer = make_optimizer(cfg, model)
         self.base_lrs = [float(group["lr"]) for group in self.optimizer.param_groups]
         self.scaler = torch.amp.GradScaler(machine.device.type, enabled=machine.precision == "float16")
@@ -36,7 +37,10 @@ class Update:
 
     def lr_at(self, step: int) -> float:
         """The learning rate of a step."""
-        return self.cfg.lr * lr_factor(self.cfg, step, self.num_steps, self.steps_per_epoch)
+        return self.cfg.lr * self._factor(step)
+
+    def _factor(self, step: int) -> float:
+        return self.lr_scale * lr_factor(self.cfg, step, self.num_steps, self.steps_per_epoch)
 
     @property
     def is_between_steps(self) -> bool:
@@ -58,7 +62,7 @@ class Update:
             self._step()
 
     def _step(self) -> None:
-        factor = lr_factor(self.cfg, self.step, self.num_steps, self.steps_per_epoch)
+        factor = self._factor(self.step)
         for group, base in zip(self.optimizer.param_groups, self.base_lrs, strict=True):
             group["lr"] = base * factor
         if self.cfg.clip_grad:

@@ -1,14 +1,16 @@
 """A training that is stopped after any step and goes on is, to the byte, one that was not."""
 
 from collections.abc import Callable
-from pathlib import Path
+from typing import Any
 
 import pytest
+import torch
 from test_stages import CONFIG, RUN, run_all
 
 from pipeline.config import Config
 from pipeline.engine import fit as fit_room
 from pipeline.engine.resume import Resume
+from pipeline.engine.update import Update
 
 SETTINGS = (
     "model.width=4",
@@ -53,7 +55,7 @@ def test_killed_after_any_step(
     settings = (*SETTINGS, *more, f"model.name={model}", "train.batch_size=4", "train.checkpoint_minutes=0")
     assert train_one(*settings) == 0
     whole, steps = products(), 9
-    assert not (RUN / "fold0" / "resume.safetensors").exists()
+    assert not list((RUN / "fold0").glob("resume*"))
     original, made = fit_room._saving, []
 
     def killing(*arguments: object) -> object:
@@ -89,7 +91,7 @@ def test_what_is_broken_or_of_another_training_is_not_gone_on_with(
     assert train_one(*settings) == 0
     whole = products()
     monkeypatch.setattr(Resume, "delete", lambda self: None)
-    path = RUN / "fold0" / "resume.safetensors"
+    within, end = (RUN / "fold0" / f"{name}.safetensors" for name in ("resume", "resume-epoch"))
 
     def again(*more: str) -> str:
         for name in (*FILES, "train.json"):
@@ -99,17 +101,148 @@ def test_what_is_broken_or_of_another_training_is_not_gone_on_with(
         said = capsys.readouterr()
         return f"{status} {said.out} {said.err}"
 
-    assert "goes on" not in again() and path.is_file()
+    assert "goes on" not in again() and within.is_file()
     assert "goes on in epoch 2 after 2 steps" in again() and products() == whole
-    content = bytearray(path.read_bytes())
+    content = bytearray(end.read_bytes())
     content[-5] ^= 1
-    path.write_bytes(content)
-    assert "is not whole (its checksum is another)" in again() and products() == whole
-    path.write_bytes(b"half")
-    assert "is not whole" in again() and products() == whole
+    end.write_bytes(content)
+    said = again()
+    assert "is not whole (its checksum is another)" in said and products() == whole
+    assert "goes on in epoch 2 after 1 steps" in said, "the one before is there"
+    for path in (within, end):
+        path.write_bytes(b"half")
+    said = again()
+    assert "is not whole" in said and "goes on" not in said and products() == whole
     assert "is of another training" in again("train.lr=0.02")
     monkeypatch.setattr("pipeline.engine.machine.Machine.describe", lambda machine: "an abacus")
     assert again("train.lr=0.02").startswith("1 ") and "begin anew on an abacus" in again("train.lr=0.02")
-    path.unlink()
+    within.unlink(), end.unlink()
     assert again("train.lr=0.02").startswith("0 ")
-    assert Path(path).is_file() and run_all(*settings, "train.lr=0.02") == 0
+    assert within.is_file() and run_all(*settings, "train.lr=0.02") == 0
+
+
+@pytest.fixture
+def updates(monkeypatch: pytest.MonkeyPatch) -> list[Update]:
+    """The training's update, as soon as there is one."""
+    made: list[Update] = []
+
+    class Watched(Update):
+        def __init__(self, *arguments: Any) -> None:
+            super().__init__(*arguments)
+            made[:] = [self]
+
+    monkeypatch.setattr(fit_room, "Update", Watched)
+    return made
+
+
+def spoil(monkeypatch: pytest.MonkeyPatch, updates: list[Update], step: int, *, always: bool = False) -> None:
+    """Make the loss of a step of training infinite: at the full rate, or always."""
+    original = fit_room.make_loss
+
+    def make_loss(*arguments: Any) -> Callable[[torch.Tensor, torch.Tensor], torch.Tensor]:
+        loss = original(*arguments)
+
+        def spoiled(outputs: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
+            now = updates[0]
+            bad = torch.is_grad_enabled() and now.step == step and (always or now.lr_scale == 1)
+            return loss(outputs, targets) * (float("inf") if bad else 1)
+
+        return spoiled
+
+    monkeypatch.setattr(fit_room, "make_loss", make_loss)
+
+
+STEPS = ("train.batch_size=4", "train.num_epochs=4", "train.schedule=constant", "train.optimizer=sgd")
+
+
+@pytest.mark.parametrize(
+    ("step", "place"), [(1, "its beginning"), (4, "the end of epoch 1"), (6, "the end of epoch 2")]
+)
+@pytest.mark.parametrize("minutes", ["0", "2"])
+def test_a_training_that_diverges_goes_back_once_and_on_at_half_the_rate(
+    competition: Callable[..., Config],
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    updates: list[Update],
+    step: int,
+    place: str,
+    minutes: str,
+) -> None:
+    competition()
+    spoil(monkeypatch, updates, step)
+    settings = (*STEPS, f"train.checkpoint_minutes={minutes}")
+    assert train_one(*settings) == 1, "without being asked it does not"
+    said = capsys.readouterr().err
+    where = f"epoch {step // 3 + 1}, step {step % 3 + 1}, of 4 images"
+    assert where in said and "train.on_nan = 'rollback'" in said
+    assert train_one(*settings, "train.on_nan=rollback") == 0
+    said = capsys.readouterr().out
+    assert f"It goes back to {place} and on at half the rate" in said and where in said
+    rates = [float(line.split(",")[1]) for line in (RUN / "fold0" / "history.csv").read_text().splitlines()[1:]]
+    assert rates == [0.01] * (step // 3) + [0.005] * (4 - step // 3)
+    assert updates[0].step == 12
+    whole = products()
+    for name in (*FILES, "train.json"):
+        (RUN / "fold0" / name).unlink()
+    assert train_one(*settings, "train.on_nan=rollback") == 0
+    assert products() == whole
+
+
+def test_what_was_gone_back_on_is_remembered(
+    competition: Callable[..., Config], monkeypatch: pytest.MonkeyPatch, updates: list[Update]
+) -> None:
+    competition()
+    spoil(monkeypatch, updates, 4)
+    settings = (*STEPS, "train.checkpoint_minutes=0", "train.on_nan=rollback")
+    assert train_one(*settings) == 0
+    whole = products()
+    for name in (*FILES, "train.json"):
+        (RUN / "fold0" / name).unlink()
+    original, saved = Resume.save, []
+
+    def killing(self: Resume, *arguments: Any, **options: Any) -> None:
+        original(self, *arguments, **options)
+        saved.append(1)
+        if len(saved) % 3 == 0:
+            raise Killed
+
+    monkeypatch.setattr(Resume, "save", killing)
+    num_kills = 0
+    while True:
+        try:
+            assert train_one(*settings) == 0
+            break
+        except Killed:
+            num_kills += 1
+    assert num_kills >= 4 and products() == whole
+
+
+def test_the_second_time_it_stops(
+    competition: Callable[..., Config],
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    updates: list[Update],
+) -> None:
+    competition()
+    spoil(monkeypatch, updates, 4, always=True)
+    assert train_one(*STEPS, "train.on_nan=rollback") == 1
+    said = capsys.readouterr()
+    assert said.out.count("goes back") == 1 and "must be finite" in said.err
+    assert not (RUN / "fold0" / "model.safetensors").exists()
+
+
+def test_a_step_that_breaks_the_weights_is_not_kept(
+    competition: Callable[..., Config], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    competition()
+
+    class Breaking(Update):
+        def _step(self) -> None:
+            super()._step()
+            if self.step == 6:
+                next(self.model.parameters()).data.fill_(float("nan"))
+
+    monkeypatch.setattr(fit_room, "Update", Breaking)
+    assert train_one(*STEPS) == 1
+    assert "epoch 2, step 3" in capsys.readouterr().err
+    assert (RUN / "fold0" / "resume-epoch.safetensors").is_file()
