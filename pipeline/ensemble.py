@@ -2,15 +2,26 @@
 
 import sys
 from collections.abc import Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from typing import TYPE_CHECKING, Any
 
 from pipeline.cli import log, run_stage
 from pipeline.config import Config
 from pipeline.files import InputError, data_dir, fold_dir, inside, lock, parts, read_json, run_dir, write_json
-from pipeline.freshness import ensemble_stamp, ensembled_from, infer_stamp, inferred_from, stale, write_stamp
+from pipeline.freshness import (
+    ensemble_stamp,
+    ensembled_from,
+    has_train,
+    infer_stamp,
+    inferred_from,
+    note,
+    stale,
+    train_stamp,
+    write_stamp,
+)
 
 if TYPE_CHECKING:
+    from pipeline.competition.decide import Decision
     from pipeline.competition.predictions import Predictions
     from pipeline.competition.task import Task
 
@@ -29,8 +40,11 @@ def ensemble(cfg: Config) -> None:
         if reason not in (None, "not made yet"):
             log.info("ensemble: predictions of fold %s are left out, they are not current; %s", part, reason)
     if not ready:
+        # What is there is of other settings.
+        (run_dir(cfg) / "submission.csv").unlink(missing_ok=True)
         raise InputError(
-            f"no current predictions of this run are there. They are made by: python -m pipeline.infer {cfg.options}"
+            f"no current predictions of this run are there, and so no submission. They are made by: python -m "
+            f"pipeline.infer {cfg.options}"
         )
     stamp, made_from = ensemble_stamp(cfg), ensembled_from(cfg, ready)
     if stale(stamp, made_from) is not None:
@@ -49,16 +63,11 @@ def _combine(cfg: Config, ready: list[int | str]) -> list[str]:
     """Make the run's tables, scores and submission; returns their names."""
     from pipeline.competition import submission
     from pipeline.competition.ensembling import combine
-    from pipeline.competition.fold_table import read_labelled
-    from pipeline.competition.likeliest import stack
     from pipeline.competition.predictions import Predictions, in_order, read_predictions, write_predictions
-    from pipeline.competition.scoring import cross_validation, fitted
     from pipeline.competition.table import read_test
 
     folder, made_by = run_dir(cfg), f"python -m pipeline.infer {cfg.options}"
-    labelled, test = read_labelled(cfg), read_test(cfg)
-    task, folds = labelled.task, [part for part in ready if part != "full"]
-
+    task, test = _task(cfg), read_test(cfg)
     tables = [read_predictions(fold_dir(cfg, part) / "test.parquet", made_by) for part in ready]
     for part, table in zip(ready, tables, strict=True):
         _same_classes(table, task, f"{fold_dir(cfg, part)}/test.parquet")
@@ -71,31 +80,73 @@ def _combine(cfg: Config, ready: list[int | str]) -> list[str]:
     write_predictions(folder / "test.parquet", combined)
 
     products = list(PRODUCTS)
+    models = {"metric": task.metric, "models": [str(part) for part in ready], "num_models": len(parts(cfg))}
+    if has_train(cfg):
+        scores, has_oof = _measure(cfg, [part for part in ready if part != "full"])
+        products += ["oof.parquet"] if has_oof else []
+    else:
+        scores = _measured_before(cfg, models)
+    write_json(folder / "scores.json", {**scores, **models})
+    form = submission.read_form(cfg, task, test.ids)
+    frame = submission.fill(form, task, test.ids, combined.probs, _decision(scores))
+    submission.write(folder / "submission.csv", form, task, frame)
+    return products
+
+
+def _task(cfg: Config) -> "Task":
+    """What is predicted: as the train table says; where there is none, as it was when a model was trained."""
+    from pipeline.competition.table import read_train
+    from pipeline.competition.task import Task, make_task
+
+    if has_train(cfg):
+        return make_task(cfg, read_train(cfg))
+    known = [note(train_stamp(cfg, part), "task") for part in parts(cfg)]
+    return replace(Task.of(next(task for task in known if task)), metric=cfg.task.metric)
+
+
+def _measure(cfg: Config, folds: list[int | str]) -> tuple[dict[str, Any], bool]:
+    """Pool what the models say of the folds that they have not seen; their scores, and whether there are any."""
+    import numpy as np
+
+    from pipeline.competition.fold_table import read_labelled
+    from pipeline.competition.likeliest import stack
+    from pipeline.competition.predictions import Predictions, in_order, read_predictions, write_predictions
+    from pipeline.competition.scoring import cross_validation, fitted
+
+    labelled, made_by = read_labelled(cfg), f"python -m pipeline.infer {cfg.options}"
+    task, advice = labelled.task, f"Delete it and run: {made_by}"
     oof: dict[str, Any] = {}
     for part in folds:
         _, numbers = labelled.split(part)
         source = fold_dir(cfg, part) / "oof.parquet"
         table = read_predictions(source, made_by)
         _same_classes(table, task, str(source))
-        ids = labelled.ids(numbers)
-        oof[str(part)] = (numbers, in_order(table, ids, str(source), advice))
+        oof[str(part)] = (numbers, in_order(table, labelled.ids(numbers), str(source), advice))
     if oof:
-        import numpy as np
-
         numbers = np.concatenate([numbers for numbers, _ in oof.values()])
         probs = stack([probs for _, probs in oof.values()])
         order = np.argsort(numbers)
         ids = labelled.ids(numbers[order])
-        write_predictions(folder / "oof.parquet", Predictions(ids, task.classes, probs[order]))
-        products.append("oof.parquet")
-    models = {"models": [str(part) for part in ready], "num_models": len(parts(cfg))}
+        write_predictions(run_dir(cfg) / "oof.parquet", Predictions(ids, task.classes, probs[order]))
     scores = cross_validation(task, labelled.targets, oof)
-    decision = fitted(task, labelled.targets, oof)
-    write_json(folder / "scores.json", {"metric": task.metric, **scores, **models, "decision": asdict(decision)})
-    form = submission.read_form(cfg, task, test.ids)
-    frame = submission.fill(form, task, test.ids, combined.probs, decision)
-    submission.write(folder / "submission.csv", form, task, frame)
-    return products
+    return {**scores, "decision": asdict(fitted(task, labelled.targets, oof))}, bool(oof)
+
+
+def _measured_before(cfg: Config, models: dict[str, Any]) -> dict[str, Any]:
+    """Without train images: scores and decision as they were where these are, if they are of the same models."""
+    known = read_json(run_dir(cfg) / "scores.json") or {}
+    if all(known.get(key) == value for key, value in models.items()):
+        return {key: known[key] for key in ("cv", "std", "folds", "decision")}
+    from pipeline.competition.decide import PLAIN
+
+    log.info("ensemble: there are no train images and no scores.json of these models: labels are decided plainly")
+    return {"cv": None, "std": None, "folds": {}, "decision": asdict(PLAIN)}
+
+
+def _decision(scores: dict[str, Any]) -> "Decision":
+    from pipeline.competition.decide import Decision
+
+    return Decision(tuple(scores["decision"]["thresholds"]), tuple(scores["decision"]["cuts"]))
 
 
 def _same_classes(table: "Predictions", task: "Task", source: str) -> None:
@@ -119,6 +170,7 @@ def _report(cfg: Config, ready: list[int | str]) -> None:
         log.info("CV %s: %.5f (%s)", scores["metric"], scores["cv"], spread)
     elif not scores["folds"]:
         why = "no fold is ready yet" if cfg.folds.num_folds else "folds.num_folds is 0"
+        why = why if has_train(cfg) else "there are no train images"
         log.info("CV %s: none, %s", scores["metric"], why)
     value = _answers_score(cfg) if cfg.data.answers else None
     if value is not None:
@@ -135,17 +187,12 @@ def _answers_score(cfg: Config) -> float | None:
     if not path.is_file():
         log.info("answers: %s is not there, so the test score is unknown", path)
         return None
-    from pipeline.competition.decide import Decision
     from pipeline.competition.predictions import read_predictions
     from pipeline.competition.scoring import answers_score
-    from pipeline.competition.table import read_train
-    from pipeline.competition.task import make_task
 
-    task = make_task(cfg, read_train(cfg))
     predictions = read_predictions(run_dir(cfg) / "test.parquet", "python -m pipeline.ensemble")
-    found = read_json(run_dir(cfg) / "scores.json")["decision"]
-    decision = Decision(tuple(found["thresholds"]), tuple(found["cuts"]))
-    return answers_score(cfg, task, path, predictions, decision)
+    decision = _decision(read_json(run_dir(cfg) / "scores.json"))
+    return answers_score(cfg, _task(cfg), path, predictions, decision)
 
 
 def main(argv: Sequence[str] | None = None) -> int:

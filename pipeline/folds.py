@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 from pipeline.cli import log, run_stage
 from pipeline.config import Config
 from pipeline.files import InputError, folds_path, lock
-from pipeline.freshness import folds_from, folds_stamp, stale, write_stamp
+from pipeline.freshness import folds_from, folds_stamp, has_train, stale, write_stamp
 
 if TYPE_CHECKING:
     import numpy as np
@@ -22,6 +22,9 @@ def make_folds(cfg: Config) -> None:
     Raises:
         InputError: the table or its labels cannot be split so.
     """
+    if not has_train(cfg):
+        log.info("folds: none are needed where there are models and no train images")
+        return
     path, made_from = folds_path(cfg), folds_from(cfg)
     if stale(folds_stamp(cfg), made_from) is None:
         log.info("folds: up to date (%s)", path)
@@ -33,9 +36,18 @@ def make_folds(cfg: Config) -> None:
     with lock(path.with_suffix(".lock"), str(path)):
         samples = read_train(cfg)
         task = make_task(cfg, samples)
+        if alike := _alike(task.classes):
+            log.info("folds: classes differ in spaces at their ends or in case alone (%s); are they one?", alike)
         write_folds(path, samples, _assign(cfg, samples, task))
         write_stamp(folds_stamp(cfg), made_from, [path], kind=task.kind, num_classes=len(task.classes))
     log.info("folds: %s images, %s, written to %s", f"{len(samples):,}", describe(task), path)
+
+
+def _alike(classes: Sequence[str]) -> str:
+    """Classes that may be one, in a few words; "" where there are none."""
+    known: dict[str, str] = {}
+    pairs = ((name, known.setdefault(name.strip().casefold(), name)) for name in classes)
+    return ", ".join(f"{first!r} and {name!r}" for name, first in pairs if name != first)[:200]
 
 
 def describe(task: "Task") -> str:

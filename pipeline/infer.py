@@ -9,20 +9,23 @@ from pipeline.cli import log, run_stage
 from pipeline.config import Config, InferConfig
 from pipeline.files import atomic_write, chosen_parts, digest_file, fold_dir, lock
 from pipeline.freshness import (
+    has_train,
     infer_stamp,
     inferred_from,
+    made_from,
     must_be_prepared,
     must_be_split,
     must_be_trained,
     note,
     stale,
+    stamped,
     train_stamp,
     write_stamp,
 )
 
 
 def infer(cfg: Config, chosen: Sequence[int | str]) -> None:
-    """Predict the test images, and for each model the fold that it has not seen.
+    """Predict the test images, and for each model the fold that it has not seen, where its images are here.
 
     Raises:
         InputError: a stage before is missing.
@@ -60,19 +63,24 @@ def _infer(cfg: Config, due: Sequence[int | str]) -> None:
     from pipeline.engine.trained import Trained
     from pipeline.images.cache import open_images
 
-    made_from = {part: inferred_from(cfg, part) for part in due}
+    inputs = {part: inferred_from(cfg, part) for part in due}
     models = [Trained(fold_dir(cfg, part) / "model.safetensors") for part in due]
     test = read_test(cfg)
     images = open_images(cfg, "test", test.keys)
     tables = predict(models, images, np.arange(len(test)), cfg.infer, f"infer {', '.join(map(str, due))} test")
-    labelled = read_labelled(cfg)
-    images = open_images(cfg, "train", labelled.samples.keys)
+    labelled = read_labelled(cfg) if has_train(cfg) else None
+    if labelled is not None:
+        images = open_images(cfg, "train", labelled.samples.keys)
     for part, model, probs in zip(due, models, tables, strict=True):
         folder = fold_dir(cfg, part)
         files = [folder / "test.parquet"]
         write_predictions(files[0], Predictions(test.ids, model.classes, probs))
-        _, numbers = labelled.split(part)
-        if part != "full":
+        seen = ""
+        if labelled is None:
+            files += _measured_before(cfg, part)
+            inputs[part]["out of fold"] = len(files) > 1
+        elif part != "full":
+            _, numbers = labelled.split(part)
             files.append(folder / "oof.parquet")
             if known := _said_in_training(cfg, part):
                 with atomic_write(files[1]) as stream:
@@ -80,9 +88,16 @@ def _infer(cfg: Config, due: Sequence[int | str]) -> None:
             else:
                 (oof,) = predict([model], images, numbers, cfg.infer, f"infer {part} oof", labelled.targets)
                 write_predictions(files[1], Predictions(labelled.ids(numbers), model.classes, oof))
-        write_stamp(infer_stamp(cfg, part), made_from[part], files)
-        seen = f", {len(numbers):,} oof" if part != "full" else ""
+            seen = f", {len(numbers):,} oof"
+        write_stamp(infer_stamp(cfg, part), inputs[part], files)
         log.info("infer %s: %s test images%s", part, f"{len(test):,}", seen)
+
+
+def _measured_before(cfg: Config, part: int | str) -> list[Path]:
+    """Without train images: what the model said of its fold where these are, if it was asked in the same way."""
+    path = fold_dir(cfg, part) / "oof.parquet"
+    same = made_from(infer_stamp(cfg, part)).get("infer") == cfg.infer.model_dump(mode="json")
+    return [path] if same and path.is_file() and digest_file(path) == stamped(infer_stamp(cfg, part), path.name) else []
 
 
 def _said_in_training(cfg: Config, part: int | str) -> Path | None:

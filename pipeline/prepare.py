@@ -1,4 +1,8 @@
-"""tables, images, archives -> output/cache/... (unpacked, every image decoded once), output/<run>/audit.csv."""
+"""tables, images, archives -> output/cache/... (unpacked, every image decoded once), output/<run>/audit.csv.
+
+Where there are trained models and none of the images that they were trained on, as on another machine, the test images
+alone are prepared: the stages after it then need nothing else.
+"""
 
 import csv
 import sys
@@ -7,14 +11,23 @@ from typing import TYPE_CHECKING
 
 from pipeline.cli import log, run_stage
 from pipeline.config import Config
-from pipeline.files import InputError, atomic_write, cache_dir, lock, run_dir
-from pipeline.freshness import prepare_stamp, prepared_from, unprepared, write_stamp
+from pipeline.files import InputError, atomic_write, cache_dir, data_dir, inside, lock, parts, run_dir
+from pipeline.freshness import (
+    has_train,
+    made_from,
+    note,
+    prepare_stamp,
+    prepared_from,
+    train_stamp,
+    unprepared,
+    write_stamp,
+)
 
 if TYPE_CHECKING:
     from pipeline.competition.table import Samples
     from pipeline.images.cache import Images
 
-AUDIT = ("part", "id", "path", "format", "mode", "width", "height", "bad")
+AUDIT = ("part", "id", "path", "format", "mode", "width", "height", "bad", "sha256")
 
 
 def prepare(cfg: Config) -> None:
@@ -27,22 +40,71 @@ def prepare(cfg: Config) -> None:
 
     open_folder(cfg.root, cfg.data.unpack_limit)
     stamp = prepare_stamp(cfg)
-    if unprepared(cfg) is None:
+    if unprepared(cfg) is None and has_train(cfg):
         log.info("prepare: up to date")
         return
     from pipeline.competition.table import read_test, read_train
     from pipeline.images.fill import fill
 
     with lock(run_dir(cfg) / "prepare.lock", f"the audit of {cfg.name}"):
-        samples = {"train": read_train(cfg, files=True), "test": read_test(cfg, files=True)}
+        samples = {"test": read_test(cfg, files=True)}
+        if _trained_parts(cfg) and not _train_images_are_here(cfg):
+            log.info("prepare: the models are here and their train images are not; test images alone are prepared")
+        else:
+            samples = {"train": read_train(cfg, files=True), **samples}
         _announce(cfg, sum(len(part) for part in samples.values()))
         images = {part: fill(cfg, part, samples[part].keys) for part in samples}
+        before = _identities(cfg)
         _write_audit(cfg, samples, images)
         _refuse_bad(cfg, samples, images)
         identity = {part: images[part].identity(range(len(images[part])), samples[part].ids) for part in samples}
         shards = {name: size for part in images.values() for name, size in part.files().items()}
         paths = [path for part in samples.values() for path in part.paths]
+        _tell_changes(cfg, identity.get("train"), before, _identities(cfg))
         write_stamp(stamp, prepared_from(cfg, paths), [run_dir(cfg) / "audit.csv"], shards=shards, **identity)
+
+
+def _trained_parts(cfg: Config) -> list[int | str]:
+    return [part for part in parts(cfg) if train_stamp(cfg, part).is_file()]
+
+
+def _train_images_are_here(cfg: Config) -> bool:
+    """Whether any of them is; a table that cannot be read is an error of its own."""
+    from pipeline.competition.table import read_train
+
+    root = data_dir(cfg)
+    if "{" not in cfg.data.train:
+        if not inside(root, cfg.data.train, "data.train").is_file():
+            return False
+        return any((root / path).is_file() for path in read_train(cfg).paths)
+    try:
+        return len(read_train(cfg)) > 0
+    except InputError:  # no file fits the template
+        return False
+
+
+def _identities(cfg: Config) -> dict[str, str]:
+    """The hash of each train image that the audit lists, by its path."""
+    audit = run_dir(cfg) / "audit.csv"
+    if not audit.is_file():
+        return {}
+    with audit.open(encoding="utf-8", newline="") as stream:
+        rows = csv.DictReader(stream)
+        return {str(row["path"]): str(row.get("sha256")) for row in rows if row.get("part") == "train"}
+
+
+def _tell_changes(cfg: Config, identity: str | None, before: dict[str, str], now: dict[str, str]) -> None:
+    """Say which train images are others than those that this run's models were trained with."""
+    known = note(prepare_stamp(cfg), "train")
+    if identity is None or known is None or identity == known:
+        return
+    from pipeline.competition.csv_table import some
+
+    changed = [path for path in now if before.get(path, now[path]) != now[path]]
+    seen = [part for part in _trained_parts(cfg) if made_from(train_stamp(cfg, part)).get("train images") == known]
+    if changed:
+        models = f"; models that saw the old ones: {', '.join(map(str, seen))}" if seen else ""
+        log.info("prepare: %s%s", some("train images have changed", changed), models)
 
 
 def _announce(cfg: Config, num_images: int) -> None:

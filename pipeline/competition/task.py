@@ -1,7 +1,7 @@
 """What is to be predicted: kind, classes, and the only code that turns labels into numbers and back."""
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
@@ -35,6 +35,11 @@ class Task:
     tag_separator: str = ""
     mean: float = 0.0
     std: float = 1.0
+
+    @classmethod
+    def of(cls, values: Mapping[str, Any]) -> "Task":
+        """The task of `dataclasses.asdict` after a way through JSON."""
+        return cls(**{**values, "classes": tuple(values["classes"]), "labels": tuple(values["labels"])})
 
     @property
     def num_outputs(self) -> int:

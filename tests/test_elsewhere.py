@@ -1,0 +1,159 @@
+"""Inference where there are models, test images and the sample only; on other test images; from a folder to read."""
+
+import os
+import re
+import shutil
+import subprocess
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from PIL import Image
+from test_stages import CONFIG, RUN, run_all
+
+from making import picture, write_table
+from pipeline import train
+from pipeline.__main__ import main
+from pipeline.config import Config
+
+STAGES = ["detect", "prepare", "folds", "train", "infer", "ensemble"]
+
+
+def run_sh(*settings: str) -> int:
+    """The stages as run.sh starts them."""
+    return main([*STAGES, *CONFIG, *(["--set", *settings] if settings else [])])
+
+
+def bring(*names: str) -> None:
+    """Go to another machine: of the run only these files, of the competition only test images and sample."""
+    kept = {name: (RUN / name).read_bytes() for name in names}
+    for name in ("output", "folds"):
+        shutil.rmtree(name)
+        Path(name).mkdir()
+    for name, content in kept.items():
+        (RUN / name).parent.mkdir(parents=True, exist_ok=True)
+        (RUN / name).write_bytes(content)
+    shutil.rmtree("input/tiny/train")
+    for name in ("train.csv", "answers.csv"):
+        Path("input/tiny", name).unlink()
+
+
+MODELS = [f"fold{k}/{name}" for k in (0, 1) for name in ("model.safetensors", "train.json")]
+
+
+def test_models_test_images_and_the_sample_are_enough(
+    competition: Callable[..., Config], capsys: pytest.CaptureFixture[str]
+) -> None:
+    competition()
+    assert run_all() == 0
+    submission = (RUN / "submission.csv").read_bytes()
+    bring(*MODELS)
+    capsys.readouterr()
+    assert run_sh() == 0
+    said = capsys.readouterr().out
+    assert "test images alone are prepared" in said and "folds: none are needed" in said
+    assert "train 0: up to date" in said and "CV accuracy: none, there are no train images" in said
+    assert (RUN / "submission.csv").read_bytes() == submission
+    assert run_sh() == 0 and "infer 0: up to date" in capsys.readouterr().out
+    assert run_sh("train.lr=0.5") == 1
+    assert "changed: train.lr (0.01 -> 0.5)" in capsys.readouterr().err
+    assert run_sh("folds.full_fit=true") == 1
+    assert "the train images must be under input/tiny to train fold full" in capsys.readouterr().err
+
+
+def test_what_was_measured_decides_elsewhere_too(
+    competition: Callable[..., Config], capsys: pytest.CaptureFixture[str]
+) -> None:
+    competition()
+    settings = ("task.metric=quadratic_kappa",)
+    assert run_all(*settings) == 0
+    submission, scores = (RUN / "submission.csv").read_bytes(), (RUN / "scores.json").read_bytes()
+    said = capsys.readouterr().out
+    cv = next(line for line in said.splitlines() if line.startswith("CV "))
+    bring(*MODELS, "scores.json")
+    assert run_sh(*settings) == 0
+    assert cv in capsys.readouterr().out
+    assert ((RUN / "submission.csv").read_bytes(), (RUN / "scores.json").read_bytes()) == (submission, scores)
+
+
+def test_train_images_that_come_back_are_no_reason_to_train(
+    competition: Callable[..., Config], capsys: pytest.CaptureFixture[str]
+) -> None:
+    competition()
+    assert run_all() == 0
+    before = {name: (RUN / name).read_bytes() for name in (*MODELS, "oof.parquet", "submission.csv", "scores.json")}
+    shutil.copytree("input", "kept")
+    bring(*MODELS)
+    assert run_sh() == 0
+    shutil.rmtree("input")
+    shutil.move("kept", "input")
+    capsys.readouterr()
+    assert run_sh() == 0
+    said = capsys.readouterr().out
+    assert "train 1: up to date" in said and re.search(r"CV accuracy: \d", said)
+    assert {name: (RUN / name).read_bytes() for name in before} == before
+
+
+@pytest.mark.parametrize("elsewhere", [False, True])
+def test_a_replaced_test_set(
+    competition: Callable[..., Config], capsys: pytest.CaptureFixture[str], elsewhere: bool
+) -> None:
+    cfg = competition()
+    assert run_all() == 0
+    if elsewhere:
+        bring(*MODELS)
+    shutil.rmtree(cfg.root / "test")
+    (cfg.root / "test").mkdir()
+    ids = [f"hidden_{number}" for number in range(5)]
+    for number, id_ in enumerate(ids):
+        Image.fromarray(picture(number % 3, 5000 + number)).save(cfg.root / "test" / f"{id_}.png")
+    write_table(cfg.root / "sample_submission.csv", ["id", "label"], [[id_, "ant"] for id_ in ids])
+    (cfg.root / "answers.csv").unlink(missing_ok=True)
+    before = [(RUN / name).read_bytes() for name in MODELS]
+    capsys.readouterr()
+    assert run_sh() == 0
+    lines = (RUN / "submission.csv").read_text().splitlines()
+    assert [line.split(",")[0] for line in lines] == ["id", *ids]
+    assert [(RUN / name).read_bytes() for name in MODELS] == before
+    assert "train 0: up to date" in capsys.readouterr().out
+
+
+def test_nothing_is_written_under_input(competition: Callable[..., Config]) -> None:
+    cfg = competition()
+
+    def state() -> dict[str, int]:
+        return {str(path): path.stat().st_mtime_ns for path in [cfg.root, *cfg.root.rglob("*")]}
+
+    before = state()
+    subprocess.run(["chmod", "-R", "a-w", "input"], check=True)
+    try:
+        assert run_sh() == 0
+        assert state() == before
+    finally:
+        subprocess.run(["chmod", "-R", "u+w", "input"], check=True)
+
+
+def test_without_models_missing_train_images_are_an_error(
+    competition: Callable[..., Config], capsys: pytest.CaptureFixture[str]
+) -> None:
+    competition()
+    shutil.rmtree("input/tiny/train")
+    assert run_sh() == 1
+    assert "data.image = 'train/{id}.png': 24 images are missing" in capsys.readouterr().err.replace("jpg", "png")
+
+
+def test_a_changed_train_image_is_named_with_the_models_that_saw_it(
+    competition: Callable[..., Config], capsys: pytest.CaptureFixture[str]
+) -> None:
+    cfg = competition()
+    assert run_all() == 0
+    capsys.readouterr()
+    path = cfg.root / "train" / "003.png"
+    os.utime(path)
+    assert run_sh() == 0 and "changed" not in capsys.readouterr().out
+    Image.fromarray(picture(1, 777)).save(path)
+    assert train.main(CONFIG) == 1 and "Run: python -m pipeline.prepare" in capsys.readouterr().err
+    assert run_sh() == 1
+    said = capsys.readouterr()
+    assert "prepare: 1 train images have changed (train/003.png); models that saw the old ones: 0, 1" in said.out
+    assert "trained with other settings or data; changed: train images" in said.err

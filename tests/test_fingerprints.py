@@ -1,0 +1,146 @@
+"""Every setting: exactly the products that depend on it are made anew or refused, and no others."""
+
+import importlib
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from test_stages import run_all
+
+from making import write_table
+from pipeline.config import Config, sections
+from pipeline.config_file import load
+from pipeline.files import cache_dir, folds_path
+from pipeline.freshness import (
+    audited_paths,
+    ensembled_from,
+    folds_from,
+    inferred_from,
+    prepared_from,
+    trained_from,
+)
+
+# Another value of each setting, and the stages whose product depends on it by itself: what comes after such a stage
+# depends on its product. P prepare, F folds, T train, I infer, E ensemble.
+#
+# A model holds the settings of [image], [augment], [model] and [train], so predictions are compared with these too.
+CHANGES: dict[str, tuple[str, str]] = {
+    "data.root": ("input/other", "P F T I E"),
+    "data.train": ("answers.csv", "P F T I E"),
+    "data.id": ("label", "P F T I E"),
+    "data.labels": ('["id"]', "F T I E"),
+    "data.tag_separator": (",", "F T I E"),
+    "data.negative": ("ant", "F T I E"),
+    "data.rows": ("{id}_{class}", "P F T I E"),
+    "data.image": ("train/{label}/{id}.png", "P"),
+    "data.test": ("answers.csv", "P E"),
+    "data.test_id": ("id", "P E"),
+    "data.test_image": ("test/{id}.jpg", "P"),
+    "data.sample_submission": ("answers.csv", "E"),
+    "data.group": ("label", "F T I E"),
+    "data.box": ('["a", "b", "c", "d"]', "P"),
+    "data.box_has_size": ("true", "P"),
+    "data.answers": ("", ""),
+    "data.unpack_limit": ("1.0", ""),
+    "data.bad_images": ("drop", "P"),
+    "task.kind": ("single", "F T I E"),
+    "task.metric": ("macro_f1", "F T I E"),
+    "folds.num_folds": ("3", "F T I E"),
+    "folds.seed": ("1", "F T I E"),
+    "folds.full_fit": ("true", ""),
+    "folds.column": ("id", "F T I E"),
+    "image.size": ("16", "P T I"),
+    "image.margin": ("2.0", "P T I"),
+    "image.channels": ("1", "P T I"),
+    "image.fit": ("pad", "P T I"),
+    "image.cache_limit": ("0.5", "P"),
+    "infer.views": ('["hflip"]', "I"),
+    "infer.batch_size": ("7", "I"),
+    "infer.keep_top": ("7", "I"),
+    "ensemble.method": ("rank", "E"),
+    "train.checkpoint_minutes": ("1.0", ""),
+    "train.on_nan": ("rollback", ""),
+}
+OTHERS = {
+    "augment.policy": "randaugment",
+    "augment.pad_crop": "1",
+    "augment.albumentations": "a.json",
+    "model.name": "lenet5",
+    "model.pretrained": "true",
+    "model.weights": "w.safetensors",
+    "model.width": "8",
+    "model.normalisation": "data",
+    "train.num_epochs": "3",
+    "train.batch_size": "4",
+    "train.accumulate": "2",
+    "train.loss": "focal",
+    "train.class_weights": "balanced",
+    "train.optimizer": "sgd",
+    "train.schedule": "step",
+    "train.step_epochs": "2",
+    "train.precision": "bfloat16",
+    "train.seed": "1",
+    "train.deterministic": "true",
+}
+
+
+def every_change() -> dict[str, tuple[str, str]]:
+    """All settings; those of the last three sections that are numbers are changed to 0.25."""
+    changes = {}
+    for section, kind in sections():
+        for key in kind.model_fields:
+            name = f"{section}.{key}"
+            changes[name] = CHANGES.get(name) or (OTHERS.get(name, "0.25"), "T I")
+    return changes
+
+
+def fingerprints(cfg: Config) -> dict[str, Any]:
+    return {
+        "P": (prepared_from(cfg, audited_paths(cfg)), str(cache_dir(cfg, "train"))),
+        "F": (folds_from(cfg), str(folds_path(cfg))),
+        "T": trained_from(cfg, 0),
+        "I": inferred_from(cfg, 0),
+        "E": ensembled_from(cfg, [0, 1]),
+    }
+
+
+def test_each_setting_asks_for_exactly_what_depends_on_it(
+    competition: Callable[..., Config], record_property: Callable[[str, object], None]
+) -> None:
+    cfg = competition()
+    assert run_all() == 0
+    before, wrong = fingerprints(cfg), {}
+    for name, (value, expected) in every_change().items():
+        section, key = name.split(".")
+        changed = load(Path(cfg.path), (f"{name}={value}",))
+        assert getattr(getattr(changed, section), key) != getattr(getattr(cfg, section), key), name
+        now = fingerprints(changed)
+        found = " ".join(stage for stage in "PFTIE" if now[stage] != before[stage])
+        if found != expected:
+            wrong[name] = (found, expected)
+    record_property("tried", len(every_change()))
+    assert not wrong
+
+
+@pytest.mark.parametrize(("setting", "made"), [("ensemble.method=rank", 1), ("infer.views=['hflip']", 3)])
+def test_only_what_depends_on_a_setting_is_made(
+    competition: Callable[..., Config], setting: str, made: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """`[ensemble]` asks for no inference, `[infer]` for no training: by the stamps that are written."""
+    cfg = competition()
+    metric = "task.metric=mean_column_auc"  # one that ranks are allowed for
+    ids = [f"{number:03d}" for number in range(8)]
+    write_table(cfg.root / "sample_submission.csv", ["id", "ant", "bee", "cow"], [[id_, 0, 0, 1] for id_ in ids])
+    stamps: list[str] = []
+    assert run_all(metric) == 0
+    for stage in ("infer", "ensemble", "train", "prepare", "folds"):
+        module = importlib.import_module(f"pipeline.{stage}")
+        original = module.write_stamp
+        monkeypatch.setattr(
+            module,
+            "write_stamp",
+            lambda path, *a, original=original, **n: (stamps.append(path), original(path, *a, **n)),
+        )
+    assert run_all(metric, setting) == 0
+    assert len(stamps) == made
