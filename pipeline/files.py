@@ -114,7 +114,8 @@ def inside(root: Path, relative: str, what: str) -> Path:
 
 
 def walk(root: Path, *, any_name: bool = False) -> Iterator[str]:
-    """Every file below a root as a path relative to it with `/`, sorted; linked folders are followed once.
+    """Every file below a root as a path relative to it with `/`, folder by folder, sorted; linked folders are followed
+    once. Devices, pipes and sockets are no files.
 
     Args:
         root: the folder.
@@ -124,22 +125,28 @@ def walk(root: Path, *, any_name: bool = False) -> Iterator[str]:
         InputError: a name is not UTF-8, as archives made on Korean Windows give.
     """
     seen: set[str] = set()
-    for folder, folders, names in os.walk(root, followlinks=True):
-        real = os.path.realpath(folder)
+    waiting = [""]
+    while waiting:
+        prefix = waiting.pop()
+        real = os.path.realpath(root / prefix)
         if real in seen:
-            folders.clear()
             continue
         seen.add(real)
-        folders.sort()
-        relative = os.path.relpath(folder, root).replace(os.sep, "/")
-        prefix = "" if relative == "." else relative + "/"
-        for name in sorted(names):
+        files, folders = [], []
+        with os.scandir(root / prefix) as entries:
+            for entry in entries:
+                if entry.is_dir():
+                    folders.append(entry.name)
+                elif entry.is_file():
+                    files.append(entry.name)
+        for name in sorted(files):
             if not any_name and not is_utf8(name):
                 raise InputError(
                     f"file names must be UTF-8. Got {os.fsencode(prefix + name)!r} under {root}. Run: python -m "
                     "pipeline.prepare, which shows such files under their names"
                 )
             yield prefix + name
+        waiting += [f"{prefix}{name}/" for name in sorted(folders, reverse=True)]
 
 
 def size_time(path: Path) -> list[int]:
@@ -224,6 +231,8 @@ def digest_file(path: Path) -> str:
 def lock(path: Path, what: str) -> Iterator[None]:
     """Hold the lock of one product; the kernel frees it when the process dies, whatever children live on.
 
+    A lock that is named `lock` is of its whole folder: what a killed holder had not finished writing there is deleted.
+
     Raises:
         InputError: another process holds it.
     """
@@ -234,4 +243,6 @@ def lock(path: Path, what: str) -> Iterator[None]:
             fcntl.lockf(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except (BlockingIOError, PermissionError):
             raise InputError(f"{what} is being made by another process; wait for it or end it ({path})") from None
+        for leftover in path.parent.glob(".*.tmp") if path.name == "lock" else ():
+            leftover.unlink(missing_ok=True)
         yield

@@ -1,12 +1,14 @@
 """A network's name -> the network: our own few, and all of timm's."""
 
 import difflib
+import logging
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
+from pipeline.cli import log
 from pipeline.config import ConfigError, ModelConfig
 from pipeline.files import InputError
 from pipeline.model.networks import MLP, CifarNet, LeNet5, Net, ResNet9
@@ -203,6 +205,9 @@ def _fetch(cfg: ModelConfig, arguments: dict[str, Any], advice: str) -> nn.Modul
     import safetensors
     from huggingface_hub.errors import HfHubHTTPError
 
+    log.info("model: the published weights of %s are read, or fetched once", cfg.name)
+    # It warns of every attempt, for the better part of a minute; what it gives up with is said below.
+    logging.getLogger("huggingface_hub").setLevel(logging.ERROR)
     # The hub passes on the errors of its transport, whichever library that is in its version.
     transport: type[Exception] = HfHubHTTPError.__bases__[0]
     try:

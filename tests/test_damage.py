@@ -1,0 +1,150 @@
+"""Files that are lost, cut short or changed between stages, a machine that says no: one line, and the run goes on."""
+
+import errno
+import os
+import resource
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from test_elsewhere import run_sh
+from test_stages import RUN, run_all
+
+from pipeline import files
+from pipeline.config import Config
+
+ROOT = Path(__file__).parent.parent
+
+
+def products() -> dict[str, bytes]:
+    names = ["submission.csv", "scores.json", "test.parquet", "oof.parquet", "fold0/model.safetensors"]
+    return {name: (RUN / name).read_bytes() for name in names}
+
+
+def made() -> list[Path]:
+    """Every file that the stages have written, but for locks and the log."""
+    found = [path for folder in ("output", "folds") for path in Path(folder).rglob("*")]
+    return sorted(path for path in found if path.is_file() and not path.name.endswith(("log.txt", "lock")))
+
+
+def lose(path: Path) -> None:
+    path.unlink()
+
+
+def cut(path: Path) -> None:
+    with path.open("r+b") as stream:
+        stream.truncate(path.stat().st_size // 2)
+
+
+def empty(path: Path) -> None:
+    path.write_bytes(b"")
+
+
+def change(path: Path) -> None:
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 0x55
+    path.write_bytes(content)
+
+
+@pytest.mark.parametrize("harm", [lose, cut, pytest.param(empty, marks=pytest.mark.slow), change])
+def test_any_file_may_be_lost_or_broken_between_two_runs(
+    competition: Callable[..., Config],
+    capsys: pytest.CaptureFixture[str],
+    harm: Callable[[Path], None],
+    record_property: Callable[[str, object], None],
+) -> None:
+    competition()
+    assert run_sh() == 0
+    whole = products()
+    shutil.copytree("output", "kept/output")
+    shutil.copytree("folds", "kept/folds")
+    record_property("tried", len(made()))
+    for path in made():
+        harm(path)
+        capsys.readouterr()
+        if run_sh():
+            said = capsys.readouterr().err
+            # What is told is done: the folder or file that the message names is deleted.
+            assert said.count("\n") == 1 and "elete" in said, (path, said)
+            folder = path.parent
+            assert str(folder) in said or str(path) in said, (path, said)
+            shutil.rmtree(folder)
+            assert run_sh() == 0, (path, capsys.readouterr().err)
+        assert products() == whole, path
+        for name in ("output", "folds"):
+            shutil.rmtree(name)
+            shutil.copytree(f"kept/{name}", name)
+
+
+@pytest.mark.parametrize(
+    ("number", "told"),
+    [(errno.ENOSPC, "make room"), (errno.EROFS, "start from another folder"), (errno.EACCES, "must be writable")],
+)
+def test_a_machine_that_says_no_is_one_line_and_the_run_goes_on(
+    competition: Callable[..., Config],
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+    number: int,
+    told: str,
+    record_property: Callable[[str, object], None],
+) -> None:
+    competition()
+    assert run_sh() == 0
+    whole = products()
+    for name in ("output", "folds"):
+        shutil.rmtree(name)
+        Path(name).mkdir()
+    original, attempts = os.fsync, 0
+    for fail_at in range(1, 200, 3):
+        reached = 0
+
+        def failing(descriptor: int, fail_at: int = fail_at) -> None:
+            nonlocal reached
+            reached += 1
+            if reached == fail_at:
+                raise OSError(number, os.strerror(number), "a file")
+            original(descriptor)
+
+        monkeypatch.setattr(files.os, "fsync", failing)
+        capsys.readouterr()
+        status = run_sh()
+        monkeypatch.setattr(files.os, "fsync", original)
+        if status == 0:
+            break
+        attempts += 1
+        said = capsys.readouterr().err
+        assert status == 1 and said.count("\n") == 1 and told in said
+        assert not [path for path in made() if path.name.endswith(".tmp")]
+    record_property("tried", attempts)
+    assert attempts >= 3 and products() == whole
+
+
+def test_a_limit_on_the_size_of_files(competition: Callable[..., Config]) -> None:
+    competition()
+    environ = {**os.environ, "PYTHONPATH": str(ROOT)}
+    command = [sys.executable, "-m", "pipeline", "prepare", "folds", "train", "--config", "configs/tiny.toml"]
+
+    def limit() -> None:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (8_000, resource.RLIM_INFINITY))
+
+    done = subprocess.run(command, env=environ, capture_output=True, text=True, preexec_fn=limit)
+    assert done.returncode == 1 and "raise it" in done.stderr, done.stderr
+    assert done.stderr.count("\n") == 1
+    assert run_sh() == 0
+
+
+@pytest.mark.parametrize("folder", ["output", "folds"])
+def test_a_folder_that_is_a_file(
+    competition: Callable[..., Config], capsys: pytest.CaptureFixture[str], folder: str
+) -> None:
+    competition()
+    shutil.rmtree(folder)
+    Path(folder).write_text("")
+    assert run_all() == 1
+    assert capsys.readouterr().err.count("\n") == 1
+    Path(folder).unlink()
+    Path(folder).mkdir()
+    assert run_all() == 0
