@@ -1,6 +1,7 @@
 """Filling the cache: every image that is not decoded yet is decoded, on all cores, into shards of its own."""
 
 import hashlib
+import io
 import os
 import shutil
 from collections.abc import Callable, Iterator, Sequence
@@ -39,14 +40,12 @@ def fill(cfg: Config, part: str, paths: Sequence[str]) -> Images:
     """
     folder = cache_dir(cfg, part)
     with lock(folder / "lock", f"the cache {folder}"):
-        for leftover in folder.glob(".*.tmp"):
-            leftover.unlink()
         index = Index(folder)
         root = data_dir(cfg)
         with threads(_num_threads(root, paths)) as pool:
             moved, new, known = _sort_out(root, list(dict.fromkeys(paths)), index, pool)
             if moved:
-                index.write(index.next_number(), moved, None)
+                index.write(index.next_number(), moved)
             room = _room(cfg, folder)
             if new or (known and room):
                 # What is known and was not kept is decoded for keeping where there is room by now.
@@ -118,7 +117,7 @@ def _decode_all(cfg: Config, index: Index, kept: list[str], rest: list[str], poo
         for start in range(0, len(rest), SHARD_IMAGES):
             some = rest[start : start + SHARD_IMAGES]
             entries = _in_jobs(partial(_decode_one, data_dir(cfg), cfg.image, None, NOT_STORED), some, pool, bar)
-            index.write(index.next_number(), list(entries), None)
+            index.write(index.next_number(), list(entries))
 
 
 def _in_jobs(
@@ -140,9 +139,10 @@ def _decode_shard(cfg: Config, index: Index, paths: list[str], pool: ThreadPoolE
     file = index.folder / f"{number:05d}.npy"
     shape = (len(paths), cfg.image.stored, cfg.image.stored, cfg.image.channels)
     with atomic_write(file, "w+b") as stream:
-        np.lib.format.write_array_header_1_0(stream, {"descr": "|u1", "fortran_order": False, "shape": shape})
+        header = io.BytesIO()
+        np.lib.format.write_array_header_1_0(header, {"descr": "|u1", "fortran_order": False, "shape": shape})
+        offset = stream.write(header.getvalue())
         stream.flush()
-        offset = stream.tell()
         num_bytes = int(np.prod(shape))
         if hasattr(os, "posix_fallocate"):
             # A full disk is an error here, not a dead process when the map is written.
@@ -151,9 +151,12 @@ def _decode_shard(cfg: Config, index: Index, paths: list[str], pool: ThreadPoolE
             stream.truncate(offset + num_bytes)
         pixels = np.memmap(stream, np.uint8, "r+", offset, shape)
         work = partial(_decode_one, data_dir(cfg), cfg.image, pixels, number)
-        entries = list(_in_jobs(work, paths, pool, bar))
+        entries, checksum = [], hashlib.sha256(header.getvalue())
+        for entry in _in_jobs(work, paths, pool, bar):
+            checksum.update(pixels[entry.row])  # while the threads decode what comes next
+            entries.append(entry)
         pixels.flush()
-    index.write(number, entries, file)
+    index.write(number, entries, file, checksum.hexdigest())
 
 
 def _num_threads(root: Path, paths: Sequence[str]) -> int:

@@ -73,7 +73,9 @@ def _tables(download: Download, train_id: str, train: TrainTable | None) -> list
         (
             sheet
             for sheet in download.sheets
-            if (train is None or sheet is not train.sheet) and not (sample and sheet is sample.sheet)
+            if (train is None or sheet is not train.sheet)
+            and not (sample and sheet is sample.sheet)
+            and "submission" not in sheet.stem  # somebody's own, with the sample's ids
         ),
         key=lambda sheet: ("test" not in sheet.stem, sheet.name),
     )
