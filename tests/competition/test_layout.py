@@ -347,7 +347,10 @@ def test_every_recipe_loads(
     assert cfg.image.stored >= cfg.image.size and 4 <= cfg.train.num_epochs <= 40
 
 
-@given(st.text(max_size=40), st.text(min_size=1, max_size=40))
+any_text = st.characters(codec="utf-8", exclude_characters="\0")
+
+
+@given(st.text(any_text, max_size=40), st.text(any_text, min_size=1, max_size=40))
 @settings(deadline=None, max_examples=80)
 def test_any_name_is_written_as_toml(tmp_path_factory: pytest.TempPathFactory, text: str, root: str) -> None:
     path = tmp_path_factory.getbasetemp() / "names.toml"
