@@ -14,7 +14,8 @@ Rooms, each importing only those before it (pandas and scikit-learn in competiti
 
 config, config_file   every setting; reading them
 cores                 how many cores there are to keep busy
-files, freshness      where files live, how they are written, locks; what made a product
+files                 where files live, how they are written, locks
+stamps, freshness     what a product was made from, what it must be made from
 cli, environment      the command line that all stages share; whether a python has the packages
 competition/          archives, opened: packed downloads
                       csv_table, json_table, long_table, templates, table, sample: tables

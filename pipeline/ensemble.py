@@ -8,17 +8,8 @@ from typing import TYPE_CHECKING, Any
 from pipeline.cli import log, run_stage
 from pipeline.config import Config
 from pipeline.files import InputError, data_dir, fold_dir, inside, lock, parts, read_json, run_dir, write_json
-from pipeline.freshness import (
-    ensemble_stamp,
-    ensembled_from,
-    has_train,
-    infer_stamp,
-    inferred_from,
-    note,
-    stale,
-    train_stamp,
-    write_stamp,
-)
+from pipeline.freshness import ensemble_stamp, ensembled_from, has_train, infer_stamp, inferred_from, train_stamp
+from pipeline.stamps import note, stale, write_stamp
 
 if TYPE_CHECKING:
     from pipeline.competition.decide import Decision

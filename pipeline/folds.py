@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Any
 from pipeline.cli import log, run_stage
 from pipeline.config import Config
 from pipeline.files import InputError, folds_path, lock
-from pipeline.freshness import folds_from, folds_stamp, has_train, stale, write_stamp
+from pipeline.freshness import folds_from, folds_stamp, has_train
+from pipeline.stamps import stale, write_stamp
 
 if TYPE_CHECKING:
     import numpy as np

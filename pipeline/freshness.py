@@ -1,21 +1,9 @@
-"""What made a product: never the wrong file, and nothing made twice.
+"""What each stage's product is made from, and whether it must be made anew; see `stamps`."""
 
-Every product of a stage has a *stamp*, a small JSON file that is written last and renamed into place:
-
-    {"made_from": {name: value}, "notes": {...}, "versions": {...}, "files": {relative path: [size, mtime_ns, sha256]}}
-
-`made_from` holds all that the product depends on and nothing else, so a stage decides from small files alone, before
-anything heavy is imported, whether its product is current, and can name what differs.
-"""
-
-import contextlib
 import csv
 import hashlib
-import importlib.metadata
 import json
-import os
-import platform
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -33,89 +21,8 @@ from pipeline.files import (
     run_dir,
     size_time,
     walk,
-    write_json,
 )
-
-# ---- stamps
-
-
-def versions() -> dict[str, str]:
-    """Versions that are recorded in every stamp; a change of them alone questions no finished product."""
-    names = ("torch", "torchvision", "timm", "numpy", "pandas", "scikit-learn", "opencv-python-headless")
-    found = {"python": platform.python_version(), "machine": platform.machine()}
-    for name in names:
-        with contextlib.suppress(importlib.metadata.PackageNotFoundError):
-            found[name] = importlib.metadata.version(name)
-    return found
-
-
-def write_stamp(path: Path, made_from: Mapping[str, Any], files: Iterable[Path], **notes: Any) -> None:
-    """Write the stamp of a finished product; `notes` are what later stages want to know of it."""
-    listed = {os.path.relpath(file, path.parent): [*size_time(file), digest_file(file)] for file in files}
-    write_json(path, {"made_from": dict(made_from), "notes": notes, "versions": versions(), "files": listed})
-
-
-def stale(path: Path, made_from: Mapping[str, Any]) -> str | None:
-    """Why a product must be made: one clause that names what differs; None where it is current."""
-    stamp = read_json(path)
-    if not isinstance(stamp, dict) or not {"made_from", "files"} <= set(stamp):
-        return "not made yet"
-    if changed := differences(_with_defaults(stamp["made_from"], made_from), made_from):
-        return "changed: " + ", ".join(changed)
-    for name, (size, mtime, sha256) in stamp["files"].items():
-        file = path.parent / name
-        if not file.is_file():
-            return f"{file} is missing"
-        if size_time(file) != [size, mtime] and digest_file(file) != sha256:
-            return f"{file} was changed"
-    return None
-
-
-def _with_defaults(old: Mapping[str, Any], new: Mapping[str, Any]) -> dict[str, Any]:
-    """What a product was made from, with the defaults of settings that did not exist then: they change nothing."""
-    defaults = Config().model_dump(mode="json")
-    filled = dict(old)
-    for name, values in old.items():
-        if name == "settings":
-            filled[name] = _with_defaults(values, new.get(name, {}))
-        elif name in defaults and isinstance(values, Mapping):
-            added = {key: defaults[name][key] for key in new.get(name, {}) if key in defaults[name]}
-            filled[name] = {**added, **values}
-    return filled
-
-
-def differences(old: Mapping[str, Any], new: Mapping[str, Any], prefix: str = "") -> list[str]:
-    """Names of the values that differ, dotted where they are nested, with both values where these are short."""
-    found = []
-    for key in sorted({*old, *new}):
-        before, after = old.get(key), new.get(key)
-        if isinstance(before, Mapping) and isinstance(after, Mapping):
-            found += differences(before, after, f"{prefix}{key}.")
-        elif before != after:
-            texts = [json.dumps(value, ensure_ascii=False) for value in (before, after)]
-            detail = f" ({texts[0]} -> {texts[1]})" if max(map(len, texts)) <= 40 else ""
-            found.append(f"{prefix}{key}{detail}")
-    return found
-
-
-def stamped(path: Path, name: str) -> str:
-    """The sha256 that a stamp holds of one of its files; "" where there is none."""
-    stamp = read_json(path)
-    return str(stamp["files"][name][2]) if stamp and name in stamp.get("files", {}) else ""
-
-
-def made_from(path: Path) -> dict[str, Any]:
-    """What a stamp says that its product was made from; nothing where there is none."""
-    return dict((read_json(path) or {}).get("made_from", {}))
-
-
-def note(path: Path, name: str) -> Any:
-    """A note in a stamp; None where there is none."""
-    stamp = read_json(path)
-    return stamp.get("notes", {}).get(name) if stamp else None
-
-
-# ---- stamps of the stages, and what their products are made from
+from pipeline.stamps import made_from, note, stale, stamped
 
 
 def prepare_stamp(cfg: Config) -> Path:

@@ -12,16 +12,12 @@ from pipeline.freshness import (
     has_train,
     infer_stamp,
     inferred_from,
-    made_from,
     must_be_prepared,
     must_be_split,
     must_be_trained,
-    note,
-    stale,
-    stamped,
     train_stamp,
-    write_stamp,
 )
+from pipeline.stamps import made_from, note, stale, stamped, write_stamp
 
 
 def infer(cfg: Config, chosen: Sequence[int | str]) -> None:

@@ -12,16 +12,8 @@ from typing import TYPE_CHECKING
 from pipeline.cli import log, run_stage
 from pipeline.config import Config
 from pipeline.files import InputError, atomic_write, cache_dir, data_dir, inside, lock, parts, run_dir
-from pipeline.freshness import (
-    has_train,
-    made_from,
-    note,
-    prepare_stamp,
-    prepared_from,
-    train_stamp,
-    unprepared,
-    write_stamp,
-)
+from pipeline.freshness import has_train, prepare_stamp, prepared_from, train_stamp, unprepared
+from pipeline.stamps import made_from, note, write_stamp
 
 if TYPE_CHECKING:
     from pipeline.competition.table import Samples

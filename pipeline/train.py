@@ -11,16 +11,8 @@ from pipeline.cli import log, run_stage
 from pipeline.config import Config
 from pipeline.config_file import to_toml
 from pipeline.files import InputError, atomic_write, chosen_parts, digest_file, fold_dir, lock, run_dir
-from pipeline.freshness import (
-    has_train,
-    must_be_prepared,
-    must_be_split,
-    other_model,
-    stale,
-    train_stamp,
-    trained_from,
-    write_stamp,
-)
+from pipeline.freshness import has_train, must_be_prepared, must_be_split, other_model, train_stamp, trained_from
+from pipeline.stamps import stale, write_stamp
 
 
 def train(cfg: Config, part: int | str, num_models: int = 1) -> bool:

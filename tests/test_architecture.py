@@ -15,7 +15,7 @@ ROOT = Path(__file__).parent.parent
 MODULES = sorted((ROOT / "pipeline").rglob("*.py"))
 # The later may import the earlier. Stages import all, and never each other.
 ROOMS = ["base", "competition", "images", "model", "engine", "stage"]
-BASE = {"config", "config_file", "files", "freshness", "cli", "cores", "environment", "__init__"}
+BASE = {"config", "config_file", "files", "stamps", "freshness", "cli", "cores", "environment", "__init__"}
 TOP = {"pipeline", "input", "output", "folds", "configs", "tests", "run.sh", "pyproject.toml", "README.md"}
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from pipeline.files import InputError, atomic_write, digest, inside, lock, read_json, safe_name, walk, write_json
-from pipeline.freshness import differences, stale, write_stamp
+from pipeline.stamps import differences, stale, write_stamp
 
 ROOT = Path(__file__).parent.parent
 

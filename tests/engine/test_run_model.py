@@ -177,3 +177,14 @@ def test_it_runs_on_a_gpu(images: cache.Images) -> None:
     update = Update(TrainConfig(num_epochs=1), model, machine, 3)
     assert run_model(model, on_gpu, "train", machine, loss=LOSS, update=update).loss is not None
     assert run_model(model, on_gpu, "test", machine).outputs.shape == (24, 3)
+
+
+def test_a_step_that_the_scaler_of_float16_skips_is_no_loss_that_diverged(images: cache.Images) -> None:
+    machine, model = Machine(torch.device("cpu"), "float16"), small()
+    update = Update(TrainConfig(num_epochs=1, batch_size=8), model, machine, 3)
+    update.scaler = torch.amp.GradScaler("cpu", init_scale=2.0**127)  # gradients overflow at first
+    before = model.linear.weight.clone()
+    result = run_model(model, batches(images, 8), "train", machine, loss=LOSS, update=update, seed=(0,))
+    assert update.scaler.get_scale() < 2.0**127, "it skipped"
+    assert result.bad_step == -1 and result.loss is not None and np.isfinite(result.loss)
+    assert torch.equal(model.linear.weight, before) or model.linear.weight.isfinite().all()
