@@ -164,22 +164,28 @@ def is_utf8(name: str) -> bool:
 
 
 @contextlib.contextmanager
-def atomic_write(path: Path, mode: str = "wb", **options: Any) -> Iterator[IO[Any]]:
-    """Open a file that gets its name only when it is whole and on the disk; until then `path` is as it was."""
+def atomic_path(path: Path) -> Iterator[Path]:
+    """A name beside `path` to write a file to; it becomes `path` once the file is whole and on the disk."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    descriptor, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name[:80]}.", suffix=".tmp")
+    descriptor, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name[:80]}.", suffix=".tmp")
+    os.close(descriptor)
     try:
-        with os.fdopen(descriptor, mode, **options) as stream:
-            yield stream
-            stream.flush()
-            os.fsync(stream.fileno())
-        os.chmod(temporary, 0o666 & ~_umask())
-        os.replace(temporary, path)
-        _sync_folder(path.parent)
+        yield Path(name)
+        _sync(Path(name))
+        os.chmod(name, 0o666 & ~_umask())
+        os.replace(name, path)
+        _sync(path.parent)
     finally:
         # Once renamed it is gone.
         with contextlib.suppress(FileNotFoundError):
-            os.unlink(temporary)
+            os.unlink(name)
+
+
+@contextlib.contextmanager
+def atomic_write(path: Path, mode: str = "wb", **options: Any) -> Iterator[IO[Any]]:
+    """Open a file that gets its name only when it is whole and on the disk, see `atomic_path`."""
+    with atomic_path(path) as temporary, temporary.open(mode, **options) as stream:
+        yield stream
 
 
 def write_json(path: Path, value: Any) -> None:
@@ -202,8 +208,9 @@ def _umask() -> int:
     return mask
 
 
-def _sync_folder(folder: Path) -> None:
-    descriptor = os.open(folder, os.O_RDONLY)
+def _sync(path: Path) -> None:
+    """Have a file, or a folder's list of names, on the disk."""
+    descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)
     finally:

@@ -9,6 +9,7 @@ anything heavy is imported, whether its product is current, and can name what di
 """
 
 import contextlib
+import functools
 import importlib.metadata
 import json
 import os
@@ -21,6 +22,7 @@ from pipeline.config import Config
 from pipeline.files import digest_file, read_json, size_time, write_json
 
 
+@functools.cache
 def versions() -> dict[str, str]:
     """Versions that are recorded in every stamp; a change of them alone questions no finished product."""
     names = ("torch", "torchvision", "timm", "numpy", "pandas", "scikit-learn", "opencv-python-headless")
@@ -29,6 +31,13 @@ def versions() -> dict[str, str]:
         with contextlib.suppress(importlib.metadata.PackageNotFoundError):
             found[name] = importlib.metadata.version(name)
     return found
+
+
+def other_versions(path: Path) -> str:
+    """How the versions that made a product differ from those here, for a line of the log; "" where they do not."""
+    made = (read_json(path) or {}).get("versions", {})
+    other = [f"{name} {made[name]}, here {now}" for name, now in versions().items() if made.get(name, now) != now]
+    return f" (made with {'; '.join(other)})" if other else ""
 
 
 def write_stamp(path: Path, made_from: Mapping[str, Any], files: Iterable[Path], **notes: Any) -> None:

@@ -12,7 +12,7 @@ from pipeline.config import Config
 from pipeline.config_file import to_toml
 from pipeline.files import InputError, atomic_write, chosen_parts, digest_file, fold_dir, lock, run_dir
 from pipeline.freshness import has_train, must_be_prepared, must_be_split, other_model, train_stamp, trained_from
-from pipeline.stamps import stale, write_stamp
+from pipeline.stamps import other_versions, stale, write_stamp
 
 
 def train(cfg: Config, part: int | str, num_models: int = 1) -> bool:
@@ -78,7 +78,7 @@ def _is_current(cfg: Config, part: int | str) -> bool:
     """
     reason = stale(train_stamp(cfg, part), trained_from(cfg, part))
     if reason is None:
-        log.info("train %s: up to date", part)
+        log.info("train %s: up to date%s", part, other_versions(train_stamp(cfg, part)))
     elif reason != "not made yet" and (fold_dir(cfg, part) / "model.safetensors").is_file():
         raise other_model(cfg, part, reason)
     return reason is None

@@ -547,6 +547,22 @@ def test_a_setting_that_did_not_exist_then_counts_as_its_default(
     assert cfg.augment.first_size == 1.0
 
 
+def test_a_model_of_other_versions_is_used_with_one_line(
+    competition: Callable[..., Config], capsys: pytest.CaptureFixture[str]
+) -> None:
+    competition()
+    assert run_all() == 0
+    stamp = RUN / "fold1" / "train.json"
+    content = json.loads(stamp.read_text())
+    content["versions"]["torch"] = "1.0.0"
+    stamp.write_text(json.dumps(content))
+    capsys.readouterr()
+    assert run_all() == 0
+    said = capsys.readouterr().out.splitlines()
+    assert "train 0: up to date" in said
+    assert [line for line in said if line.startswith("train 1: up to date (made with torch 1.0.0, here ")]
+
+
 def test_a_sample_that_cannot_be_filled_is_said_before_training(
     competition: Callable[..., Config], capsys: pytest.CaptureFixture[str]
 ) -> None:

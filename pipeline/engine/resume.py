@@ -21,7 +21,7 @@ from torch import Tensor, nn
 from pipeline.cli import log
 from pipeline.engine.machine import Machine
 from pipeline.engine.update import Update
-from pipeline.files import InputError, atomic_write
+from pipeline.files import InputError, atomic_path
 from pipeline.model.checkpoint import read_safetensors
 
 _KEY = "resume"
@@ -80,7 +80,7 @@ class Resume:
                 numbers[name] = value
         if progress.outputs is not None and progress.total is not None:
             tensors |= {"outputs": progress.outputs, "total": progress.total}
-        kept = {name: tensor.detach().cpu().contiguous().clone() for name, tensor in tensors.items()}
+        kept = _apart(tensors)
         values = {
             "made_from": self.made_from,
             "made_on": self.made_on,
@@ -93,9 +93,8 @@ class Resume:
             "optimizer": numbers,
             "sha256": _digest(kept),
         }
-        content = safetensors.torch.save(kept, {_KEY: json.dumps(values, sort_keys=True)})
-        with atomic_write(self.epoch_end if epoch_end else self.within_epoch) as stream:
-            stream.write(content)
+        with atomic_path(self.epoch_end if epoch_end else self.within_epoch) as temporary:
+            safetensors.torch.save_file(kept, temporary, {_KEY: json.dumps(values, sort_keys=True)})
         self.saved_at = time.monotonic()
 
     def load(self, model: nn.Module, update: Update, machine: Machine, *, keep_start: bool) -> Progress:
@@ -221,9 +220,24 @@ def _part(values: Mapping[str, Any], prefix: str) -> dict[str, Any]:
     return {name.removeprefix(prefix): value for name, value in values.items() if name.startswith(prefix)}
 
 
+def _apart(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """The tensors on the CPU, contiguous, none in the memory of another (safetensors refuses tied weights); copied only
+    where that takes a copy: there are as many bytes as three times the weights.
+    """
+    apart, taken = {}, set()
+    for name, tensor in tensors.items():
+        whole = tensor.detach().cpu().contiguous()
+        memory = whole.untyped_storage()
+        if memory.data_ptr() in taken or memory.nbytes() != whole.nbytes:
+            whole = whole.clone()
+        taken.add(whole.untyped_storage().data_ptr())
+        apart[name] = whole
+    return apart
+
+
 def _digest(tensors: Mapping[str, Tensor]) -> str:
     digest = hashlib.sha256()
     for name in sorted(tensors):
         digest.update(name.encode())
-        digest.update(tensors[name].contiguous().view(-1).view(torch.uint8).numpy().tobytes())
+        digest.update(tensors[name].contiguous().view(-1).view(torch.uint8).numpy().data)
     return digest.hexdigest()
