@@ -142,7 +142,7 @@ def _augment(kind: str, size: int, flips: bool, num_seen: int) -> list[Decision]
         ]
     strong = "trivialaugment" if kind == "medium" else "autoaugment-imagenet"
     gentle = num_seen < _ENOUGH_FOR_POLICY
-    few = f"Epochs x images are {num_seen:,}, too few to learn from stronger changes; {strong!r} from {_ENOUGH_FOR_POLICY:,}."
+    few = f"Epochs x images are {num_seen:,}: too few to learn from {strong!r}, which is for {_ENOUGH_FOR_POLICY:,}."
     return [
         Decision("augment.policy", "none" if gentle else strong, few if gentle else "Colour images."),
         Decision("augment.hflip", 0.5, "0 where left and right differ in meaning (then no hflip in infer.views)."),
