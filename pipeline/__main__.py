@@ -29,4 +29,8 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    try:
+        sys.exit(main())
+    except KeyboardInterrupt:  # before a stage is at work, or between two
+        print("stopped; the same command goes on from here", file=sys.stderr)
+        sys.exit(130)

@@ -28,6 +28,10 @@ _MACHINE_S = {
     errno.EDQUOT: "there must be room on the disk. Your share of it is used up: make room",
     errno.EFBIG: "files must be allowed to grow. A limit on their size (ulimit -f) was reached: raise it",
     errno.EROFS: "output/, folds/ and configs/ must be writable. They are read-only: start from another folder",
+    errno.EEXIST: "folders must be folders and files files. Here one stands in the other's place: move it away",
+    errno.ENOTDIR: "folders must be folders. A file stands in the place of one: move it away",
+    errno.EISDIR: "files must be files. A folder stands in the place of one: move it away",
+    errno.ELOOP: "links must lead to a file or folder. One leads to itself: delete it",
     errno.EACCES: "output/, folds/ and configs/ must be writable, input/ readable. Permission was denied",
 }
 
@@ -211,8 +215,10 @@ def printable(text: str) -> str:
     return "".join(char if char.isprintable() else char.encode("unicode_escape").decode() for char in text)
 
 
-def say(text: str, stream: TextIO) -> None:
+def say(text: str, stream: TextIO | None) -> None:
     """Print a line on stdout or stderr, whatever their encoding, without breaking a progress bar that is drawn."""
+    if stream is None:
+        return  # it was closed by who started this
     encoding = stream.encoding or "utf-8"
     line = printable(text).encode(encoding, "backslashreplace").decode(encoding)
     bar = sys.modules.get("tqdm")

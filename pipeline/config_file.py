@@ -36,11 +36,13 @@ def loads(text: str, path: Path, overrides: Sequence[str] = ()) -> Config:
     """Settings from the text of a config file, which need not be written yet; see `load`."""
     try:
         values = tomllib.loads(text)
-    except (tomllib.TOMLDecodeError, RecursionError) as error:
+    except (ValueError, RecursionError) as error:  # a TOMLDecodeError, or a number of thousands of digits
         raise ConfigError(f"{path} is not TOML: {error}") from None
     for name in ("name", "path", "overrides"):
         if name in values:
             raise ConfigError(f"{path}: Unknown setting {name!r}. A run is named by its config file")
+    if path.stem.strip(".") == "" or not path.stem.isprintable():
+        raise ConfigError(f"a config must have a name, of printable characters: it names its run. Got {str(path)!r}")
     if path.stem == "cache":
         raise ConfigError(f"a config must not be called cache.toml: output/cache holds the decoded images. Got {path}")
     for override in overrides:
@@ -99,7 +101,7 @@ def _apply(values: dict[str, Any], override: str) -> None:
 def _toml_value(key: str, text: str) -> Any:
     try:
         parsed = tomllib.loads(f"value = {text}")
-    except (tomllib.TOMLDecodeError, RecursionError):
+    except (ValueError, RecursionError):
         raise ConfigError(f'--set {key}: the value must be TOML (0.1, true, ["a", "b"]). Got {text!r}') from None
     if list(parsed) != ["value"]:
         raise ConfigError(f"--set {key}: one value is wanted. Got {text!r}")

@@ -3,20 +3,30 @@
 import sys
 from collections.abc import Sequence
 from dataclasses import asdict, replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pipeline.cli import log, run_stage
 from pipeline.config import Config
 from pipeline.files import InputError, data_dir, fold_dir, inside, lock, parts, read_json, run_dir, write_json
-from pipeline.freshness import ensemble_stamp, ensembled_from, has_train, infer_stamp, inferred_from, train_stamp
-from pipeline.stamps import note, stale, write_stamp
+from pipeline.freshness import (
+    ensemble_stamp,
+    ensembled_from,
+    has_train,
+    infer_stamp,
+    inferred_from,
+    must_be_prepared,
+    must_be_split,
+    train_stamp,
+)
+from pipeline.stamps import note, stale, stamped, write_stamp
 
 if TYPE_CHECKING:
     from pipeline.competition.decide import Decision
     from pipeline.competition.predictions import Predictions
     from pipeline.competition.task import Task
 
-PRODUCTS = ("test.parquet", "scores.json", "submission.csv")
+PRODUCTS = ("test.parquet", "submission.csv")
 
 
 def ensemble(cfg: Config) -> None:
@@ -25,6 +35,9 @@ def ensemble(cfg: Config) -> None:
     Raises:
         InputError: no fold is ready, the folds do not fit each other, or the submission would be refused.
     """
+    if any(infer_stamp(cfg, part).is_file() for part in parts(cfg)):
+        must_be_prepared(cfg)
+        must_be_split(cfg)
     reasons = {part: stale(infer_stamp(cfg, part), inferred_from(cfg, part)) for part in parts(cfg)}
     ready = [part for part, reason in reasons.items() if reason is None]
     for part, reason in reasons.items():
@@ -70,29 +83,42 @@ def _combine(cfg: Config, ready: list[int | str]) -> list[str]:
     combined = Predictions(test.ids, task.classes, combine(rows, cfg.ensemble.method, task, cfg.infer.keep_top))
     write_predictions(folder / "test.parquet", combined)
 
-    products = list(PRODUCTS)
-    models = {"metric": task.metric, "models": [str(part) for part in ready], "num_models": len(parts(cfg))}
+    products = [*PRODUCTS, _scores_path(cfg).name]
+    weights = {str(part): stamped(train_stamp(cfg, part), "model.safetensors") for part in ready}
+    asked = {"infer": cfg.infer.model_dump(mode="json"), **cfg.ensemble.model_dump(mode="json")}
+    models = {"metric": task.metric, "models": list(weights), "num_models": len(parts(cfg))}
+    models |= {"weights": weights, "settings": asked}
     if has_train(cfg):
         scores, has_oof = _measure(cfg, [part for part in ready if part != "full"])
         products += ["oof.parquet"] if has_oof else []
     else:
         scores = _measured_before(cfg, models)
-    write_json(folder / "scores.json", {**scores, **models})
+    write_json(_scores_path(cfg), {**scores, **models})
     form = submission.read_form(cfg, task, test.ids)
     frame = submission.fill(form, task, test.ids, combined.probs, _decision(scores))
     submission.write(folder / "submission.csv", form, task, frame)
     return products
 
 
+def _scores_path(cfg: Config) -> Path:
+    """Where scores and decision are written: without train images not over what was measured where these are."""
+    return run_dir(cfg) / ("scores.json" if has_train(cfg) else "scores_elsewhere.json")
+
+
 def _task(cfg: Config) -> "Task":
     """What is predicted: as the train table says; where there is none, as it was when a model was trained."""
     from pipeline.competition.table import read_train
-    from pipeline.competition.task import Task, make_task
+    from pipeline.competition.task import Task, make_task, must_score
 
     if has_train(cfg):
         return make_task(cfg, read_train(cfg))
-    known = [note(train_stamp(cfg, part), "task") for part in parts(cfg)]
-    return replace(Task.of(next(task for task in known if task)), metric=cfg.task.metric)
+    stamps = [train_stamp(cfg, part) for part in parts(cfg)]
+    known = [task for stamp in stamps if (task := note(stamp, "task"))]
+    if not known:
+        raise InputError(f"{stamps[0]} must say what its model predicts. It does not: bring it as training wrote it")
+    task = replace(Task.of(known[0]), metric=cfg.task.metric)
+    must_score(task.metric, task.kind)
+    return task
 
 
 def _measure(cfg: Config, folds: list[int | str]) -> tuple[dict[str, Any], bool]:
@@ -125,12 +151,16 @@ def _measure(cfg: Config, folds: list[int | str]) -> tuple[dict[str, Any], bool]
 
 def _measured_before(cfg: Config, models: dict[str, Any]) -> dict[str, Any]:
     """Without train images: scores and decision as they were where these are, if they are of the same models."""
-    known = read_json(run_dir(cfg) / "scores.json") or {}
-    if all(known.get(key) == value for key, value in models.items()):
-        return {key: known[key] for key in ("cv", "std", "folds", "decision")}
+    known, wanted = read_json(run_dir(cfg) / "scores.json"), ("cv", "std", "folds", "decision")
+    whole = isinstance(known, dict) and {*wanted, *models} <= set(known)
+    if whole and all(known[key] == value for key, value in models.items()):
+        return {key: known[key] for key in wanted}
     from pipeline.competition.decide import PLAIN
 
-    log.info("ensemble: there are no train images and no scores.json of these models: labels are decided plainly")
+    log.info(
+        "ensemble: there are no train images and no scores.json of these models and settings: there is no CV score, "
+        "and labels are decided plainly"
+    )
     return {"cv": None, "std": None, "folds": {}, "decision": asdict(PLAIN)}
 
 
@@ -150,9 +180,9 @@ def _same_classes(table: "Predictions", task: "Task", source: str) -> None:
 
 def _report(cfg: Config, ready: list[int | str]) -> None:
     """Say what there is: models, CV score and spread, the submission, and its score where answers are known."""
-    scores = read_json(run_dir(cfg) / "scores.json")
-    if len(ready) < scores["num_models"]:
-        log.info("ensemble: %s of %s models are ready; run it again later", len(ready), scores["num_models"])
+    scores = read_json(_scores_path(cfg))
+    if len(ready) < len(parts(cfg)):
+        log.info("ensemble: %s of %s models are ready; run it again later", len(ready), len(parts(cfg)))
     for fold, value in scores["folds"].items():
         if value is None:
             log.info("ensemble: %s is undefined on fold %s", scores["metric"], fold)
@@ -182,7 +212,7 @@ def _answers_score(cfg: Config) -> float | None:
     from pipeline.competition.scoring import answers_score
 
     predictions = read_predictions(run_dir(cfg) / "test.parquet", "python -m pipeline.ensemble")
-    decision = _decision(read_json(run_dir(cfg) / "scores.json"))
+    decision = _decision(read_json(_scores_path(cfg)))
     return answers_score(cfg, _task(cfg), path, predictions, decision)
 
 

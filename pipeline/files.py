@@ -150,9 +150,16 @@ def walk(root: Path, *, any_name: bool = False) -> Iterator[str]:
 
 
 def size_time(path: Path) -> list[int]:
-    """A file's size in bytes and the time of its last change in nanoseconds: a quick look at whether it is another."""
+    """A file's size in bytes and when it was last changed: a quick look at whether it is another."""
     status = path.stat()
-    return [status.st_size, status.st_mtime_ns]
+    return [status.st_size, changed_ns(status)]
+
+
+def changed_ns(status: os.stat_result) -> int:
+    """When a file was last changed, in nanoseconds: the later of the time that it shows, which copying and unpacking
+    may bring along, and the time at which this system wrote it.
+    """
+    return max(status.st_mtime_ns, status.st_ctime_ns)
 
 
 def is_utf8(name: str) -> bool:
@@ -198,7 +205,7 @@ def read_json(path: Path) -> Any:
     """Read JSON; None where there is no such file or it is not whole."""
     try:
         return json.loads(path.read_text(encoding="utf-8"))
-    except (FileNotFoundError, NotADirectoryError, json.JSONDecodeError, UnicodeDecodeError):
+    except (FileNotFoundError, NotADirectoryError, json.JSONDecodeError, UnicodeDecodeError, RecursionError):
         return None
 
 

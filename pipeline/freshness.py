@@ -57,7 +57,7 @@ def prepared_from(cfg: Config, paths: Iterable[str]) -> dict[str, Any]:
     for path in sorted(set(paths)):
         try:
             state = size_time(root / path)
-        except OSError:
+        except (OSError, ValueError):
             state = []
         states.update(f"{json.dumps(path)} {state}\n".encode())
     keys = {
@@ -83,20 +83,23 @@ def prepared_from(cfg: Config, paths: Iterable[str]) -> dict[str, Any]:
 
 def unprepared(cfg: Config) -> str | None:
     """Why the images must be decoded: one clause; None where they all are, each shard there with its size."""
-    if reason := stale(prepare_stamp(cfg), prepared_from(cfg, audited_paths(cfg))):
+    if reason := stale(prepare_stamp(cfg), prepared_from(cfg, [path for (path,) in audited(cfg, "path")])):
         return reason
     shards = note(prepare_stamp(cfg), "shards") or {}
     whole = all(Path(name).is_file() and Path(name).stat().st_size == size for name, size in shards.items())
     return None if whole else "missing from output/cache"
 
 
-def audited_paths(cfg: Config) -> list[str]:
-    """The image paths that the last audit of this run lists; none where there is no audit."""
+def audited(cfg: Config, *columns: str) -> list[tuple[str, ...]]:
+    """Some columns of the last audit of this run, row by row; nothing where there is no audit that is whole."""
     audit = run_dir(cfg) / "audit.csv"
     if not audit.is_file():
         return []
-    with audit.open(encoding="utf-8", newline="") as stream:
-        return [row["path"] for row in csv.DictReader(stream) if row.get("path")]
+    try:
+        with audit.open(encoding="utf-8", newline="") as stream:
+            return [tuple(row.get(name) or "" for name in columns) for row in csv.DictReader(stream)]
+    except (UnicodeDecodeError, csv.Error):
+        return []  # it is not what was written, which its stamp will say
 
 
 def folds_from(cfg: Config) -> dict[str, Any]:
@@ -126,7 +129,7 @@ def trained_from(cfg: Config, part: int | str) -> dict[str, Any]:
     """
     data = cfg.data.model_dump(mode="json", include={"labels", "tag_separator", "negative", "rows"})
     if not has_train(cfg):
-        return {**made_from(train_stamp(cfg, part)), "data": data, **training_settings(cfg)}
+        return {**made_from(train_stamp(cfg, part)), "part": str(part), "data": data, **training_settings(cfg)}
     files = {name: digest_file(Path(name)) for name in _named_files(cfg) if Path(name).is_file()}
     return {
         "part": str(part),

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from pipeline.cli import log, run_stage
 from pipeline.config import Config, InferConfig
-from pipeline.files import atomic_write, chosen_parts, digest_file, fold_dir, lock
+from pipeline.files import InputError, atomic_write, chosen_parts, digest_file, fold_dir, lock
 from pipeline.freshness import (
     has_train,
     infer_stamp,
@@ -61,6 +61,12 @@ def _infer(cfg: Config, due: Sequence[int | str]) -> None:
 
     inputs = {part: inferred_from(cfg, part) for part in due}
     models = [Trained(fold_dir(cfg, part) / "model.safetensors") for part in due]
+    for part, model in zip(due, models, strict=True):
+        if model.task != models[0].task:
+            raise InputError(
+                f"the models of one run must tell the same classes apart. {fold_dir(cfg, due[0])} and "
+                f"{fold_dir(cfg, part)} do not: delete the one that is of another training"
+            )
     test = read_test(cfg)
     images = open_images(cfg, "test", test.keys)
     tables = predict(models, images, np.arange(len(test)), cfg.infer, f"infer {', '.join(map(str, due))} test")

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from pipeline.cli import log, run_stage
 from pipeline.config import Config
 from pipeline.files import InputError, atomic_write, cache_dir, data_dir, inside, lock, parts, run_dir
-from pipeline.freshness import has_train, prepare_stamp, prepared_from, train_stamp, unprepared
+from pipeline.freshness import audited, has_train, prepare_stamp, prepared_from, train_stamp, unprepared
 from pipeline.stamps import made_from, note, write_stamp
 
 if TYPE_CHECKING:
@@ -39,21 +39,23 @@ def prepare(cfg: Config) -> None:
     from pipeline.images.fill import fill
 
     with lock(run_dir(cfg) / "prepare.lock", f"the audit of {cfg.name}"):
+        # What is changed while it is read counts as changed since.
+        tables = prepared_from(cfg, ())["tables"]
         samples = {"test": read_test(cfg, files=True)}
         if _trained_parts(cfg) and not _train_images_are_here(cfg):
             log.info("prepare: the models are here and their train images are not; test images alone are prepared")
         else:
             samples = {"train": read_train(cfg, files=True), **samples}
+        made_of = prepared_from(cfg, [path for part in samples.values() for path in part.paths]) | {"tables": tables}
         _announce(cfg, sum(len(part) for part in samples.values()))
         images = {part: fill(cfg, part, samples[part].keys) for part in samples}
         before = _identities(cfg)
         _write_audit(cfg, samples, images)
         _refuse_bad(cfg, samples, images)
         identity = {part: images[part].identity(range(len(images[part])), samples[part].ids) for part in samples}
-        shards = {name: size for part in images.values() for name, size in part.files().items()}
-        paths = [path for part in samples.values() for path in part.paths]
+        shards = {name: size for part in images for name, size in images[part].files(cache_dir(cfg, part)).items()}
         _tell_changes(cfg, identity.get("train"), before, _identities(cfg))
-        write_stamp(stamp, prepared_from(cfg, paths), [run_dir(cfg) / "audit.csv"], shards=shards, **identity)
+        write_stamp(stamp, made_of, [run_dir(cfg) / "audit.csv"], shards=shards, **identity)
 
 
 def _trained_parts(cfg: Config) -> list[int | str]:
@@ -64,7 +66,9 @@ def _train_images_are_here(cfg: Config) -> bool:
     """Whether any of them is; a table that cannot be read is an error of its own."""
     from pipeline.competition.table import read_train
 
-    root = data_dir(cfg)
+    root, data = data_dir(cfg), made_from(prepare_stamp(cfg)).get("data", {})
+    if any(data.get(key, value) != value for key, value in (("train", cfg.data.train), ("image", cfg.data.image))):
+        return True  # a setting was changed: what it does not find is missing
     if "{" not in cfg.data.train:
         if not inside(root, cfg.data.train, "data.train").is_file():
             return False
@@ -77,12 +81,7 @@ def _train_images_are_here(cfg: Config) -> bool:
 
 def _identities(cfg: Config) -> dict[str, str]:
     """The hash of each train image that the audit lists, by its path."""
-    audit = run_dir(cfg) / "audit.csv"
-    if not audit.is_file():
-        return {}
-    with audit.open(encoding="utf-8", newline="") as stream:
-        rows = csv.DictReader(stream)
-        return {str(row["path"]): str(row.get("sha256")) for row in rows if row.get("part") == "train"}
+    return {path: sha256 for part, path, sha256 in audited(cfg, "part", "path", "sha256") if part == "train"}
 
 
 def _tell_changes(cfg: Config, identity: str | None, before: dict[str, str], now: dict[str, str]) -> None:
@@ -112,7 +111,8 @@ def _megabytes(size: int) -> str:
 
 def _write_audit(cfg: Config, samples: "dict[str, Samples]", images: "dict[str, Images]") -> None:
     with atomic_write(run_dir(cfg) / "audit.csv", "w", encoding="utf-8", newline="") as stream:
-        writer = csv.writer(stream, lineterminator="\n")
+        # Quoted, as paths may hold line ends.
+        writer = csv.writer(stream, lineterminator="\n", quoting=csv.QUOTE_ALL)
         writer.writerow(AUDIT)
         for part, rows in samples.items():
             columns = (images[part].table[name].to_pylist() for name in AUDIT[3:])

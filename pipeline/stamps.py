@@ -35,7 +35,7 @@ def versions() -> dict[str, str]:
 
 def other_versions(path: Path) -> str:
     """How the versions that made a product differ from those here, for a line of the log; "" where they do not."""
-    made = (read_json(path) or {}).get("versions", {})
+    made = _read(path).get("versions", {})
     other = [f"{name} {made[name]}, here {now}" for name, now in versions().items() if made.get(name, now) != now]
     return f" (made with {'; '.join(other)})" if other else ""
 
@@ -49,7 +49,7 @@ def write_stamp(path: Path, made_from: Mapping[str, Any], files: Iterable[Path],
 def stale(path: Path, made_from: Mapping[str, Any]) -> str | None:
     """Why a product must be made: one clause that names what differs; None where it is current."""
     stamp = read_json(path)
-    if not isinstance(stamp, dict) or not {"made_from", "files"} <= set(stamp):
+    if not isinstance(stamp, dict) or not all(isinstance(stamp.get(key), dict) for key in ("made_from", "files")):
         return "not made yet"
     if changed := differences(_with_defaults(stamp["made_from"], made_from), made_from):
         return "changed: " + ", ".join(changed)
@@ -91,16 +91,21 @@ def differences(old: Mapping[str, Any], new: Mapping[str, Any], prefix: str = ""
 
 def stamped(path: Path, name: str) -> str:
     """The sha256 that a stamp holds of one of its files; "" where there is none."""
-    stamp = read_json(path)
-    return str(stamp["files"][name][2]) if stamp and name in stamp.get("files", {}) else ""
+    files = _read(path).get("files", {})
+    return str(files[name][2]) if name in files else ""
 
 
 def made_from(path: Path) -> dict[str, Any]:
     """What a stamp says that its product was made from; nothing where there is none."""
-    return dict((read_json(path) or {}).get("made_from", {}))
+    return dict(_read(path).get("made_from", {}))
 
 
 def note(path: Path, name: str) -> Any:
     """A note in a stamp; None where there is none."""
+    return _read(path).get("notes", {}).get(name)
+
+
+def _read(path: Path) -> dict[str, Any]:
+    """A stamp; an empty one where there is none that is whole."""
     stamp = read_json(path)
-    return stamp.get("notes", {}).get(name) if stamp else None
+    return stamp if isinstance(stamp, dict) else {}

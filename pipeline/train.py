@@ -79,9 +79,15 @@ def _is_current(cfg: Config, part: int | str) -> bool:
     reason = stale(train_stamp(cfg, part), trained_from(cfg, part))
     if reason is None:
         log.info("train %s: up to date%s", part, other_versions(train_stamp(cfg, part)))
-    elif reason != "not made yet" and (fold_dir(cfg, part) / "model.safetensors").is_file():
-        raise other_model(cfg, part, reason)
+    elif (fold_dir(cfg, part) / "model.safetensors").is_file() and not _is_under_way(cfg, part, reason):
+        lost = f"{train_stamp(cfg, part).name}, which says what it was made from, is missing or broken"
+        raise other_model(cfg, part, lost if reason == "not made yet" else reason)
     return reason is None
+
+
+def _is_under_way(cfg: Config, part: int | str, reason: str) -> bool:
+    """Whether a model without a stamp is what a training had just written when it was killed."""
+    return reason == "not made yet" and any(fold_dir(cfg, part).glob("resume*.safetensors"))
 
 
 def _write_history(path: Path, history: list[dict[str, Any]]) -> None:
@@ -107,6 +113,9 @@ def train_all(cfg: Config, fold: str | None) -> None:
     chosen = chosen_parts(cfg, fold)
     forecast = True
     for number, part in enumerate(chosen):
+        if fold is None and not has_train(cfg) and not train_stamp(cfg, part).is_file():
+            log.info("train %s: there is no such model, and there are no images to train it on", part)
+            continue
         if train(cfg, part, (len(chosen) - number) * forecast):
             forecast = False  # once for all of them
 

@@ -8,13 +8,20 @@ import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import pytest
+from PIL import Image
 from test_elsewhere import run_sh
-from test_stages import RUN, run_all
+from test_stages import CONFIG, RUN, run_all
 
-from pipeline import files
+from making import picture
+from pipeline import ensemble, files
+from pipeline import prepare as prepare_stage
 from pipeline.config import Config
+from pipeline.config_file import load
+from pipeline.images.cache import open_images
 
 ROOT = Path(__file__).parent.parent
 
@@ -148,3 +155,103 @@ def test_a_folder_that_is_a_file(
     Path(folder).unlink()
     Path(folder).mkdir()
     assert run_all() == 0
+
+
+def test_the_ensemble_alone_takes_nothing_for_current_that_is_not(
+    competition: Callable[..., Config], capsys: pytest.CaptureFixture[str]
+) -> None:
+    cfg = competition()
+    assert run_sh() == 0
+    for path in (cfg.root / "test").iterdir():
+        path.write_bytes((cfg.root / "train" / path.name).read_bytes())
+    capsys.readouterr()
+    assert ensemble.main(CONFIG) == 1
+    assert "the images must be current" in capsys.readouterr().err
+
+
+def test_an_index_that_is_lost_is_made_anew(competition: Callable[..., Config]) -> None:
+    competition()
+    assert run_sh() == 0
+    whole = products()
+    for harm in (lose, cut):
+        for path in Path("output/cache").glob("*/*/*.parquet"):
+            harm(path)
+        (RUN / "fold0" / "infer.json").unlink()
+        assert run_sh() == 0 and products() == whole
+
+
+@pytest.mark.parametrize("what", ["image", "table"])
+def test_what_changes_while_it_is_prepared_counts_as_changed(
+    competition: Callable[..., Config], monkeypatch: pytest.MonkeyPatch, what: str
+) -> None:
+    cfg = competition()
+    original = prepare_stage._write_audit
+
+    def changing(*arguments: Any) -> None:
+        original(*arguments)
+        if what == "image":
+            Image.fromarray(picture(1, 99)).save(cfg.root / "train" / "000.png")
+        else:
+            table = cfg.root / "train.csv"
+            table.write_text(table.read_text().replace("023,cow", "023,ant"))
+
+    monkeypatch.setattr(prepare_stage, "_write_audit", changing)
+    assert prepare_stage.main(CONFIG) == 0
+    monkeypatch.setattr(prepare_stage, "_write_audit", original)
+    assert run_sh() == 0
+    assert open_images(cfg, "train", ["train/000.png"]).gather(np.array([0])).shape == (1, 12, 12, 3)
+    pixels = open_images(cfg, "train", ["train/000.png"]).gather(np.array([0]))[0]
+    assert np.array_equal(pixels, np.asarray(Image.open(cfg.root / "train" / "000.png").convert("RGB")))
+
+
+def test_other_bytes_of_the_same_size_and_time_are_seen(competition: Callable[..., Config]) -> None:
+    cfg = competition()
+    for path in (cfg.root / "train").iterdir():
+        Image.open(path).save(path.with_suffix(".bmp"))
+        os.utime(path.with_suffix(".bmp"), (1e9, 1e9))
+    settings = ("data.image=train/{id}.bmp",)
+    assert prepare_stage.main([*CONFIG, "--set", *settings]) == 0
+    changed = cfg.root / "train" / "005.bmp"
+    Image.fromarray(picture(1, 99)).save(changed)
+    os.utime(changed, (1e9, 1e9))
+    assert run_sh(*settings) == 0
+    pixels = open_images(load(Path(cfg.path), settings), "train", ["train/005.bmp"]).gather(np.array([0]))[0]
+    assert np.array_equal(pixels, picture(1, 99))
+
+
+def test_a_model_whose_stamp_is_lost_is_not_replaced(
+    competition: Callable[..., Config], capsys: pytest.CaptureFixture[str]
+) -> None:
+    competition()
+    assert run_sh() == 0
+    model = (RUN / "fold0" / "model.safetensors").read_bytes()
+    (RUN / "fold0" / "train.json").unlink()
+    assert run_sh("train.lr=0.5") == 1
+    assert "train.json, which says what it was made from, is missing or broken" in capsys.readouterr().err
+    assert (RUN / "fold0" / "model.safetensors").read_bytes() == model
+
+
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        ("audit.csv", b"\xff\xfe\x00binary"),
+        ("audit.csv", b'"part","path"\n"train","a\x00b"\n'),
+        ("prepare.json", b"[" * 100_000),
+        ("fold0/train.json", b"[" * 100_000),
+        ("fold0/infer.json", b'{"made_from":[],"files":{}}'),
+        ("fold0/infer.json", b"[1]"),
+    ],
+)
+def test_products_that_are_something_else(
+    competition: Callable[..., Config], capsys: pytest.CaptureFixture[str], name: str, content: bytes
+) -> None:
+    competition()
+    assert run_sh() == 0
+    whole = products()
+    (RUN / name).write_bytes(content)
+    capsys.readouterr()
+    if run_sh():
+        assert capsys.readouterr().err.count("\n") == 1
+        shutil.rmtree(RUN / "fold0")
+        assert run_sh() == 0
+    assert products() == whole

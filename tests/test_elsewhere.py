@@ -57,8 +57,29 @@ def test_models_test_images_and_the_sample_are_enough(
     assert run_sh() == 0 and "infer 0: up to date" in capsys.readouterr().out
     assert run_sh("train.lr=0.5") == 1
     assert "changed: train.lr (0.01 -> 0.5)" in capsys.readouterr().err
-    assert run_sh("folds.full_fit=true") == 1
+    assert run_sh("folds.full_fit=true") == 0
+    said = capsys.readouterr().out
+    assert "train full: there is no such model, and there are no images" in said and "2 of 3 models are ready" in said
+    assert train.main([*CONFIG, "--fold", "full", "--set", "folds.full_fit=true"]) == 1
     assert "the train images must be under input/tiny to train fold full" in capsys.readouterr().err
+
+
+def test_models_are_told_apart(competition: Callable[..., Config], capsys: pytest.CaptureFixture[str]) -> None:
+    competition()
+    assert run_all() == 0
+    bring(*MODELS, "scores.json")
+    shutil.rmtree(RUN / "fold1")
+    shutil.copytree(RUN / "fold0", RUN / "fold1")
+    capsys.readouterr()
+    assert run_sh() == 1 and 'changed: part ("0" -> "1")' in capsys.readouterr().err
+    shutil.rmtree(RUN / "fold1")
+    scores = (RUN / "scores.json").read_bytes()
+    assert run_sh() == 0
+    said = capsys.readouterr().out
+    assert "there is no CV score, and labels are decided plainly" in said and "1 of 2 models are ready" in said
+    assert (RUN / "scores.json").read_bytes() == scores, "what was measured is not lost"
+    assert run_sh("task.metric=rmse") == 2 and "scores number labels" in capsys.readouterr().err
+    assert run_sh("infer.views=['hflip']") == 0 and "CV accuracy: none" in capsys.readouterr().out
 
 
 def test_what_was_measured_decides_elsewhere_too(

@@ -13,7 +13,7 @@ from pipeline.config import Config, sections
 from pipeline.config_file import load
 from pipeline.files import cache_dir, folds_path
 from pipeline.freshness import (
-    audited_paths,
+    audited,
     ensembled_from,
     folds_from,
     inferred_from,
@@ -97,7 +97,7 @@ def every_change() -> dict[str, tuple[str, str]]:
 
 def fingerprints(cfg: Config) -> dict[str, Any]:
     return {
-        "P": (prepared_from(cfg, audited_paths(cfg)), str(cache_dir(cfg, "train"))),
+        "P": (prepared_from(cfg, [path for (path,) in audited(cfg, "path")]), str(cache_dir(cfg, "train"))),
         "F": (folds_from(cfg), str(folds_path(cfg))),
         "T": trained_from(cfg, 0),
         "I": inferred_from(cfg, 0),

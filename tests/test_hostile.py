@@ -46,7 +46,7 @@ def test_what_is_no_file_is_not_opened(
         path.symlink_to({"device": "/dev/tty", "endless": "/dev/zero", "loop": path.name}[kind])
     assert run_all() == 1
     said = capsys.readouterr().err
-    assert said.count("\n") == 1 and re.search("does not exist|are missing|levels of symbolic links", said)
+    assert said.count("\n") == 1 and re.search("does not exist|are missing|leads to itself", said)
     capsys.readouterr()
     assert detect.main(["--config", str(ROOT)]) in (0, 1)
 
@@ -144,3 +144,48 @@ def test_an_image_that_is_a_table_and_a_table_that_is_an_image(
     (ROOT / "train.csv").write_bytes((ROOT / "x.png").read_bytes())
     assert run_all() == 1
     assert capsys.readouterr().err.count("\n") == 1
+
+
+def test_names_with_a_carriage_return_are_refused_before_training(
+    competition: Callable[..., Config], capsys: pytest.CaptureFixture[str]
+) -> None:
+    competition()
+    for part in ("ant", "co\rw"):
+        (ROOT / "folders" / part).mkdir(parents=True)
+        for number in range(4):
+            Image.fromarray(picture(0, number)).save(ROOT / "folders" / part / f"{number}.png")
+    assert run_all("data.train=folders/{label}/{file}.png", "data.image={path}", "data.id=path", "data.test_id=id") == 1
+    said = capsys.readouterr().err
+    assert "4 file names hold a carriage return" in said and said.count("\n") == 1
+
+
+@pytest.mark.parametrize("name", ["...toml", "..toml", "a\nb.toml"])
+def test_a_config_s_name_leads_nowhere(
+    competition: Callable[..., Config], capsys: pytest.CaptureFixture[str], name: str
+) -> None:
+    competition()
+    Path("configs", name).write_text(Path("configs/tiny.toml").read_text())
+    before = sorted(Path().rglob("*"))
+    assert prepare.main(["--config", f"configs/{name}"]) == 2
+    said = capsys.readouterr().err
+    assert "a config must have a name" in said and said.count("\n") == 1
+    assert sorted(Path().rglob("*")) == before
+
+
+def test_numbers_of_thousands_of_digits(competition: Callable[..., Config], capsys: pytest.CaptureFixture[str]) -> None:
+    competition()
+    assert prepare.main([*CONFIG, "--set", "train.num_epochs=" + "9" * 5000]) == 2
+    assert capsys.readouterr().err.count("\n") == 1
+
+
+def test_a_closed_terminal(competition: Callable[..., Config], monkeypatch: pytest.MonkeyPatch) -> None:
+    competition()
+    monkeypatch.setattr("sys.stdout", None)
+    assert prepare.main(CONFIG) == 0
+
+
+def test_batches_of_one_and_batch_norm(competition: Callable[..., Config], capsys: pytest.CaptureFixture[str]) -> None:
+    competition()
+    settings = ("model.name=resnet9", "model.width=4", "train.batch_size=1")
+    assert run_all(*settings) == 2
+    assert "train.batch_size must be 2 or more for this network" in capsys.readouterr().err

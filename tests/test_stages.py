@@ -265,9 +265,10 @@ def test_a_refused_submission_leaves_none(
     competition: Callable[..., Config], capsys: pytest.CaptureFixture[str]
 ) -> None:
     cfg = competition()
-    assert run_all() == 0
+    write_table(cfg.root / "test.csv", ["id"], [[f"{number:03d}"] for number in range(8)])
+    assert run_all("data.test=test.csv") == 0
     write_table(cfg.root / "sample_submission.csv", ["id", "label"], [["000", "ant"], ["000", "ant"]])
-    assert ensemble.main(CONFIG) == 1
+    assert ensemble.main([*CONFIG, "--set", "data.test=test.csv"]) == 1
     assert "more than once" in capsys.readouterr().err
     assert not (RUN / "submission.csv").exists()
 

@@ -29,11 +29,12 @@ class Dialect:
 
 @dataclass(frozen=True)
 class Table:
-    """A csv as text cells, with the way it was written."""
+    """A csv as text cells, with the way it was written: `header` are the names with the spaces around them."""
 
     path: Path
     frame: pd.DataFrame
     dialect: Dialect
+    header: tuple[str, ...] = ()
 
     def column(self, name: str) -> list[str]:
         """The cells of a column that is known to be there."""
@@ -81,7 +82,7 @@ def read_csv(path: Path) -> Table:
         raise InputError(f"{path} must have the header's number of cells in every row: {str(error).strip()}") from None
     frame = frame.iloc[1:].reset_index(drop=True)
     frame.columns = pd.Index([name.strip() for name in header])
-    return Table(path, frame, Dialect(encoding, separator, newline, _quoting(head)))
+    return Table(path, frame, Dialect(encoding, separator, newline, _quoting(head)), tuple(header))
 
 
 def _decode(path: Path) -> tuple[str, str]:

@@ -78,7 +78,10 @@ def read_predictions(path: Path, made_by: str) -> Predictions:
     if not np.isfinite(values).all():
         known = probs.sum(1) if sparse.issparse(probs) else probs.sum(1, dtype=np.float64)
         bad = [ids[row] for row in np.flatnonzero(~np.isfinite(known))]
-        problems.append(f"{path}: {some('images have values that are no finite numbers', bad)}")
+        problems.append(
+            f"{path}: {some('images have values that are no finite numbers', bad)}. Delete {path.parent} and train "
+            "again with a lower train.lr"
+        )
     if problems:
         raise InputError("; ".join(problems))
     return Predictions(ids, classes, probs)

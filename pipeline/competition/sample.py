@@ -22,10 +22,11 @@ def targets_of(
         test: the test table, where it is another one.
         labels: the train table's label columns; where any of them is to be filled, other columns are not.
     """
-    filled = [
-        name for name in map(str, sample.columns) if name != id_column and not _is_copied(sample, id_column, name, test)
-    ]
-    return [name for name in filled if name in labels] or filled
+    columns = [name for name in map(str, sample.columns) if name != id_column]
+    asked = [name for name in columns if name in labels]
+    filled = [name for name in columns if not _is_copied(sample, id_column, name, test)]
+    # Answers may all differ, or stand in the test table too: where nothing else is to be filled, they are.
+    return asked or filled or [name for name in columns if not _is_unnamed(name)]
 
 
 def gives_an_answer(cell: str) -> bool:
@@ -33,8 +34,12 @@ def gives_an_answer(cell: str) -> bool:
     return cell.strip().casefold() not in _NO_ANSWER
 
 
+def _is_unnamed(name: str) -> bool:
+    return not name or name.startswith("Unnamed:")
+
+
 def _is_copied(sample: pd.DataFrame, id_column: str, name: str, test: pd.DataFrame | None) -> bool:
-    if not name or name.startswith("Unnamed:"):
+    if _is_unnamed(name):
         return True
     cells = sample[name]
     if not isinstance(cells, pd.Series):

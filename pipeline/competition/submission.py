@@ -42,6 +42,7 @@ class Form:
     label: a class name; probability: of the second of two classes; columns: a probability (or, for metrics on labels, a
     0 or 1) for each class; tags: class names; ranks: the `top` likeliest class names; number. `copied` are the cells
     of columns that are not filled. With `long`, `ids` and `targets` are images and classes, not rows and columns.
+    `header` are the columns as the sample writes them, with the spaces around them.
     """
 
     columns: tuple[str, ...]
@@ -53,6 +54,7 @@ class Form:
     top: int = 1
     copied: dict[str, list[str]] = field(default_factory=dict)
     long: Long | None = None
+    header: tuple[str, ...] = ()
 
 
 def read_form(cfg: Config, task: Task, test_ids: list[str]) -> Form:
@@ -85,7 +87,9 @@ def read_form(cfg: Config, task: Task, test_ids: list[str]) -> Form:
     answer = _answer(task, targets, str(sample.path))
     filled = targets if long is None else [long.column]
     copied = {name: sample.column(name) for name in columns if name not in (id_column, *filled)}
-    return Form(tuple(columns), id_column, tuple(targets), ids, answer, sample.dialect, top, copied, long)
+    return Form(
+        tuple(columns), id_column, tuple(targets), ids, answer, sample.dialect, top, copied, long, sample.header
+    )
 
 
 def _compare(sample: Table, ids: list[str], test_ids: list[str]) -> list[str]:
@@ -182,7 +186,7 @@ def _format(values: Array) -> list[str]:
 def check(form: Form, task: Task, table: Table) -> list[str]:
     """Every reason for which the competition would refuse a written submission; an empty list means none is known."""
     columns = [str(column) for column in table.frame.columns]
-    if columns != list(form.columns):
+    if columns != list(form.columns) or (form.header and table.header != form.header):
         return [f"the header must be {','.join(form.columns)}. Got {','.join(columns)}"]
     problems = []
     if table.column(form.id) != (form.long.ids if form.long else form.ids):
@@ -248,7 +252,7 @@ def write(path: Path, form: Form, task: Task, frame: pd.DataFrame) -> None:
         quoting=form.dialect.quoting,  # type: ignore[arg-type]
         lineterminator=form.dialect.newline,
     )
-    writer.writerow(frame.columns)
+    writer.writerow(form.header or frame.columns)
     filled = form.targets if form.long is None else (form.long.column,)
     numeric = form.answer in ("columns", "probability", "number") and form.dialect.quoting == csv.QUOTE_NONNUMERIC
     for row in frame.itertuples(index=False):

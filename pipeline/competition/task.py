@@ -113,11 +113,7 @@ def make_task(cfg: Config, samples: Samples) -> Task:
     metrics.must_allow(cfg.ensemble.method, metric)
     columns, separator = cfg.data.labels, cfg.data.tag_separator
     kind = cfg.task.kind if cfg.task.kind != "auto" else _auto_kind(cfg, samples, metric)
-    if kind not in metric.kinds:
-        raise ConfigError(
-            f"task.metric = {metric.name!r} scores {' or '.join(metric.kinds)} labels. Got kind {kind!r}; "
-            f"set task.kind or task.metric"
-        )
+    must_score(metric.name, kind)
     task = Task(kind, (), cfg.task.metric, columns, separator)
     if kind == "number":
         if len(columns) != 1:
@@ -139,6 +135,20 @@ def make_task(cfg: Config, samples: Samples) -> Task:
         got = f"Got {cells[0]!r} in every row" if cells else "Got none"
         raise InputError(f"{cfg.data.train}: column {columns[0]!r} must have at least two classes to tell apart. {got}")
     return _scorable(replace(task, classes=tuple(in_order(cells))))
+
+
+def must_score(name: str, kind: Kind) -> None:
+    """Refuse a metric for labels that it does not score.
+
+    Raises:
+        ConfigError: what it scores.
+    """
+    metric = metrics.get(name)
+    if kind not in metric.kinds:
+        raise ConfigError(
+            f"task.metric = {metric.name!r} scores {' or '.join(metric.kinds)} labels. Got kind {kind!r}; "
+            f"set task.kind or task.metric"
+        )
 
 
 def _scorable(task: Task) -> Task:

@@ -161,6 +161,9 @@ def from_paths(root: Path, template: str, without: Container[str] = ()) -> pd.Da
     ]
     if not rows:
         raise InputError(f"no file under {root} fits {template!r}")
+    if broken := [row[-1] for row in rows if "\r" in row[-1]]:
+        # No table could hold them: readers take a carriage return for a line's end.
+        raise InputError(f"{root}: {some('file names hold a carriage return', broken)}. Rename them")
     frame = pd.DataFrame(rows, columns=pd.Index([*names, "path"]), dtype=str)
     # A field of this name is the user's own.
     return frame.loc[:, ~frame.columns.duplicated()]

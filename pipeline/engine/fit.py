@@ -138,7 +138,7 @@ def fit(
         start = None
         if progress.outputs is not None and progress.total is not None:
             start = (progress.step, progress.outputs, progress.total)
-        diverged = partial(_diverged, part, epoch, labelled, batches)
+        diverged = partial(_diverged, part, f"epoch {epoch + 1}", labelled, batches, may_go_back)
         try:
             with stops_after_step():
                 trained = run_model(
@@ -173,6 +173,9 @@ def fit(
             network = for_inference(final, machine, size, cfg.image.channels)
             keep = keeper(task, InferConfig().keep_top)
             valid = run_model(network, batches, "valid", machine, loss=loss, label=f"{name} valid", keep=keep)
+            if valid.bad_step >= 0:
+                where = f"the validation of epoch {epoch + 1}"
+                raise _diverged(part, where, labelled, batches, may_go_back, valid.bad_step)
             row |= _scores("valid", valid.loss, valid.outputs, labelled, valid_numbers)
         progress = Progress(epoch + 1, 0, [*history, row])
         log.info("train %s, %.0f images/s", _line(name, row, task.metric), trained.images_per_second)
@@ -194,14 +197,16 @@ class Diverged(InputError):
     """The loss or the weights are not finite."""
 
 
-def _diverged(part: int | str, epoch: int, labelled: Labelled, batches: Batches, step: int) -> Diverged:
+def _diverged(
+    part: int | str, where: str, labelled: Labelled, batches: Batches, may_go_back: bool, step: int
+) -> Diverged:
     """What is said of a loss that is not finite: where, by which images, and what to try."""
     start, stop = batches.bounds()[step]
     images = some("images", labelled.ids(batches.numbers[start:stop]))
+    back = "" if may_go_back else ", train.on_nan = 'rollback'"
     return Diverged(
-        f"the loss of fold {part} must be finite. It is not in epoch {epoch + 1}, step {step + 1}, of {images}; lower "
-        "train.lr, set train.clip_grad = 1.0, train.precision = 'float32' or train.on_nan = 'rollback', and look at "
-        "these images and labels"
+        f"the loss of fold {part} must be finite. It is not in {where}, step {step + 1}, of {images}; lower train.lr, "
+        f"set train.clip_grad = 1.0 or train.precision = 'float32'{back}, and look at these images and labels"
     )
 
 
@@ -231,8 +236,9 @@ def _saving(
 
 
 def _is_finite(model: nn.Module) -> bool:
-    """Whether all weights are, with one wait for the device."""
-    return bool(torch.stack([weights.detach().isfinite().all() for weights in model.parameters()]).all())
+    """Whether all weights and statistics are, with one wait for the device."""
+    tensors = [tensor for tensor in model.state_dict().values() if tensor.is_floating_point()]
+    return bool(torch.stack([tensor.isfinite().all() for tensor in tensors]).all())
 
 
 def _scores(

@@ -176,6 +176,13 @@ def failures_named(setting: str, batch_size: int) -> Iterator[None]:
             f"the device has too little memory for batches of {batch_size}. Lower {setting}, image.size, or take a "
             f"smaller model.name. ({str(error).splitlines()[0]})"
         ) from None
+    except ValueError as error:
+        if "more than 1 value per channel" in str(error):
+            raise ConfigError(
+                f"{setting} must be 2 or more for this network, whose batch norm needs several values in training, and "
+                "every fold must leave as many images. Raise it or image.size"
+            ) from None
+        raise
     except RuntimeError as error:
         reason = str(error).partition("\n")[0]
         if "does not have a deterministic implementation" in reason:

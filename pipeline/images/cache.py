@@ -96,9 +96,10 @@ class Images:
             raise InputError(f"{self.root / file} has changed. Run: python -m pipeline.prepare")
         return decode(data, self.settings, box)[0]
 
-    def files(self) -> dict[str, int]:
-        """Name and size of the shards."""
+    def files(self, folder: Path) -> dict[str, int]:
+        """Name and size of the shards and of the index files in the cache's folder."""
         names = [str(shard.filename) for shard in self.shards.values() if isinstance(shard, np.memmap)]
+        names += map(str, folder.glob("[0-9]*.parquet"))
         return {os.path.relpath(name): os.stat(name).st_size for name in names}
 
     @property

@@ -16,7 +16,7 @@ from tqdm import tqdm
 from pipeline.cli import log
 from pipeline.config import Config, ImageConfig
 from pipeline.cores import num_cores
-from pipeline.files import atomic_write, cache_dir, data_dir, digest_file, lock
+from pipeline.files import atomic_write, cache_dir, changed_ns, data_dir, digest_file, lock
 from pipeline.images.cache import Images, file_and_box, identity_of, open_images, threads
 from pipeline.images.decode import BadImage, Info, decode
 from pipeline.images.index import NOT_STORED, Entry, Index
@@ -77,7 +77,7 @@ def _sort_out(
         bad, shards = entries["bad"].to_pylist(), entries["shard"].to_pylist()
     suspects, new, known = [], [], []
     stats = [
-        (status.st_size, status.st_mtime_ns)
+        (status.st_size, changed_ns(status))
         for status in (os.stat(f"{root}/{file_and_box(path)[0]}") for path in paths)
     ]
     for number, path in enumerate(paths):
@@ -187,4 +187,4 @@ def _decode_one(root: Path, settings: ImageConfig, pixels: Array | None, shard: 
         bad = str(error)
     sha256 = identity_of(hashlib.sha256(data).hexdigest(), box)
     what = (info.format, info.mode, info.width, info.height)
-    return Entry(path, status.st_size, status.st_mtime_ns, sha256, shard, row, *what, bad)
+    return Entry(path, status.st_size, changed_ns(status), sha256, shard, row, *what, bad)

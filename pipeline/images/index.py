@@ -45,14 +45,21 @@ _SCHEMA = pa.schema(
 )
 
 
+def _read(file: Path, columns: Sequence[str]) -> pa.Table | None:
+    """An index file; None where it is broken: what it told of is decoded again."""
+    try:
+        return pq.read_table(file, columns=list(columns), memory_map=True).replace_schema_metadata(None)
+    except (pa.ArrowException, OSError):
+        return None
+
+
 class Index:
     """All entries of a folder, the newest first; some of their columns, where not all are asked for."""
 
     def __init__(self, folder: Path, columns: Sequence[str] = Entry._fields) -> None:
         self.folder = folder
-        files = sorted(folder.glob("[0-9]*.parquet"), reverse=True)
         tables = [
-            pq.read_table(file, columns=list(columns), memory_map=True).replace_schema_metadata(None) for file in files
+            table for file in sorted(folder.glob("[0-9]*.parquet"), reverse=True) if (table := _read(file, columns))
         ]
         self.table = pa.concat_tables(tables) if tables else _SCHEMA.empty_table().select(list(columns))
 

@@ -164,3 +164,29 @@ def test_what_would_be_refused_is_not_written(
     with pytest.raises(InputError, match=message):
         submission.write(path, form, task, frame)
     assert list(Path("output").iterdir()) == []
+
+
+def test_spaces_in_the_header_are_kept(competition: Callable[..., Config]) -> None:
+    cfg = competition()
+    sample(cfg, ["id", " cow", "ant ", " bee"], [0, 0, 1])
+    made = Path("output/submission.csv")
+    make(cfg, Task("single", NAMES, "log_loss", ("label",)), PROBS, made)
+    assert made.read_text().splitlines()[0] == "id, cow,ant , bee"
+
+
+@pytest.mark.parametrize("header", [["id", "label"], ["id", "label", "confidence"], ["id", "y"]])
+def test_answers_that_all_differ_are_answers(competition: Callable[..., Config], header: list[str]) -> None:
+    cfg = competition()
+    rows = [[id_, f"any {id_}", *[0.5] * (len(header) - 2)] for id_ in IDS]
+    write_table(cfg.root / "sample_submission.csv", header, rows)
+    made = make(cfg, SINGLE, PROBS)
+    assert made[header[1]] == [NAMES[k] for k in PROBS.argmax(1)]
+    assert "confidence" not in made or set(made["confidence"]) == {"0.5"}
+
+
+def test_a_test_table_that_has_the_samples_answers_too(competition: Callable[..., Config]) -> None:
+    cfg = competition("data.test=test.csv")
+    rows = [[id_, "unknown", 0.5] for id_ in IDS]
+    for name in ("test.csv", "sample_submission.csv"):
+        write_table(cfg.root / name, ["id", "label", "prob"], rows)
+    assert make(cfg, SINGLE, PROBS)["label"] == [NAMES[k] for k in PROBS.argmax(1)]
