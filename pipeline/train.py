@@ -78,6 +78,8 @@ def _is_current(cfg: Config, part: int | str) -> bool:
     """
     reason = stale(train_stamp(cfg, part), trained_from(cfg, part))
     if reason is None:
+        for leftover in fold_dir(cfg, part).glob("resume*.safetensors"):
+            leftover.unlink(missing_ok=True)  # its training was killed between its last two steps
         log.info("train %s: up to date%s", part, other_versions(train_stamp(cfg, part)))
     elif (fold_dir(cfg, part) / "model.safetensors").is_file() and not _is_under_way(cfg, part, reason):
         lost = f"{train_stamp(cfg, part).name}, which says what it was made from, is missing or broken"

@@ -228,7 +228,7 @@ def _saving(
             if (bad := int(bad_step)) >= 0 or not _is_finite(model):
                 raise diverged(bad if bad >= 0 else step - 1)
             now = Progress(progress.epoch, step, progress.history, outputs, total, progress.lr)
-            resume.save(now, model, update, epoch_end=epoch_end)
+            resume.save(now, model, update, epoch_end=epoch_end, wait=stop)
             if stop:
                 stop_now()
 

@@ -3,13 +3,15 @@
 Randomness is counted and the order of an epoch is a function of its number, so there is no generator to keep: weights,
 their average, the optimizer's state, the epoch's sums so far, and how many steps were made. There are two files, of
 the last epoch's end and of a step since then. Each is renamed into place when it is whole; until then the one before
-is kept.
+is kept. They are written beside the training, by a thread: the disk is not waited for.
 """
 
+import copy
 import hashlib
 import json
 import time
 from collections.abc import Iterator, Mapping
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -61,14 +63,29 @@ class Resume:
         self.made_on = ""
         self.seconds = 60 * minutes
         self.saved_at = time.monotonic()
+        self.writer = ThreadPoolExecutor(1, "save")
+        self.under_way: Future[None] | None = None
 
     @property
     def is_due(self) -> bool:
         """Whether it is time to save again. When that is changes no result."""
         return time.monotonic() - self.saved_at >= self.seconds
 
-    def save(self, progress: Progress, model: nn.Module, update: Update, *, epoch_end: bool) -> None:
-        """Write the state after a step."""
+    def save(
+        self, progress: Progress, model: nn.Module, update: Update, *, epoch_end: bool, wait: bool = False
+    ) -> None:
+        """Have the state after a step written; the one before is waited for.
+
+        Args:
+            progress: how far the training is.
+            model: in training.
+            update: of the model.
+            epoch_end: whether it is kept until the next epoch's end.
+            wait: until it is on the disk.
+
+        Raises:
+            OSError: this or the one before could not be written.
+        """
         tensors = {f"model.{name}": tensor for name, tensor in model.state_dict().items()}
         if update.ema:
             tensors |= {f"ema.{name}": tensor for name, tensor in update.ema.state_dict().items()}
@@ -80,7 +97,8 @@ class Resume:
                 numbers[name] = value
         if progress.outputs is not None and progress.total is not None:
             tensors |= {"outputs": progress.outputs, "total": progress.total}
-        kept = _apart(tensors)
+        # Copied, as training goes on while they are written; contiguous, on the CPU, none in the memory of another.
+        kept = {name: torch.empty(t.shape, dtype=t.dtype).copy_(t.detach()) for name, t in tensors.items()}
         values = {
             "made_from": self.made_from,
             "made_on": self.made_on,
@@ -91,11 +109,28 @@ class Resume:
             "updates": [update.step, update.batch, update.lr_scale],
             "scaler": update.scaler.state_dict(),
             "optimizer": numbers,
-            "sha256": _digest(kept),
         }
-        with atomic_path(self.epoch_end if epoch_end else self.within_epoch) as temporary:
-            safetensors.torch.save_file(kept, temporary, {_KEY: json.dumps(values, sort_keys=True)})
+        self.wait()
+        path = self.epoch_end if epoch_end else self.within_epoch
+        self.under_way = self.writer.submit(self._write, path, kept, copy.deepcopy(values))
         self.saved_at = time.monotonic()
+        if wait:
+            self.wait()
+
+    def _write(self, path: Path, tensors: dict[str, Tensor], values: dict[str, Any]) -> None:
+        with atomic_path(path) as temporary:
+            text = json.dumps({**values, "sha256": _digest(tensors)}, sort_keys=True)
+            safetensors.torch.save_file(tensors, temporary, {_KEY: text})
+
+    def wait(self) -> None:
+        """Wait until what was to be saved is on the disk.
+
+        Raises:
+            OSError: it could not be written.
+        """
+        under_way, self.under_way = self.under_way, None
+        if under_way is not None:
+            under_way.result()
 
     def load(self, model: nn.Module, update: Update, machine: Machine, *, keep_start: bool) -> Progress:
         """Put the latest state into a new network and its update; where there is none, they stay as they are.
@@ -123,6 +158,7 @@ class Resume:
 
     def back(self, model: nn.Module, update: Update, machine: Machine) -> Progress:
         """Put the state of the last epoch's end into a network that has diverged, to go on at half the rate."""
+        self.wait()
         saved = self._read(self.epoch_end)
         if saved is None:
             raise InputError(f"{self.epoch_end} must be there and whole to go back to. Start the same command again")
@@ -164,6 +200,7 @@ class Resume:
 
     def delete(self) -> None:
         """The training is over."""
+        self.wait()
         for path in (self.within_epoch, self.epoch_end):
             path.unlink(missing_ok=True)
 
@@ -218,21 +255,6 @@ def _optimizer_values(update: Update) -> Iterator[tuple[str, Any]]:
 
 def _part(values: Mapping[str, Any], prefix: str) -> dict[str, Any]:
     return {name.removeprefix(prefix): value for name, value in values.items() if name.startswith(prefix)}
-
-
-def _apart(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """The tensors on the CPU, contiguous, none in the memory of another (safetensors refuses tied weights); copied only
-    where that takes a copy: there are as many bytes as three times the weights.
-    """
-    apart, taken = {}, set()
-    for name, tensor in tensors.items():
-        whole = tensor.detach().cpu().contiguous()
-        memory = whole.untyped_storage()
-        if memory.data_ptr() in taken or memory.nbytes() != whole.nbytes:
-            whole = whole.clone()
-        taken.add(whole.untyped_storage().data_ptr())
-        apart[name] = whole
-    return apart
 
 
 def _digest(tensors: Mapping[str, Tensor]) -> str:

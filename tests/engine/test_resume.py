@@ -22,6 +22,17 @@ SETTINGS = (
 FILES = ("model.safetensors", "history.csv", "valid.parquet")
 
 
+@pytest.fixture(autouse=True)
+def saved_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A training that is "killed" here leaves no thread behind that goes on writing."""
+    original = Resume.save
+
+    def save(self: Resume, *arguments: Any, **options: Any) -> None:
+        original(self, *arguments, **{**options, "wait": True})
+
+    monkeypatch.setattr(Resume, "save", save)
+
+
 class Killed(BaseException):
     """What stands for a killed process."""
 

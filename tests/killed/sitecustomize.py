@@ -20,7 +20,7 @@ POINTS = {
     "split": ("pipeline.competition.splits", "split"),
     "write_folds": ("pipeline.competition.fold_table", "write_folds"),
     "step": ("pipeline.engine.update", "Update.__call__"),
-    "save": ("pipeline.engine.resume", "Resume.save"),
+    "save": ("pipeline.engine.resume", "Resume._write"),
     "batch": ("pipeline.engine.predict", "_Views.forward"),
     "predictions": ("pipeline.competition.predictions", "write_predictions"),
     "score": ("pipeline.competition.scoring", "cross_validation"),
