@@ -1,6 +1,6 @@
-"""What safety costs: `pipeline.train` with resume checkpoints, fingerprints, locks and whole files against bare `fit`.
+"""What safety costs: `pipeline.train` with resume checkpoints, fingerprints, locks against `fit` that saves its model.
 
-Run: PYTHONPATH=.:tests python tests/benchmarks/safety.py [resnet18:64:600 resnet9:32:2000 lenet5:28:20000 ...]
+Run: PYTHONPATH=.:tests python tests/benchmarks/safety.py [resnet18:128:1200 resnet9:32:2000 lenet5:28:20000 ...]
 NETWORK:SIZE:IMAGES, two epochs of half the images each, the other half validates. Images per second of the whole call.
 """
 
@@ -20,9 +20,10 @@ from pipeline.competition.fold_table import read_labelled
 from pipeline.config_file import load
 from pipeline.engine.fit import fit
 from pipeline.images.cache import open_images
+from pipeline.model.checkpoint import save
 
 
-def compare(name: str, size: int, num_images: int, num_turns: int = 3) -> str:
+def compare(name: str, size: int, num_images: int, num_turns: int = 2) -> str:
     for folder in ("output", "folds"):
         Path(folder).mkdir()
     tiny_competition(Path(), num_train=num_images, num_test=4, toml=TOML)
@@ -43,14 +44,14 @@ def compare(name: str, size: int, num_images: int, num_turns: int = 3) -> str:
     def bare() -> float:
         labelled = read_labelled(cfg)
         images = open_images(cfg, "train", labelled.samples.keys)
-        return timed(lambda: fit(cfg, 0, labelled, images))
+        return timed(lambda: save(Path("model.safetensors"), fit(cfg, 0, labelled, images).checkpoint))
 
     safe()
     return line(f"{name} {size} px, {num_images:,} images", *paired(safe, bare, num_turns))
 
 
 if __name__ == "__main__":
-    for what in sys.argv[1:] or ["resnet18:64:600", "resnet9:32:2000", "lenet5:28:20000"]:
+    for what in sys.argv[1:] or ["resnet18:128:1200", "resnet9:32:2000", "lenet5:28:20000"]:
         network, side, count = what.split(":")
         with tempfile.TemporaryDirectory() as scratch:
             os.chdir(scratch)
