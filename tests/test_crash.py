@@ -64,7 +64,14 @@ class Project:
         command = ["bash", "run.sh", "configs/tiny.toml", "--set", *SETTINGS]
         with self.said_file().open("wb") as said:
             return subprocess.Popen(
-                command, cwd=self.place, env=environ, stdout=said, stderr=subprocess.STDOUT, start_new_session=True
+                command,
+                cwd=self.place,
+                env=environ,
+                stdout=said,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,
+                # Who starts the tests in the background has them ignore it, which bash could not undo.
+                preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
             )
 
     def said_file(self) -> Path:
