@@ -91,10 +91,10 @@ class Project:
         raise AssertionError("another process never ended")
 
     def steps(self) -> list[tuple[int, int]]:
-        """Of each attempt the steps that it computed, and those of them after the last state that it saved."""
+        """Of each attempt the steps that it computed, and those of them that are in no state on the disk."""
         journals = [Path(f"{attempt}.journal") for attempt in self.attempts]
         texts = [journal.read_text() if journal.exists() else "" for journal in journals]
-        return [(text.count("s"), len(text) - text.rfind("c") - 1) for text in texts]
+        return [(text.count("s"), lost_of(text)) for text in texts]
 
     def products(self) -> dict[str, bytes]:
         names = ["oof.parquet", "test.parquet", "submission.csv", "scores.json"]
@@ -108,6 +108,15 @@ class Project:
         for attempt in self.attempts:
             Path(f"{attempt}.journal").unlink(missing_ok=True)
         self.attempts.clear()
+
+
+def lost_of(journal: str) -> int:
+    """Steps after the last state that was written whole: training goes on while one is written."""
+    num_written = journal.count("c")
+    handed_over = [place for place, letter in enumerate(journal) if letter == "b"]
+    if num_written > len(handed_over):  # the last was just being handed over
+        return 0
+    return journal[handed_over[num_written - 1] if num_written else 0 :].count("s")
 
 
 @pytest.fixture(scope="module")

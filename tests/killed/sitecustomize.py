@@ -1,6 +1,7 @@
 """Python imports this at its start where the folder is on PYTHONPATH: it counts what a process does, and kills it.
 
-JOURNAL  a file: a letter for each step that was computed (s) and each state of a training that was saved (c)
+JOURNAL  a file: a letter for each step that was computed (s), each state of a training that was handed over to be written
+         (b), and each that is on the disk (c), in the same order
 KILL_AT  POINT:NUMBER:WHO  at the NUMBERth time that POINT is reached WHO is killed: python, group (run.sh and python)
          or bash (run.sh alone, python goes on)
 """
@@ -20,7 +21,8 @@ POINTS = {
     "split": ("pipeline.competition.splits", "split"),
     "write_folds": ("pipeline.competition.fold_table", "write_folds"),
     "step": ("pipeline.engine.update", "Update.__call__"),
-    "save": ("pipeline.engine.resume", "Resume._write"),
+    "save": ("pipeline.engine.resume", "Resume.save"),
+    "written": ("pipeline.engine.resume", "Resume._write"),
     "batch": ("pipeline.engine.predict", "_Views.forward"),
     "predictions": ("pipeline.competition.predictions", "write_predictions"),
     "score": ("pipeline.competition.scoring", "cross_validation"),
@@ -29,7 +31,7 @@ POINTS = {
     "fsync": ("os", "fsync"),
     "rename": ("os", "replace"),
 }
-JOURNALED = {"step": b"s", "save": b"c"}
+JOURNALED = {"step": b"s", "save": b"b", "written": b"c"}
 
 
 def _kill(who):
@@ -67,7 +69,9 @@ class _Finder(importlib.abc.MetaPathFinder):
     """Patches a module's functions once it is loaded, before others import them from it."""
 
     def __init__(self, names, kill_at):
-        self.names = {POINTS[name][0]: name for name in names}
+        self.names = {POINTS[name][0]: [] for name in names}
+        for name in names:
+            self.names[POINTS[name][0]].append(name)
         self.kill_at = kill_at
 
     def find_spec(self, fullname, path, target=None):
@@ -78,7 +82,8 @@ class _Finder(importlib.abc.MetaPathFinder):
 
         def exec_module(module):
             load(module)
-            _watch(self.names[fullname], module, self.kill_at)
+            for name in self.names[fullname]:
+                _watch(name, module, self.kill_at)
 
         spec.loader.exec_module = exec_module
         return spec
