@@ -1,7 +1,7 @@
 """Python imports this at its start where the folder is on PYTHONPATH: it counts what a process does, and kills it.
 
-JOURNAL  a file: a letter for each step that was computed (s), each state of a training that was handed over to be written
-         (b), and each that is on the disk (c), in the same order
+JOURNAL  a file: a letter for each step that was computed (s), each state of a training that was handed over to be
+         written (b), and each that is on the disk (c), in the same order
 KILL_AT  POINT:NUMBER:WHO  at the NUMBERth time that POINT is reached WHO is killed: python, group (run.sh and python)
          or bash (run.sh alone, python goes on)
 """
