@@ -134,7 +134,7 @@ def guarded(stage: str, work: Callable[[], None], folder: Path | None) -> int:
 
 def _in_words(error: Exception) -> str:
     """What is said of an error that the data or the machine caused."""
-    if isinstance(error, MemoryError):
+    if isinstance(error, MemoryError) and not str(error):
         return "memory has run out. Lower train.batch_size or image.size, or end other programs, then go on"
     if not isinstance(error, OSError) or error.errno not in _MACHINE_S:
         return str(error) or type(error).__name__
