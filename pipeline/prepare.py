@@ -54,7 +54,7 @@ def prepare(cfg: Config) -> None:
         _refuse_bad(cfg, samples, images)
         identity = {part: images[part].identity(range(len(images[part])), samples[part].ids) for part in samples}
         shards = {name: size for part in images for name, size in images[part].files(cache_dir(cfg, part)).items()}
-        _tell_changes(cfg, identity.get("train"), before, _identities(cfg))
+        _tell_changes(cfg, identity.get("train"), before)
         write_stamp(stamp, made_of, [run_dir(cfg) / "audit.csv"], shards=shards, **identity)
 
 
@@ -84,13 +84,14 @@ def _identities(cfg: Config) -> dict[str, str]:
     return {path: sha256 for part, path, sha256 in audited(cfg, "part", "path", "sha256") if part == "train"}
 
 
-def _tell_changes(cfg: Config, identity: str | None, before: dict[str, str], now: dict[str, str]) -> None:
+def _tell_changes(cfg: Config, identity: str | None, before: dict[str, str]) -> None:
     """Say which train images are others than those that this run's models were trained with."""
     known = note(prepare_stamp(cfg), "train")
     if identity is None or known is None or identity == known:
         return
     from pipeline.competition.csv_table import some
 
+    now = _identities(cfg)
     changed = [path for path in now if before.get(path, now[path]) != now[path]]
     seen = [part for part in _trained_parts(cfg) if made_from(train_stamp(cfg, part)).get("train images") == known]
     if changed:

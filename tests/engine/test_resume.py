@@ -41,6 +41,17 @@ def products() -> dict[str, bytes]:
     return {name: (RUN / "fold0" / name).read_bytes() for name in FILES}
 
 
+def kills_until_the_end(settings: tuple[str, ...]) -> int:
+    """Start the training again until nothing kills it; how often something did."""
+    num_kills = 0
+    while True:
+        try:
+            assert train_one(*settings) == 0
+            return num_kills
+        except Killed:
+            num_kills += 1
+
+
 def train_one(*settings: str) -> int:
     from pipeline import folds, prepare, train
 
@@ -83,13 +94,7 @@ def test_killed_after_any_step(
     monkeypatch.setattr(fit_room, "_saving", killing)
     for name in (*FILES, "train.json"):
         (RUN / "fold0" / name).unlink()
-    num_kills = 0
-    while True:
-        try:
-            assert train_one(*settings) == 0
-            break
-        except Killed:
-            num_kills += 1
+    num_kills = kills_until_the_end(settings)
     assert num_kills >= 3 and products() == whole
     assert len(made) <= steps * (2 if "train.accumulate=2" in more else 1) + num_kills, "no step is made twice"
 
@@ -218,13 +223,7 @@ def test_what_was_gone_back_on_is_remembered(
             raise Killed
 
     monkeypatch.setattr(Resume, "save", killing)
-    num_kills = 0
-    while True:
-        try:
-            assert train_one(*settings) == 0
-            break
-        except Killed:
-            num_kills += 1
+    num_kills = kills_until_the_end(settings)
     assert num_kills >= 4 and products() == whole
 
 
