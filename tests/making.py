@@ -1,7 +1,9 @@
 """Small things that tests make: pictures and tables."""
 
 import csv
+import io
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from PIL import Image
@@ -30,6 +32,19 @@ def picture(label: int, seed: int, side: int = 12) -> np.ndarray:
     top, left = divmod(label % 4, 2)
     pixels[top * half : (top + 1) * half, left * half : (left + 1) * half] += 120
     return pixels.astype(np.uint8)
+
+
+def smooth(height: int = 24, width: int = 24) -> np.ndarray:
+    """A uint8 (height, width, 3) picture without symmetry, smooth enough for JPEG."""
+    y, x = np.mgrid[0:height, 0:width] / max(height, width)
+    return (255 * np.stack([x, y, (x + y * y) / 2], 2)).astype(np.uint8)
+
+
+def saved(image: Image.Image, kind: str, **options: Any) -> bytes:
+    """An image as a file of one of Pillow's kinds."""
+    stream = io.BytesIO()
+    image.save(stream, kind, **options)
+    return stream.getvalue()
 
 
 def write_table(path: Path, header: list[str], rows: list[list[object]], encoding: str = "utf-8") -> None:

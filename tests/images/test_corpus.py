@@ -7,13 +7,13 @@ import warnings
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import cv2
 import numpy as np
 import pytest
 from PIL import Image, ImageOps
 
+from making import saved, smooth
 from pipeline.config import ImageConfig
 from pipeline.images.decode import MAX_PIXELS, BadImage, decode
 
@@ -21,28 +21,16 @@ SIDE = 24
 ROOT = Path(__file__).parent.parent.parent
 
 
-def picture(height: int = SIDE, width: int = SIDE) -> np.ndarray:
-    """A picture without symmetry, smooth enough for JPEG."""
-    y, x = np.mgrid[0:height, 0:width] / max(height, width)
-    return (255 * np.stack([x, y, (x + y * y) / 2], 2)).astype(np.uint8)
-
-
-def saved(image: Image.Image, kind: str, **options: Any) -> bytes:
-    stream = io.BytesIO()
-    image.save(stream, kind, **options)
-    return stream.getvalue()
-
-
 def turned(orientation: int) -> bytes:
     exif = Image.Exif()
     exif[0x0112] = orientation
-    return saved(Image.fromarray(picture(32, 48)), "JPEG", exif=exif, quality=95)
+    return saved(Image.fromarray(smooth(32, 48)), "JPEG", exif=exif, quality=95)
 
 
 def corpus() -> dict[str, bytes]:
     """Files by name; those whose name begins with `bad` are to be refused."""
-    rgb = Image.fromarray(picture())
-    alpha = np.dstack([picture(), np.linspace(0, 255, SIDE * SIDE).reshape(SIDE, SIDE).astype(np.uint8)])
+    rgb = Image.fromarray(smooth())
+    alpha = np.dstack([smooth(), np.linspace(0, 255, SIDE * SIDE).reshape(SIDE, SIDE).astype(np.uint8)])
     rgba, black = Image.fromarray(alpha), Image.new("RGB", (SIDE, SIDE))
     deep = Image.fromarray((np.arange(SIDE * SIDE).reshape(SIDE, SIDE) * 113).astype(np.uint16))
     palette = rgb.convert("P", palette=Image.Palette.ADAPTIVE)
@@ -93,7 +81,7 @@ def corpus() -> dict[str, bytes]:
         ("GIF", {}),
         ("WEBP", {"lossless": True}),
     ):
-        whole = saved(Image.fromarray(picture(64, 64)), kind, **options)
+        whole = saved(Image.fromarray(smooth(64, 64)), kind, **options)
         files |= {f"bad {tenth} tenths.{kind.lower()}": whole[: len(whole) * tenth // 10] for tenth in range(1, 10)}
     return files
 

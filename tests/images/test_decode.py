@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from PIL import Image, ImageOps
 
+from making import saved, smooth
 from pipeline.config import ImageConfig
 from pipeline.images.decode import BadImage, decode
 
@@ -17,18 +18,6 @@ SIDE = 24
 
 def config(channels: int = 3, fit: str = "squash", side: int = SIDE) -> ImageConfig:
     return ImageConfig(size=side, channels=channels, fit=fit)  # type: ignore[arg-type]
-
-
-def smooth(height: int = SIDE, width: int = SIDE) -> np.ndarray:
-    """A picture without symmetry, smooth enough for JPEG."""
-    y, x = np.mgrid[0:height, 0:width] / max(height, width)
-    return (255 * np.stack([x, y, (x + y * y) / 2], 2)).astype(np.uint8)
-
-
-def saved(image: Image.Image, kind: str, **options: object) -> bytes:
-    stream = io.BytesIO()
-    image.save(stream, kind, **options)
-    return stream.getvalue()
 
 
 @pytest.mark.parametrize("kind", ["PNG", "BMP", "TIFF", "WEBP"])
