@@ -4,12 +4,11 @@ import copy
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from pipeline.cli import log, stop_now, stop_requested, stops_after_step
 from pipeline.competition import metrics, scoring
@@ -19,23 +18,21 @@ from pipeline.competition.likeliest import Probs
 from pipeline.config import Config, InferConfig
 from pipeline.engine.forecast import VALIDATION, Forecast
 from pipeline.engine.losses import class_weights, make_loss
-from pipeline.engine.machine import Machine, find_machine
+from pipeline.engine.machine import Machine
 from pipeline.engine.predict import activate, keeper, kept, prior_row, probabilities
 from pipeline.engine.resume import Progress, Resume
-from pipeline.engine.run_model import AfterStep, run_model
+from pipeline.engine.run_model import AfterStep, Result, run_model
+from pipeline.engine.start import make_start
 from pipeline.engine.trained import evaluation_batch, for_inference
 from pipeline.engine.update import Update
 from pipeline.files import InputError
 from pipeline.freshness import training_settings
-from pipeline.images.batches import Batches, Statistics, derived_seed, epoch_order, id_keys, on_device, statistics
+from pipeline.images.batches import Batches, derived_seed, epoch_order, id_keys, on_device
 from pipeline.images.cache import Images
 from pipeline.images.epoch_changes import EpochChanges
-from pipeline.model.build import build_model, must_take_size, own_name, pretrained_statistics
-from pipeline.model.checkpoint import Checkpoint, saved_normalisation
-from pipeline.model.networks import CifarNet
+from pipeline.model.checkpoint import Checkpoint
 
 Array = np.ndarray[Any, Any]
-IMAGENET: Statistics = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
 
 
 @dataclass(frozen=True)
@@ -70,144 +67,197 @@ def fit(
         images that score it.
 
     Raises:
-        InputError: no image is left to train on.
+        InputError: no image is left to train on, or the loss is not finite.
     """
-    task, settings, size = labelled.task, cfg.train, cfg.image.size
-    usable = images.readable
-    fold = labelled.split(part)
-    train_numbers, valid_numbers = (numbers[usable[numbers]] for numbers in fold)
-    if not len(train_numbers):
-        raise InputError(f"fold {part} leaves no image to train on. Lower folds.num_folds")
+    training = _Training(cfg, part, labelled, images, num_models, resume)
+    progress = training.begin()
+    while progress.epoch < cfg.train.num_epochs:
+        try:
+            trained, row = training.train_epoch(progress)
+        except Diverged as error:
+            progress = training.back(error)
+            continue
+        row |= training.validate(progress)
+        progress = Progress(progress.epoch + 1, 0, [*progress.history, row])
+        name = training.name_of(progress.epoch)
+        log.info("train %s, %.0f images/s", _line(name, row, cfg.task.metric), trained.images_per_second)
+    return training.fitted(progress.history)
 
-    seed = derived_seed("weights", settings.seed, part)
-    model = build_model(cfg.model, size, cfg.image.channels, task.num_outputs, seed)
-    name_of_network = own_name(cfg.model, model, size, cfg.image.channels, task.num_outputs)
-    machine = find_machine(settings.precision, model, deterministic=settings.deterministic)
-    normalisation = _normalisation(cfg, model, images, train_numbers)
-    if isinstance(model, CifarNet) and not cfg.model.weights:
-        _whiten(model, images, train_numbers, normalisation, size)
-    if cfg.augment.first_size < 1:
-        must_take_size(
-            model, cfg.model.name, round(size * cfg.augment.first_size), cfg.image.channels, task.num_outputs
+
+class _Training:
+    """One model and all that its epochs have in common; the arguments are those of `fit`."""
+
+    def __init__(
+        self,
+        cfg: Config,
+        part: int | str,
+        labelled: Labelled,
+        images: Images,
+        num_models: int,
+        resume: Resume | None,
+    ) -> None:
+        task, settings = labelled.task, cfg.train
+        self.cfg, self.part, self.labelled, self.resume = cfg, part, labelled, resume
+        self.readable = images.readable
+        train, self.fold = labelled.split(part)
+        self.train_numbers, self.valid_numbers = (numbers[self.readable[numbers]] for numbers in (train, self.fold))
+        if not len(self.train_numbers):
+            raise InputError(f"fold {part} leaves no image to train on. Lower folds.num_folds")
+
+        seed = derived_seed("weights", settings.seed, part)
+        self.start = make_start(cfg, images, self.train_numbers, task.num_outputs, seed)
+        self.model, self.machine = self.start.model, self.start.machine
+        device = self.machine.device
+        standard = (labelled.targets - task.mean) / task.std if task.kind == "number" else labelled.targets
+        targets = torch.from_numpy(standard.astype(labelled.targets.dtype)).to(device)
+        weights = None
+        if settings.class_weights == "balanced":
+            weights = class_weights(targets[torch.from_numpy(self.train_numbers).to(device)], task.num_outputs)
+        self.loss = make_loss(settings, task.kind, weights)
+        self.make_batches = partial(
+            Batches,
+            images,
+            size=cfg.image.size,
+            normalisation=self.start.normalisation,
+            device=device,
+            dtype=self.machine.dtype,
+            targets=targets,
+            # A pipeline of the user's own changes the pixels on the CPU.
+            resident=None if cfg.augment.albumentations else on_device(images, device),
         )
-    model = machine.place(model)
-    standard = (labelled.targets - task.mean) / task.std if task.kind == "number" else labelled.targets
-    targets = torch.from_numpy(standard.astype(labelled.targets.dtype)).to(machine.device)
-    weights = None
-    if settings.class_weights == "balanced":
-        weights = class_weights(targets[torch.from_numpy(train_numbers).to(machine.device)], task.num_outputs)
-    loss = make_loss(settings, task.kind, weights)
-    make_batches = partial(
-        Batches,
-        images,
-        size=size,
-        normalisation=normalisation,
-        device=machine.device,
-        dtype=machine.dtype,
-        targets=targets,
-        # A pipeline of the user's own changes the pixels on the CPU.
-        resident=None if cfg.augment.albumentations else on_device(images, machine.device),
-    )
-    num_classes = task.num_outputs if task.activation == "softmax" else 0
-    mix_seed = derived_seed("mix", settings.seed, part)
-    changes = EpochChanges(
-        cfg.augment, size, settings.num_epochs, settings.seed, mix_seed, id_keys(labelled.samples.ids), num_classes
-    )
+        num_classes = task.num_outputs if task.activation == "softmax" else 0
+        mix_seed = derived_seed("mix", settings.seed, part)
+        keys = id_keys(labelled.samples.ids)
+        self.changes = EpochChanges(
+            cfg.augment, cfg.image.size, settings.num_epochs, settings.seed, mix_seed, keys, num_classes
+        )
+        num_batches = len(self.make_batches(self.train_numbers, settings.batch_size))
+        self.update = Update(settings, self.model, self.machine, num_batches)
+        self.final = copy.deepcopy(self.model) if self.update.ema else self.model
+        self.valid_outputs: Tensor | None = None
+        seen = settings.num_epochs * (len(self.train_numbers) + VALIDATION * len(self.valid_numbers))
+        models = "1 model" if num_models == 1 else f"{num_models} models"
+        self.forecast = Forecast(num_models * seen, f"{models} of {settings.num_epochs} epochs") if num_models else None
+        self.may_go_back = settings.on_nan == "rollback"
 
-    update = Update(settings, model, machine, len(make_batches(train_numbers, settings.batch_size)))
-    final = copy.deepcopy(model) if update.ema else model
-    counts = f"{len(train_numbers):,} images, {len(valid_numbers):,} validate"
-    log.info("train %s: %s on %s, %s", part, cfg.model.name, counts, machine.describe())
+    def begin(self) -> Progress:
+        """Where the training stands: at its start, or where it was left."""
+        counts = f"{len(self.train_numbers):,} images, {len(self.valid_numbers):,} validate"
+        log.info("train %s: %s on %s, %s", self.part, self.cfg.model.name, counts, self.machine.describe())
+        if self.resume is None:
+            return Progress()
+        progress = self.resume.load(self.model, self.update, self.machine, keep_start=self.may_go_back)
+        if progress.epoch or progress.step:
+            log.info("train %s: goes on in epoch %s after %s steps", self.part, progress.epoch + 1, progress.step)
+        return progress
 
-    seen = settings.num_epochs * (len(train_numbers) + VALIDATION * len(valid_numbers))
-    models = "1 model" if num_models == 1 else f"{num_models} models"
-    forecast = Forecast(num_models * seen, f"{models} of {settings.num_epochs} epochs") if num_models else None
-    may_go_back = settings.on_nan == "rollback"
-    progress = resume.load(model, update, machine, keep_start=may_go_back) if resume else Progress()
-    if progress.epoch or progress.step:
-        log.info("train %s: goes on in epoch %s after %s steps", part, progress.epoch + 1, progress.step)
-    while progress.epoch < settings.num_epochs:
-        epoch, history = progress.epoch, progress.history
-        name = f"{part} epoch {epoch + 1}/{settings.num_epochs}"
-        order = epoch_order(train_numbers, settings.seed, part, epoch)
-        now = changes.size(epoch)
-        batches = make_batches(order, settings.batch_size, size=now, changes=changes.of(epoch))
-        progress.lr = update.lr_at(epoch * update.steps_per_epoch) if progress.lr is None else progress.lr
-        row: dict[str, Any] = {"epoch": epoch + 1, "lr": progress.lr}
-        drawn = (settings.seed, part, epoch)
+    def name_of(self, epoch: int) -> str:
+        """What is said of an epoch, counted from 1 on."""
+        return f"{self.part} epoch {epoch}/{self.cfg.train.num_epochs}"
+
+    def train_epoch(self, progress: Progress) -> tuple[Result, dict[str, Any]]:
+        """Train the epoch under way, or what is left of it; returns what it gave, and its row of the history.
+
+        Raises:
+            Diverged: the loss or the weights are not finite.
+        """
+        settings, task, epoch = self.cfg.train, self.labelled.task, progress.epoch
+        order = epoch_order(self.train_numbers, settings.seed, self.part, epoch)
+        size, changes = self.changes.size(epoch), self.changes.of(epoch)
+        batches = self.make_batches(order, settings.batch_size, size=size, changes=changes)
+        if progress.lr is None:
+            progress.lr = self.update.lr_at(epoch * self.update.steps_per_epoch)
         start = None
         if progress.outputs is not None and progress.total is not None:
             start = (progress.step, progress.outputs, progress.total)
-        diverged = partial(_diverged, part, f"epoch {epoch + 1}", labelled, batches, may_go_back)
-        try:
-            with stops_after_step():
-                trained = run_model(
-                    model,
-                    batches,
-                    "train",
-                    machine,
-                    loss=loss,
-                    update=update,
-                    seed=drawn,
-                    label=name,
-                    keep=keeper(task, metrics.get(task.metric).top),
-                    start=start,
-                    after_step=_saving(resume, progress, model, update, len(batches), diverged) if resume else None,
-                    forecast=forecast,
-                )
-            if trained.bad_step >= 0:
-                raise diverged(trained.bad_step)
-        except Diverged as error:
-            if resume is None or not may_go_back or update.lr_scale < 1:
-                raise
-            progress = resume.back(model, update, machine)
-            where = f"the end of epoch {progress.epoch + 1}" if progress.step else "its beginning"
-            log.info("train %s: %s. It goes back to %s and on at half the rate", part, error, where)
-            continue
-        row |= _scores("train", trained.loss, trained.outputs, labelled, order)
-        if update.ema:
-            final.train()  # some networks of timm keep tables of their weights until then
-            update.ema.copy_to(final)
-        if len(valid_numbers):
-            batches = make_batches(valid_numbers, evaluation_batch(settings.batch_size))
-            network = for_inference(final, machine, size, cfg.image.channels)
-            keep = keeper(task, InferConfig().keep_top)
-            valid = run_model(network, batches, "valid", machine, loss=loss, label=f"{name} valid", keep=keep)
-            if valid.bad_step >= 0:
-                where = f"the validation of epoch {epoch + 1}"
-                raise _diverged(part, where, labelled, batches, may_go_back, valid.bad_step)
-            row |= _scores("valid", valid.loss, valid.outputs, labelled, valid_numbers)
-        progress = Progress(epoch + 1, 0, [*history, row])
-        log.info("train %s, %.0f images/s", _line(name, row, task.metric), trained.images_per_second)
+        diverged = partial(self._diverged, f"epoch {epoch + 1}", batches)
+        after_step = None
+        if self.resume:
+            after_step = _saving(self.resume, progress, self.model, self.update, len(batches), diverged)
+        with stops_after_step():
+            trained = run_model(
+                self.model,
+                batches,
+                "train",
+                self.machine,
+                loss=self.loss,
+                update=self.update,
+                seed=(settings.seed, self.part, epoch),
+                label=self.name_of(epoch + 1),
+                keep=keeper(task, metrics.get(task.metric).top),
+                start=start,
+                after_step=after_step,
+                forecast=self.forecast,
+            )
+        if trained.bad_step >= 0:
+            raise diverged(trained.bad_step)
+        scores = _scores("train", trained.loss, trained.outputs, self.labelled, order)
+        return trained, {"epoch": epoch + 1, "lr": progress.lr, **scores}
 
-    prior = _prior(labelled, train_numbers)
-    oof = None
-    if part != "full":
-        width = 2 * (InferConfig().keep_top + 1) if task.is_many else task.num_outputs
-        rows = np.tile(prior_row(np.array(prior, np.float32), width, task), (len(fold[1]), 1))
-        if len(valid_numbers):
-            rows[usable[fold[1]]] = valid.outputs if task.is_many else activate(valid.outputs, task)
-        oof = kept(rows, task)
-    extra = {"task": asdict(task), "part": str(part), "prior": prior, "network": name_of_network}
-    checkpoint = Checkpoint(final.state_dict(), training_settings(cfg), task.classes, normalisation, extra)
-    return Fitted(checkpoint, progress.history, machine, oof)
+    def back(self, error: "Diverged") -> Progress:
+        """Go back to the last epoch's end and on at half the rate, once and where the settings say so.
+
+        Raises:
+            Diverged: they do not, or it was done before.
+        """
+        if self.resume is None or not self.may_go_back or self.update.lr_scale < 1:
+            raise error
+        progress = self.resume.back(self.model, self.update, self.machine)
+        where = f"the end of epoch {progress.epoch + 1}" if progress.step else "its beginning"
+        log.info("train %s: %s. It goes back to %s and on at half the rate", self.part, error, where)
+        return progress
+
+    def validate(self, progress: Progress) -> dict[str, float | None]:
+        """Score the weights after an epoch on the fold's images; nothing where it has none.
+
+        Raises:
+            Diverged: the loss is not finite.
+        """
+        if self.update.ema:
+            self.final.train()  # some networks of timm keep tables of their weights until then
+            self.update.ema.copy_to(self.final)
+        if not len(self.valid_numbers):
+            return {}
+        task, epoch = self.labelled.task, progress.epoch + 1
+        batches = self.make_batches(self.valid_numbers, evaluation_batch(self.cfg.train.batch_size))
+        network = for_inference(self.final, self.machine, self.cfg.image.size, self.cfg.image.channels)
+        keep, label = keeper(task, InferConfig().keep_top), f"{self.name_of(epoch)} valid"
+        valid = run_model(network, batches, "valid", self.machine, loss=self.loss, label=label, keep=keep)
+        if valid.bad_step >= 0:
+            raise self._diverged(f"the validation of epoch {epoch}", batches, valid.bad_step)
+        self.valid_outputs = valid.outputs
+        return _scores("valid", valid.loss, valid.outputs, self.labelled, self.valid_numbers)
+
+    def fitted(self, history: list[dict[str, Any]]) -> Fitted:
+        """The model after the last epoch, and what it says of its fold."""
+        task = self.labelled.task
+        prior = _prior(self.labelled, self.train_numbers)
+        oof = None
+        if self.part != "full":
+            width = 2 * (InferConfig().keep_top + 1) if task.is_many else task.num_outputs
+            rows = np.tile(prior_row(np.array(prior, np.float32), width, task), (len(self.fold), 1))
+            if (outputs := self.valid_outputs) is not None:
+                rows[self.readable[self.fold]] = outputs if task.is_many else activate(outputs, task)
+            oof = kept(rows, task)
+        extra = {"task": asdict(task), "part": str(self.part), "prior": prior, "network": self.start.name}
+        settings, state = training_settings(self.cfg), self.final.state_dict()
+        checkpoint = Checkpoint(state, settings, task.classes, self.start.normalisation, extra)
+        return Fitted(checkpoint, history, self.machine, oof)
+
+    def _diverged(self, where: str, batches: Batches, step: int) -> "Diverged":
+        """What is said of a loss that is not finite: where, by which images, and what to try."""
+        start, stop = batches.bounds()[step]
+        images = some("images", self.labelled.ids(batches.numbers[start:stop]))
+        back = "" if self.may_go_back else ", train.on_nan = 'rollback'"
+        return Diverged(
+            f"the loss of fold {self.part} must be finite. It is not in {where}, step {step + 1}, of {images}; lower "
+            f"train.lr, set train.clip_grad = 1.0 or train.precision = 'float32'{back}, and look at these images and "
+            "labels"
+        )
 
 
 class Diverged(InputError):
     """The loss or the weights are not finite."""
-
-
-def _diverged(
-    part: int | str, where: str, labelled: Labelled, batches: Batches, may_go_back: bool, step: int
-) -> Diverged:
-    """What is said of a loss that is not finite: where, by which images, and what to try."""
-    start, stop = batches.bounds()[step]
-    images = some("images", labelled.ids(batches.numbers[start:stop]))
-    back = "" if may_go_back else ", train.on_nan = 'rollback'"
-    return Diverged(
-        f"the loss of fold {part} must be finite. It is not in {where}, step {step + 1}, of {images}; lower train.lr, "
-        f"set train.clip_grad = 1.0 or train.precision = 'float32'{back}, and look at these images and labels"
-    )
 
 
 def _saving(
@@ -267,32 +317,3 @@ def _prior(labelled: Labelled, numbers: Array) -> list[float]:
     if targets.ndim == 1:
         targets = np.bincount(targets, minlength=labelled.task.num_outputs)[None] / len(targets)
     return [float(share) for share in targets.mean(0)]
-
-
-def _normalisation(cfg: Config, model: nn.Module, images: Images, numbers: Array) -> Statistics:
-    """Mean and standard deviation per channel, in [0, 1], as `model.normalisation` says."""
-    rule, channels = cfg.model.normalisation, cfg.image.channels
-    known = None
-    if cfg.model.weights:
-        known = saved_normalisation(Path(cfg.model.weights)) or pretrained_statistics(model)
-    elif cfg.model.pretrained:
-        known = pretrained_statistics(model)
-    if rule == "imagenet":
-        known = IMAGENET
-    if rule == "data" or known is None:
-        return statistics(images, numbers)
-    # Other channels than the weights were made for: fewer, or what is more, are normalised by the mean over theirs.
-    return _spread(known[0], channels), _spread(known[1], channels)
-
-
-def _whiten(model: CifarNet, images: Images, numbers: Array, normalisation: Statistics, size: int) -> None:
-    """Set the first layer of the network by some training images, evenly spaced."""
-    chosen = numbers[np.linspace(0, len(numbers) - 1, min(len(numbers), 5000)).astype(np.int64)]
-    batches = Batches(images, chosen, len(chosen), size, normalisation, torch.device("cpu"), torch.float32)
-    model.whiten(next(iter(batches)).images)
-
-
-def _spread(values: tuple[float, ...], channels: int) -> tuple[float, ...]:
-    """Statistics of some channels for another number of them."""
-    mean = sum(values) / len(values)
-    return (mean,) * channels if channels < len(values) else (*values, *[mean] * (channels - len(values)))

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from pipeline.engine.fit import _spread
+from pipeline.engine.start import _spread
 from pipeline.model.checkpoint import Checkpoint, save, saved_normalisation
 
 

@@ -1,0 +1,88 @@
+"""What a training starts from: the network on its device, and the statistics by which its pixels are normalised."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import nn
+
+from pipeline.config import Config
+from pipeline.engine.machine import Machine, find_machine
+from pipeline.images.batches import Batches, Statistics, statistics
+from pipeline.images.cache import Images
+from pipeline.model.build import build_model, must_take_size, own_name, pretrained_statistics
+from pipeline.model.checkpoint import saved_normalisation
+from pipeline.model.networks import CifarNet
+
+Array = np.ndarray[Any, Any]
+IMAGENET: Statistics = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
+
+
+@dataclass(frozen=True)
+class Start:
+    """A network before its first step.
+
+    name: timm's own name of a network that was fetched by another; "" for all others.
+    """
+
+    model: nn.Module
+    machine: Machine
+    normalisation: Statistics
+    name: str
+
+
+def make_start(cfg: Config, images: Images, numbers: Array, num_outputs: int, seed: int) -> Start:
+    """Build the network, find the machine and the precision, and put the one on the other.
+
+    Args:
+        cfg: the settings.
+        images: the mapped images.
+        numbers: int64, those to train on.
+        num_outputs: logits per image.
+        seed: of the initial weights.
+
+    Raises:
+        ConfigError: a network that there is not, or that cannot take these settings or images.
+        InputError: weights that cannot be had.
+    """
+    size, channels = cfg.image.size, cfg.image.channels
+    model = build_model(cfg.model, size, channels, num_outputs, seed)
+    name = own_name(cfg.model, model, size, channels, num_outputs)
+    machine = find_machine(cfg.train.precision, model, deterministic=cfg.train.deterministic)
+    normalisation = _normalisation(cfg, model, images, numbers)
+    if isinstance(model, CifarNet) and not cfg.model.weights:
+        _whiten(model, images, numbers, normalisation, size)
+    if cfg.augment.first_size < 1:
+        must_take_size(model, cfg.model.name, round(size * cfg.augment.first_size), channels, num_outputs)
+    return Start(machine.place(model), machine, normalisation, name)
+
+
+def _normalisation(cfg: Config, model: nn.Module, images: Images, numbers: Array) -> Statistics:
+    """Mean and standard deviation per channel, in [0, 1], as `model.normalisation` says."""
+    rule, channels = cfg.model.normalisation, cfg.image.channels
+    known = None
+    if cfg.model.weights:
+        known = saved_normalisation(Path(cfg.model.weights)) or pretrained_statistics(model)
+    elif cfg.model.pretrained:
+        known = pretrained_statistics(model)
+    if rule == "imagenet":
+        known = IMAGENET
+    if rule == "data" or known is None:
+        return statistics(images, numbers)
+    # Other channels than the weights were made for: fewer, or what is more, are normalised by the mean over theirs.
+    return _spread(known[0], channels), _spread(known[1], channels)
+
+
+def _whiten(model: CifarNet, images: Images, numbers: Array, normalisation: Statistics, size: int) -> None:
+    """Set the first layer of the network by some training images, evenly spaced."""
+    chosen = numbers[np.linspace(0, len(numbers) - 1, min(len(numbers), 5000)).astype(np.int64)]
+    batches = Batches(images, chosen, len(chosen), size, normalisation, torch.device("cpu"), torch.float32)
+    model.whiten(next(iter(batches)).images)
+
+
+def _spread(values: tuple[float, ...], channels: int) -> tuple[float, ...]:
+    """Statistics of some channels for another number of them."""
+    mean = sum(values) / len(values)
+    return (mean,) * channels if channels < len(values) else (*values, *[mean] * (channels - len(values)))
