@@ -11,11 +11,19 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validator, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationInfo, field_validator, model_validator
 
-View = Literal[
-    "identity", "hflip", "vflip", "rot90", "rot180", "rot270", "shift_up", "shift_down", "shift_left", "shift_right"
-]
+# How an image is moved to be predicted once more.
+MOVES = ("hflip", "vflip", "rot90", "rot180", "rot270", "shift_up", "shift_down", "shift_left", "shift_right")
+
+
+def _moves(view: str) -> str:
+    if view != "identity" and not set(view.split("+")) <= set(MOVES):
+        raise ValueError(f"a view must be identity, or moves joined by +, of {', '.join(MOVES)}. Got {view!r}")
+    return view
+
+
+View = Annotated[str, AfterValidator(_moves)]
 Probability = Annotated[float, Field(ge=0.0, le=1.0)]
 
 
@@ -229,7 +237,12 @@ class TrainConfig(Section):
 class InferConfig(Section):
     """How a trained network predicts; validation and test alike."""
 
-    views: tuple[View, ...] = Field(("identity",), min_length=1, description="views whose probabilities are averaged")
+    views: tuple[View, ...] = Field(
+        ("identity",),
+        min_length=1,
+        description=f"views whose probabilities are averaged: identity, {', '.join(MOVES)}, or several of these moves, "
+        "as in hflip+shift_up",
+    )
     batch_size: int = Field(0, ge=0, le=65_536, description="images in a batch; 0: the larger of 128 and train's")
     keep_top: int = Field(
         100, ge=1, le=1000, description="above 1,000 classes: probabilities kept of each image, the likeliest"

@@ -142,3 +142,7 @@ def test_a_wrong_value_names_where_it_came_from(tmp_path: Path) -> None:
     with pytest.raises(ConfigError) as caught:
         load(path, ['infer.views=["hflop"]'])
     assert "hflop" in str(caught.value) and "at least 1" not in str(caught.value)
+    assert load(path, ['infer.views=["hflip+shift_up"]']).infer.views == ("hflip+shift_up",)
+    for wrong in ("hflip+", "hflip+identity", "", "hflip shift_up"):
+        with pytest.raises(ConfigError, match="a view must be identity, or moves joined by"):
+            load(path, [f'infer.views=["{wrong}"]'])

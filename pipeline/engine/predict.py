@@ -78,7 +78,14 @@ def prior_row(prior: Array, width: int, task: Task) -> Array:
 
 
 def view(images: Tensor, name: str) -> Tensor:
-    """One view of images (batch, channel, height, width); shifts: 1/32 of the side, at least a pixel, reflected."""
+    """One view of images (batch, channel, height, width), as `infer.views` names it: its moves, one after the other."""
+    for move in name.split("+"):
+        images = _moved(images, move)
+    return images
+
+
+def _moved(images: Tensor, name: str) -> Tensor:
+    """Images after one move; shifts: 1/32 of the side, at least a pixel, reflected."""
     if name == "hflip":
         return images.flip(3)
     if name == "vflip":

@@ -36,6 +36,12 @@ def test_shifts_move_by_a_32nd_of_the_side(name: str, dy: int, dx: int) -> None:
     assert torch.equal(moved[:, :, 4:60, 4:60], IMAGE[:, :, 4 - dy : 60 - dy, 4 - dx : 60 - dx])
 
 
+def test_moves_are_made_one_after_the_other() -> None:
+    moved = view(IMAGE, "hflip+shift_up+shift_left")
+    assert torch.equal(moved[:, :, :60, :60], IMAGE.flip(3)[:, :, 2:62, 2:62])
+    assert not torch.equal(moved, view(IMAGE, "shift_up+shift_left+hflip"))
+
+
 def test_probabilities_are_the_tasks() -> None:
     logits = torch.tensor([[1.0, 2.0, 3.0]])
     assert torch.allclose(activate(logits, Task("single", ("a", "b", "c"), "accuracy", ("y",))), logits.softmax(1))
