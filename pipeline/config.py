@@ -207,14 +207,19 @@ class TrainConfig(Section):
     focal_gamma: float = Field(2.0, ge=0.0, le=10.0, description="focus of the focal loss on hard images")
     class_weights: Literal["none", "balanced"] = Field("none", description="weight classes by 1 / their frequency")
     optimizer: str = Field(
-        "adamw", min_length=1, description="sgd, nesterov, adam, adamw, rmsprop, muon, or timm's by name"
+        "adamw",
+        min_length=1,
+        description="sgd, nesterov, adam, adamw, rmsprop, muon, normed_muon (whose matrices keep their norms: for "
+        "networks with a norm behind each hidden layer), or timm's by name",
     )
     lr: float = Field(1e-3, gt=0.0, le=100.0, description="learning rate, the highest of its schedule")
     momentum: float = Field(
         0.9, ge=0.0, lt=1.0, description="of sgd, nesterov, rmsprop and muon; the first beta of adam"
     )
     weight_decay: float = Field(0.01, ge=0.0, le=10.0, description="weight decay; not on biases and norms")
-    schedule: Literal["constant", "step", "cosine", "onecycle"] = Field("onecycle", description="of the learning rate")
+    schedule: Literal["constant", "step", "linear", "cosine", "onecycle"] = Field(
+        "onecycle", description="of the learning rate"
+    )
     warmup: Probability = Field(0.0, description="part of the steps in which the rate rises; 0 with onecycle: 0.3")
     step_epochs: int = Field(30, ge=1, le=100_000, description="schedule step: epochs between two drops")
     step_factor: float = Field(0.1, gt=0.0, le=1.0, description="schedule step: factor of a drop")

@@ -3,6 +3,10 @@
 Jordan et al. 2024, "Muon: An optimizer for hidden layers in neural networks"; a convolution's weight counts as the
 matrix (out, in * height * width). Updates are scaled as Liu et al. 2025, "Muon is scalable for LLM training", equation
 4, so that learning rate and weight decay are those of AdamW, and one rate serves both kinds of parameters.
+
+Where each hidden layer is followed by a norm, the size of its weights changes nothing but how far a step turns them:
+they may keep the norm that they began with, so that the schedule alone says how far that is, for all of them alike (as
+in the code of Jordan 2024, "94% on CIFAR-10 in 3.29 Seconds on a Single GPU").
 """
 
 import math
@@ -16,6 +20,9 @@ from torch import Tensor
 _COEFFICIENTS = (3.4445, -4.7750, 2.0315)
 _NUM_ITERATIONS = 5
 _ADAM_BETAS = (0.9, 0.999)
+# How far a step at the rate 1 moves a matrix that keeps its norm, in norms: about what equation 4 gives for 3 x 3
+# convolutions of 180 channels. The same for all shapes, see the benchmarks' README.
+_TURN = 8.0
 _TINY = 1e-7
 
 
@@ -26,10 +33,12 @@ class Muon(torch.optim.Optimizer):
         groups: parameter groups with `params`, `weight_decay` and `matrix`.
         lr: learning rate of both kinds.
         momentum: of the matrices, in Nesterov's form.
+        keeps_norms: whether each matrix keeps the norm that it began with; weight decay then does nothing to it.
     """
 
-    def __init__(self, groups: list[dict[str, Any]], lr: float, momentum: float) -> None:
+    def __init__(self, groups: list[dict[str, Any]], lr: float, momentum: float, *, keeps_norms: bool = False) -> None:
         super().__init__(groups, {"lr": lr, "momentum": momentum, "weight_decay": 0.0, "matrix": False})
+        self.keeps_norms = keeps_norms
 
     @torch.no_grad()
     def step(self, closure: None = None) -> None:  # type: ignore[override]
@@ -37,13 +46,15 @@ class Muon(torch.optim.Optimizer):
         assert closure is None, "gradients are computed before the step"
         for group in self.param_groups:
             parameters: list[Tensor] = [parameter for parameter in group["params"] if parameter.grad is not None]
-            if parameters and group["weight_decay"]:
+            keeps_norms = self.keeps_norms and group["matrix"]
+            if parameters and group["weight_decay"] and not keeps_norms:
                 torch._foreach_mul_(parameters, 1 - group["lr"] * group["weight_decay"])
             if parameters:
                 gradients = [parameter.grad for parameter in parameters if parameter.grad is not None]
                 (self._matrix_step if group["matrix"] else self._adam_step)(parameters, gradients, group)
 
     def _matrix_step(self, parameters: list[Tensor], gradients: list[Tensor], group: dict[str, Any]) -> None:
+        norms = self._norms(parameters) if self.keeps_norms else []
         moving = self._state(parameters, "momentum")
         torch._foreach_mul_(moving, group["momentum"])
         torch._foreach_add_(moving, gradients)
@@ -53,9 +64,14 @@ class Muon(torch.optim.Optimizer):
             alike[(len(parameter), parameter[0].numel())].append(number)
         for shape, numbers in alike.items():
             stacked = torch.stack([updates[number].reshape(shape) for number in numbers])
-            scale = -group["lr"] * 0.2 * math.sqrt(max(shape))
             for number, update in zip(numbers, orthogonalise(stacked), strict=True):
+                reach = _TURN * norms[number] / math.sqrt(min(shape)) if norms else 0.2 * math.sqrt(max(shape))
+                scale = -group["lr"] * reach
                 parameters[number].add_(update.view(parameters[number].shape), alpha=scale)
+        if norms:
+            sizes = torch._foreach_norm(parameters)
+            torch._foreach_clamp_min_(sizes, _TINY)
+            torch._foreach_div_(parameters, torch._foreach_div(sizes, norms))
 
     def _adam_step(self, parameters: list[Tensor], gradients: list[Tensor], group: dict[str, Any]) -> None:
         means, squares = self._state(parameters, "mean"), self._state(parameters, "square")
@@ -71,6 +87,13 @@ class Muon(torch.optim.Optimizer):
         torch._foreach_div_(roots, math.sqrt(1 - second**step))
         torch._foreach_add_(roots, 1e-8)
         torch._foreach_addcdiv_(parameters, means, roots, -group["lr"] / (1 - first**step))
+
+    def _norms(self, parameters: list[Tensor]) -> list[float]:
+        """The norm that each matrix had before its first step."""
+        for parameter in parameters:
+            if "norm" not in self.state[parameter]:
+                self.state[parameter]["norm"] = max(float(parameter.norm()), _TINY)
+        return [self.state[parameter]["norm"] for parameter in parameters]
 
     def _state(self, parameters: list[Tensor], name: str, *, scalar: bool = False) -> list[Tensor]:
         """One tensor of the state for each parameter, zeros at first."""

@@ -11,7 +11,7 @@ from pipeline.config import ConfigError, TrainConfig
 from pipeline.engine.muon import Muon
 from pipeline.model.weights import first_conv, head_prefixes
 
-_OWN = ("sgd", "nesterov", "adam", "adamw", "rmsprop", "muon")
+_OWN = ("sgd", "nesterov", "adam", "adamw", "rmsprop", "muon", "normed_muon")
 # Devices with fused kernels of SGD, Adam and AdamW in torch >= 2.4: one pass over the weights instead of several.
 _FUSED = ("cpu", "cuda", "mps", "xpu")
 
@@ -19,9 +19,9 @@ _FUSED = ("cpu", "cuda", "mps", "xpu")
 def make_optimizer(cfg: TrainConfig, model: nn.Module) -> torch.optim.Optimizer:
     """The optimizer that the settings name.
 
-    sgd, nesterov, adam, adamw and rmsprop are torch's, muon is of this room; every other name is timm's, with
-    `train.momentum` where timm has a momentum and its own betas. Weight decay is left off one-dimensional parameters
-    (biases, norms) and what a network of timm lists in `no_weight_decay` (tokens, position embeddings).
+    sgd, nesterov, adam, adamw and rmsprop are torch's, muon and normed_muon are of this room; every other name is
+    timm's, with `train.momentum` where timm has a momentum and its own betas. Weight decay is left off one-dimensional
+    parameters (biases, norms) and what a network of timm lists in `no_weight_decay` (tokens, position embeddings).
 
     Args:
         cfg: optimizer, lr, momentum, weight decay.
@@ -43,8 +43,9 @@ def make_optimizer(cfg: TrainConfig, model: nn.Module) -> torch.optim.Optimizer:
             return torch.optim.Adam(groups, cfg.lr, betas=(cfg.momentum, 0.999), **fast)
         case "adamw":
             return torch.optim.AdamW(groups, cfg.lr, betas=(cfg.momentum, 0.999), **fast)
-        case "muon":
-            return Muon(_muon_groups(model, groups), cfg.lr, cfg.momentum)
+        case "muon" | "normed_muon":
+            keeps_norms = cfg.optimizer == "normed_muon"
+            return Muon(_muon_groups(model, groups), cfg.lr, cfg.momentum, keeps_norms=keeps_norms)
         case "rmsprop":
             return torch.optim.RMSprop(groups, cfg.lr, momentum=cfg.momentum, foreach=True)
     return _timm_optimizer(cfg, groups)
@@ -116,9 +117,9 @@ def _timm_optimizer(cfg: TrainConfig, groups: list[dict[str, Any]]) -> torch.opt
 def lr_factor(cfg: TrainConfig, step: int, num_steps: int, steps_per_epoch: int) -> float:
     """The factor of `cfg.lr` at a step; a pure function, so that a resumed training goes on as it would have.
 
-    constant, step and cosine (to 0; Loshchilov and Hutter 2017, equation 5) rise linearly over the part `cfg.warmup` of
-    the steps. onecycle is torch's OneCycleLR with its defaults: cosine from 1/25 up to 1 over the part `cfg.warmup`
-    (0: 0.3) of the steps, then cosine down to 1/250,000 at the last (Smith and Topin 2018, page 4).
+    constant, step, linear (to 0) and cosine (to 0; Loshchilov and Hutter 2017, equation 5) rise linearly over the part
+    `cfg.warmup` of the steps. onecycle is torch's OneCycleLR with its defaults: cosine from 1/25 up to 1 over the part
+    `cfg.warmup` (0: 0.3) of the steps, then cosine down to 1/250,000 at the last (Smith and Topin 2018, page 4).
 
     Args:
         cfg: schedule, warmup, step_epochs, step_factor.
@@ -139,6 +140,8 @@ def lr_factor(cfg: TrainConfig, step: int, num_steps: int, steps_per_epoch: int)
         return float(cfg.step_factor ** (step // steps_per_epoch // cfg.step_epochs))
     if cfg.schedule == "cosine":
         return _cosine(1.0, 0.0, (step - warm) / (num_steps - warm))
+    if cfg.schedule == "linear":
+        return 1.0 - (step - warm) / (num_steps - warm)
     return 1.0
 
 

@@ -64,11 +64,40 @@ def test_first_layer_classifier_and_vectors_are_not_matrices() -> None:
             assert kinds[id(parameter)] == (name.startswith("pairs") and "conv" in name), name
 
 
-def test_the_state_goes_on_after_saving() -> None:
+def test_norms_are_kept_where_they_are_to_be() -> None:
+    torch.manual_seed(0)
+    normed, plain = (nn.Sequential(nn.Linear(12, 20, bias=False), nn.Linear(20, 8, bias=False)) for _ in range(2))
+    plain.load_state_dict(normed.state_dict())
+    before = [parameter.detach().clone() for parameter in normed.parameters()]
+    for model in (normed, plain):
+        group = {"params": list(model.parameters()), "weight_decay": 1.0, "matrix": True}
+        steps(model, Muon([group], 0.01, 0.9, keeps_norms=model is normed), 1)
+    moved = zip(before, normed.state_dict().values(), plain.state_dict().values(), strict=True)
+    for old, one, other in moved:
+        assert one.norm().item() == pytest.approx(old.norm().item(), rel=1e-5)
+        assert other.norm().item() != pytest.approx(old.norm().item(), rel=1e-3)
+        # The direction is the same; only its length is another, for all shapes about 8 times the rate, in norms.
+        step, plain_step = one - old, other - 0.99 * old
+        across = step - (step * old).sum() / old.norm() ** 2 * old
+        plain_across = plain_step - (plain_step * old).sum() / old.norm() ** 2 * old
+        assert torch.cosine_similarity(across.flatten(), plain_across.flatten(), 0).item() == pytest.approx(1, abs=1e-4)
+        assert 0.05 < across.norm() / one.norm() < 0.1
+
+
+def test_matrices_of_zeros_keep_to_numbers() -> None:
+    model = nn.Linear(12, 3, bias=False)
+    nn.init.zeros_(model.weight)
+    group = {"params": [model.weight], "weight_decay": 0.0, "matrix": True}
+    steps(model, Muon([group], 0.1, 0.9, keeps_norms=True))
+    assert model.weight.isfinite().all()
+
+
+@pytest.mark.parametrize("name", ["muon", "normed_muon"])
+def test_the_state_goes_on_after_saving(name: str) -> None:
     torch.manual_seed(0)
     model = CifarNet(16, 3, 4)
     other = copy.deepcopy(model)
-    cfg = TrainConfig(optimizer="muon", lr=0.01)
+    cfg = TrainConfig(optimizer=name, lr=0.01)
     images = torch.randn(4, 3, 16, 16)
 
     def step(network: nn.Module, optimizer: torch.optim.Optimizer) -> None:

@@ -59,7 +59,7 @@ def test_cpu_steps_are_fused(name):
     assert make_optimizer(TrainConfig(optimizer=name), network()).defaults["fused"] is True
 
 
-@pytest.mark.parametrize("name", [*TORCHS, "lamb", "lookahead_adamw", "muon"])
+@pytest.mark.parametrize("name", [*TORCHS, "lamb", "lookahead_adamw", "muon", "normed_muon"])
 def test_biases_and_norms_do_not_decay(name):
     model = network()
     optimizer = make_optimizer(TrainConfig(optimizer=name, weight_decay=0.25), model)
@@ -147,7 +147,16 @@ def test_step_is_torchs():
         schedule.step()
 
 
-@pytest.mark.parametrize("schedule", ["constant", "step", "cosine"])
+def test_linear_is_torchs():
+    optimizer = torch.optim.SGD([torch.zeros(1, requires_grad=True)], 1.0)
+    schedule = torch.optim.lr_scheduler.LinearLR(optimizer, 1.0, 0.0, 20)
+    for step in range(20):
+        assert lr_factor(TrainConfig(schedule="linear"), step, 20, 5) == pytest.approx(schedule.get_last_lr()[0])
+        optimizer.step()
+        schedule.step()
+
+
+@pytest.mark.parametrize("schedule", ["constant", "step", "linear", "cosine"])
 def test_warmup_is_linear_and_ends_at_the_full_rate(schedule):
     cfg = TrainConfig(schedule=schedule, warmup=0.2)
     assert [lr_factor(cfg, step, 20, 20) for step in range(5)] == pytest.approx([0.2, 0.4, 0.6, 0.8, 1.0])
@@ -155,7 +164,7 @@ def test_warmup_is_linear_and_ends_at_the_full_rate(schedule):
 
 @settings(deadline=None, max_examples=200)
 @given(
-    schedule=st.sampled_from(["constant", "step", "cosine", "onecycle"]),
+    schedule=st.sampled_from(["constant", "step", "linear", "cosine", "onecycle"]),
     warmup=st.floats(0, 1),
     num_steps=st.integers(1, 50),
     steps_per_epoch=st.integers(1, 20),

@@ -66,7 +66,7 @@ def train_one(*settings: str) -> int:
     [
         ("resnet9", ("train.ema=0.9", "model.dropout=0.2", "train.accumulate=2")),
         ("resnet9", ("train.optimizer=nesterov", "augment.first_size=0.75", "train.clip_grad=1.0")),
-        ("mlp", ("train.optimizer=muon",)),
+        ("mlp", ("train.optimizer=normed_muon",)),
         ("resnet9", ("train.optimizer=lamb",)),
     ],
 )
