@@ -80,7 +80,9 @@ class DataConfig(Section):
         500.0, gt=0.0, description="gigabytes that archives may be unpacked to, under output/cache"
     )
     bad_images: Literal["error", "drop"] = Field(
-        "error", description="unreadable images: stop, or leave out of training and give a test image the class prior"
+        "error",
+        description="unreadable images, train rows without a label: stop, or leave out of training and give "
+        "a test image the class prior",
     )
 
     @model_validator(mode="after")

@@ -9,13 +9,23 @@ from pipeline.cli import config_path, guarded, load_target, log, parse, with_log
 from pipeline.config_file import loads
 from pipeline.files import atomic_write, run_dir
 
+# What `--set` may say of the files in advance.
+_DECIDED = {
+    f"data.{key}"
+    for key in (
+        *("train", "id", "labels", "tag_separator", "negative", "image", "test", "test_id", "test_image"),
+        *("sample_submission", "group"),
+    )
+}
+
 
 def detect(target: Path, overrides: Sequence[str] = ()) -> Path:
     """Write the config of a competition's folder, where there is none.
 
     Args:
         target: the folder, relative or absolute, or a config, for which there is nothing to do.
-        overrides: what `--set` gave; not written, but the config must load with it.
+        overrides: what `--set` gave. What it says of `data` and of the metric is taken as decided, and written; the
+            rest is not, but the config must load with it.
 
     Returns:
         The config's path.
@@ -31,12 +41,15 @@ def detect(target: Path, overrides: Sequence[str] = ()) -> Path:
             with_log(run_dir(cfg))
             log.info("detect: %s is there", path)
         return path
-    given = loads("", path, overrides)  # what cannot be used is refused before the folder is looked at
+    settings = loads("", path, overrides)  # what cannot be used is refused before the folder is looked at
+    changed = [override.partition("=")[0].strip() for override in overrides]
+    given = {key: getattr(settings.data, key.removeprefix("data.")) for key in changed if key in _DECIDED}
+    given |= {"task.metric": settings.task.metric} if "task.metric" in changed else {}
     from pipeline.competition.layout import look, render
     from pipeline.competition.opened import open_folder
 
-    files = open_folder(target, given.data.unpack_limit)
-    found = look(target, files, name=path.stem, has_gpu=has_gpu())
+    files = open_folder(target, settings.data.unpack_limit)
+    found = look(target, files, name=path.stem, has_gpu=has_gpu(), given=given)
     text = render(found)
     cfg = loads(text, path, overrides)
     with atomic_write(path, "w", encoding="utf-8") as stream:

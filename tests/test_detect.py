@@ -87,10 +87,12 @@ def test_an_unreadable_folder_is_one_line_and_nothing_is_written(
     assert list(Path("configs").iterdir()) == [] and list(Path("output").iterdir()) == []
 
 
-def test_overrides_are_not_written(tiny: Path) -> None:
-    assert main(["--config", str(tiny), "--set", "train.num_epochs=77", "data.group=camera"]) == 0
+def test_what_is_said_of_the_files_is_written_and_nothing_else(tiny: Path) -> None:
+    said = ["train.num_epochs=77", "data.group=camera", "task.metric=macro_f1", "data.bad_images=drop"]
+    assert main(["--config", str(tiny), "--set", *said]) == 0
     cfg = load(Path("configs/tiny.toml"))
-    assert cfg.train.num_epochs != 77 and cfg.data.group == ""
+    assert (cfg.data.group, cfg.task.metric) == ("camera", "macro_f1")
+    assert cfg.train.num_epochs != 77 and cfg.data.bad_images == "error"
 
 
 def test_mistakes_are_answered_before_anything_heavy_and_torch_never_comes(tiny: Path) -> None:

@@ -61,6 +61,9 @@ def read_train(cfg: Config, *, files: bool = False) -> Samples:
     # Templates may fit both: an image that is to be predicted is no train image.
     without = set(read_test(cfg).paths) if "{" in data.train else ()
     source, frame = _table(cfg, data.train, "data.train", without)
+    if data.bad_images == "drop" and len(data.labels) == 1 and list(frame.columns).count(data.labels[0]) == 1:
+        # With tags an empty cell is an answer.
+        frame = frame if data.tag_separator else frame[frame[data.labels[0]] != ""]
     if list(frame.columns).count(data.id) == 1:
         # In the order of their ids, so that nothing depends on the order of the table's rows.
         frame = frame.sort_values(data.id, kind="stable").reset_index(drop=True)

@@ -129,7 +129,7 @@ def make_task(cfg: Config, samples: Samples) -> Task:
         empty = [id_ for id_, cell in zip(samples.ids, samples.labels[columns[0]], strict=True) if not cell]
         raise InputError(
             f"{cfg.data.train}: {some('labels are empty', empty)} of {len(samples):,} in column {columns[0]!r}. Fill "
-            "them in, or leave these rows out"
+            "them in, or set data.bad_images = 'drop' to leave these rows out"
         )
     if len(cells) < 2 - (kind == "multi"):
         got = f"Got {cells[0]!r} in every row" if cells else "Got none"

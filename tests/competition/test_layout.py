@@ -669,7 +669,7 @@ def test_images_in_folders_that_no_column_names(tmp_path: Path) -> None:
     write_table(root / "train.csv", ["id", "label"], [list(row) for row in zip(names[:20], LABELS, strict=True)])
     write_table(root / "sample_submission.csv", ["id", "label"], [[name, "ant"] for name in names[20:]])
     _, cfg, train, test = read(root, tmp_path)
-    assert (cfg.data.image, cfg.data.test_image) == ("train/**/{id}.*", "test/**/{id}.*")
+    assert (cfg.data.image, cfg.data.test_image) == ("train/**/{id}.jpg", "test/**/{id}.jpg")
     assert [where[id_] for id_ in train.ids] == train.paths and [where[id_] for id_ in test.ids] == test.paths
 
 
@@ -720,4 +720,4 @@ def test_test_images_in_two_folders(tmp_path: Path) -> None:
     )
     write_table(root / "sample_submission.csv", ["id", "label"], [[f"b{id_}", "ant"] for id_ in TEST])
     _, cfg, _, test = read(root, tmp_path)
-    assert cfg.data.test_image == "**/{id}.*" and test.paths[:2] == ["test1/b000.png", "test2/b001.png"]
+    assert cfg.data.test_image == "**/{id}.png" and test.paths[:2] == ["test1/b000.png", "test2/b001.png"]

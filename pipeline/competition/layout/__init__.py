@@ -10,15 +10,16 @@ from pipeline.competition import metrics
 from pipeline.competition.layout.asked import read_asked
 from pipeline.competition.layout.box import choose_box
 from pipeline.competition.layout.download import Download, read_download
-from pipeline.competition.layout.folder import Folders, class_folders, named_classes
-from pipeline.competition.layout.images import paths_of
-from pipeline.competition.layout.match import find_template
+from pipeline.competition.layout.folder import Folders, class_folders, given_folders, named_classes
+from pipeline.competition.layout.images import Match, paths_of
+from pipeline.competition.layout.match import find_template, given_template
 from pipeline.competition.layout.metric import are_named, choose_metric, choose_negative
-from pipeline.competition.layout.settings import Decision, Found, quoted, render
+from pipeline.competition.layout.settings import SAY, Decision, Found, Given, listed, quoted, render
 from pipeline.competition.layout.tables import Sheet
 from pipeline.competition.layout.task import Labels, must_be_answerable, propose_groups
-from pipeline.competition.layout.train import BY_HAND, TrainTable, find_train_table, read_by_table
+from pipeline.competition.layout.train import TrainTable, find_train_table, read_by_table
 from pipeline.competition.layout.training import recipe, survey
+from pipeline.competition.templates import fields
 from pipeline.files import InputError
 
 __all__ = ["Decision", "Found", "look", "render"]
@@ -35,7 +36,9 @@ class _Known:
     versions: bool = False
 
 
-def look(folder: Path, opened: Path | None = None, *, name: str = "", has_gpu: bool = False) -> Found:
+def look(
+    folder: Path, opened: Path | None = None, *, name: str = "", has_gpu: bool = False, given: Given | None = None
+) -> Found:
     """Look at a competition's folder as it was downloaded.
 
     Args:
@@ -43,33 +46,43 @@ def look(folder: Path, opened: Path | None = None, *, name: str = "", has_gpu: b
         opened: where its files are read, if that is another folder: its archives lie open there.
         name: the run's name; else the folder's.
         has_gpu: whether training will have a GPU: larger images, more epochs.
+        given: settings that the user has decided, by `section.key`: those of `data`, and the metric.
 
     Returns:
         What was seen and every decision with its reason.
 
     Raises:
         InputError: the folder is empty, has no images, or its tables, images and folders allow no reading, or two
-            that are equally good; which, and what to write by hand.
+            that are equally good; which, and what to say.
     """
-    download = read_download(folder, opened or folder)
+    given = given or {}
+    download = read_download(folder, opened or folder, given)
     sample = download.sample
-    train = find_train_table(folder, download.sheets, sample, download.images, download.problems)
+    train = find_train_table(download)
     known = _by_table(download, train) if train is not None else _by_files(download)
     sample = sample.only(known.labels.columns) if sample else None
     must_be_answerable(folder, known.sheet, known.labels, sample)
     decisions = known.decisions
     if download.rows:
         decisions.append(Decision("data.rows", download.rows, "The sample has a row for each image and class."))
-    if negative := choose_negative(folder, known.sheet, known.labels, sample, versions=known.versions):
+    if "data.negative" in given:
+        negative: Decision | None = Decision("data.negative", given["data.negative"])
+    else:
+        negative = choose_negative(folder, known.sheet, known.labels, sample, versions=known.versions)
+    if negative and negative.value:
         decisions.append(negative)
     columns = known.labels.columns
     named = len(columns) == 1 and are_named(
         download.opened, download.files, download.sheets, set(known.sheet.cells[columns[0]])
     )
     metric = choose_metric(known.sheet, known.labels, sample, binary=negative is not None, named=named)
+    if "task.metric" in given:
+        metric = Decision("task.metric", given["task.metric"])
     numbers = metrics.get(str(metric.value)).kinds == ("number",)
     there = survey(download.opened, [path for path in known.paths if path in download.images.known])
     decisions += [metric, *recipe(there, len(known.paths), has_gpu, numbers=numbers, traces=known.versions)]
+    said = [Decision(key, value, "As was said with --set.") for key, value in given.items()]
+    decisions = [*(item for item in decisions if item.key not in given), *said]
     return Found(
         name or Path(os.path.abspath(folder)).name,
         str(folder),
@@ -98,17 +111,24 @@ def _by_files(download: Download) -> _Known:
     """
     tested: set[str] = set()
     if download.sample:
-        match = find_template(download.sample.sheet.frame, [download.sample.id], download.images, "test")
+        frame = download.sample.sheet.frame
+        if (template := download.given.get("data.test_image")) is not None and set(fields(template)) <= set(frame):
+            match: Match | None = given_template(frame, template, download.images)
+        else:
+            match = find_template(frame, [download.sample.id], download.images, "test")
         if match and match.good:
             tested = set(paths_of(match.template, download.sample.sheet.frame, download.images.paths))
     files = [path for path in download.files if path not in tested]
     images = [path for path in download.images.paths if path not in tested]
-    folders = class_folders(download.root, files, images) or named_classes(download.root, files, images)
+    if (template := download.given.get("data.train")) is not None:
+        folders: Folders | None = given_folders(template, images)
+    else:
+        folders = class_folders(download.root, files, images) or named_classes(download.root, files, images)
     if folders is None:
         raise InputError(
-            "; ".join(download.problems)
+            "; ".join(listed(download.problems))
             or f"{download.root} must hold a train table (csv), a folder for each class, or files that name theirs "
-            f"(dog.1.jpg). Got tables: {download.table_names}; {BY_HAND} data.train, data.labels and data.image"
+            f"(dog.1.jpg). Got tables: {download.table_names}; {SAY} data.train=FOLDER/{{label}}/{{file}}.jpg"
         )
     versions = folders.are_versions(download.opened)
     decisions = [*_read_by_folders(folders, versions), *read_asked(download, folders.id, folders.paths, None)]

@@ -1,11 +1,15 @@
 """What is asked for: the table of the test ids, and the test images."""
 
+import posixpath
+from dataclasses import replace
+
 from pipeline.competition.layout.download import Download
 from pipeline.competition.layout.folder import test_folder
-from pipeline.competition.layout.match import find_template
-from pipeline.competition.layout.settings import Decision
-from pipeline.competition.layout.tables import Sheet
-from pipeline.competition.layout.train import BY_HAND, TrainTable, fit_in_words, names_files
+from pipeline.competition.layout.images import ImageFiles, Match
+from pipeline.competition.layout.match import find_template, given_template
+from pipeline.competition.layout.settings import SAY, Decision
+from pipeline.competition.layout.tables import Sheet, sheet_named
+from pipeline.competition.layout.train import TrainTable, fit_in_words, names_files
 from pipeline.files import InputError
 
 
@@ -29,9 +33,13 @@ def read_asked(download: Download, train_id: str, train_paths: list[str], train:
     ]
     tried = []
     for sheet, id_ in _tables(download, train_id, train):
-        keys = [id_, *(name for name, cells in sheet.cells.items() if name != id_ and names_files(cells))]
-        match = find_template(sheet.frame, keys, download.images, "test", taken)
-        if match and match.good and not _of_train_images(match.template, train):
+        if (template := download.given.get("data.test_image")) is not None:
+            match: Match | None = given_template(sheet.frame, template, download.images)
+        else:
+            keys = [id_, *(name for name, cells in sheet.cells.items() if name != id_ and names_files(cells))]
+            match = _find(sheet, keys, download.images, taken)
+            match = _named_alike(match, train.match) if match and train else match
+        if match and match.good and (template is not None or not _of_train_images(match.template, train)):
             if id_ != train_id:
                 decisions.append(Decision("data.test_id", id_, f"The train table has {train_id!r}."))
             return [
@@ -45,7 +53,7 @@ def read_asked(download: Download, train_id: str, train_paths: list[str], train:
             f"images; {best} do"
         )
     if tried:
-        raise InputError("; ".join(tried) + f"; {BY_HAND} data.test_image")
+        raise InputError("; ".join(tried) + f"; {SAY} data.test_image=FOLDER/{{COLUMN}}.jpg")
     left = [path for path in download.images.paths if path not in taken]
     folder = test_folder(download.root, download.files, left)
     if train_id != folder.id:
@@ -55,6 +63,30 @@ def read_asked(download: Download, train_id: str, train_paths: list[str], train:
         Decision("data.test", folder.template, f"No table of the test images; {len(folder.paths):,} files."),
         Decision("data.test_image", folder.template),
     ]
+
+
+def _find(sheet: Sheet, keys: list[str], images: ImageFiles, taken: frozenset[str]) -> Match | None:
+    """The template of the test images: files of the train images' kind, where there are such, else of any."""
+    endings = {posixpath.splitext(path)[1] for path in taken}
+    alike = [path for path in images.paths if posixpath.splitext(path)[1] in endings]
+    if 0 < len(alike) < len(images.paths):
+        match = find_template(sheet.frame, keys, ImageFiles(alike), "test", taken)
+        if match and match.good:
+            return match
+    return find_template(sheet.frame, keys, images, "test", taken)
+
+
+def _named_alike(match: Match, train: Match) -> Match:
+    """Of templates that fit alike, the one that names files as the train images' does: `{id}_red.png`."""
+    own = _about(train.template, train.key)
+    fits = [match.template, *match.others]
+    best = next((text for text in fits if _about(text, match.key) == own), match.template)
+    return replace(match, template=best, others=tuple(text for text in fits if text != best))
+
+
+def _about(template: str, key: str) -> str:
+    """A template's file name, whatever the column of the ids is called."""
+    return posixpath.basename(template).replace(f"{{{key}}}", "{}")
 
 
 def _of_train_images(template: str, train: TrainTable | None) -> bool:
@@ -69,6 +101,13 @@ def _tables(download: Download, train_id: str, train: TrainTable | None) -> list
     without a sample those with the train table's id column and other ids.
     """
     sample = download.sample
+    if (name := download.given.get("data.test")) is not None and "{" not in name:
+        sheet = sheet_named(download.root, download.sheets, "data.test", name)
+        columns = [download.given.get("data.test_id"), sample.id if sample else None, train_id, *sheet.unique]
+        id_ = next((column for column in columns if column in sheet.cells), None)
+        if id_ is None:
+            raise InputError(f"{download.root / name} has no column with another id in every row")
+        return [(sheet, id_)]
     others = sorted(
         (
             sheet

@@ -1,15 +1,18 @@
 """What is in a competition's folder, before any of it is understood: files, images, tables, the sample submission."""
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from pipeline.competition.csv_table import some
 from pipeline.competition.layout.images import SUFFIXES, UNREAD, ImageFiles
-from pipeline.competition.layout.settings import quoted
+from pipeline.competition.layout.settings import Given, listed, quoted
 from pipeline.competition.layout.tables import Sample, Sheet, find_sample, read_sheets
 from pipeline.competition.long_table import find_rows, is_long, widen
 from pipeline.files import InputError, walk
+
+_PART = r"\.(zip|7z|tar|gz|tgz)\.\d+$"
 
 
 @dataclass(frozen=True)
@@ -19,6 +22,7 @@ class Download:
     root: the folder, as messages and `data.root` name it; opened: where its files are read.
     rows: the template of the sample's ids, where it has a row for each image and class; the tables are then wide.
     problems: what cannot be read, and why.
+    given: settings that the user has decided.
     """
 
     root: Path
@@ -29,6 +33,7 @@ class Download:
     sample: Sample | None
     rows: str = ""
     problems: list[str] = field(default_factory=list)
+    given: Given = field(default_factory=dict)
 
     @property
     def table_names(self) -> str:
@@ -42,35 +47,54 @@ class Download:
         unread = [some("files", found)] if (found := _unread(self.files)) else []
         return [
             f"Seen: {counts}; tables: {self.table_names}.",
-            *(f"Not read: {text}." for text in self.problems + unread),
+            *(f"Not read: {text}." for text in listed(self.problems) + unread),
         ]
 
 
-def read_download(root: Path, opened: Path) -> Download:
+def read_download(root: Path, opened: Path, given: Given) -> Download:
     """Read a folder's list of files and its tables.
 
     Raises:
-        InputError: it is empty, has no images, or a table that it cannot do without cannot be read.
+        InputError: it is empty, has no images, an archive is in parts, or a table that it cannot do without cannot be
+            read.
     """
     files = list(walk(opened))
     images = ImageFiles(files)
     if not files:
         raise InputError(f"{root} is empty. Put the competition's files there")
+    if in_parts := _in_parts(files):
+        whole = in_parts[0].rpartition(".")[0]
+        raise InputError(
+            f"{root} must hold whole archives. Got {some('files that are parts of archives', in_parts)}; join them, as "
+            f"in: cat {whole}.* > {whole}, and move the parts away"
+        )
     if not images.paths and (unread := _unread(files)):
         raise InputError(
             f"{root} must hold images that can be read ({' '.join(SUFFIXES)}). Got "
             f"{some('files of other kinds', unread)}; convert them to PNG"
         )
     if not images.paths:
-        raise InputError(f"{root} must hold images in files of their own. Got {some('files', files)}")
+        raise InputError(
+            f"{root} must hold images in files of their own. Got {some('files', files)}; pixels in a table or in "
+            "one large file must be written as PNG files first"
+        )
     sheets, problems = read_sheets(opened, files)
-    sample = find_sample(root, sheets)
+    asked = given.get("data.sample_submission")
+    sample = find_sample(root, sheets, asked)
     if sample and len(sample.targets) == 1:
         found = find_rows(sample.sheet.cells[sample.id], lambda text: next(images.named(text), None) is not None)
         if found:
             sheets = [_widened(sheet, sample.id, *found) for sheet in sheets]
-            return Download(root, opened, files, images, sheets, find_sample(root, sheets), found[0], problems)
-    return Download(root, opened, files, images, sheets, sample, "", problems)
+            return Download(
+                root, opened, files, images, sheets, find_sample(root, sheets, asked), found[0], problems, given
+            )
+    return Download(root, opened, files, images, sheets, sample, "", problems, given)
+
+
+def _in_parts(files: list[str]) -> list[str]:
+    """Parts of archives that were cut, `train.zip.001`, where the whole one is not there."""
+    known = set(files)
+    return [path for path in files if re.search(_PART, path.lower()) and path.rpartition(".")[0] not in known]
 
 
 def _unread(files: list[str]) -> list[str]:

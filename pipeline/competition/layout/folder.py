@@ -17,7 +17,7 @@ from pipeline.competition.layout.settings import literal
 from pipeline.competition.templates import fields, pattern
 from pipeline.files import InputError
 
-_PARTS = ("test", "val", "extra", "unlabel")
+_PARTS = re.compile(r"(?<![a-z])(test|val|pred|extra|additional|unlabel)")
 # Pairs of images that are compared, and the mean difference below which they are versions of one, of 255 levels.
 _NUM_PAIRS, _ALIKE = 10, 12.0
 # A name is shared by the folders' images where it is in this part of them on average.
@@ -113,11 +113,26 @@ def class_folders(root: Path, paths: Sequence[str], images: Sequence[str]) -> Fo
         and not _is_part(posixpath.dirname(path), "test")
     ]
     elsewhere = set(images) - set(wanted)
-    odd = [path for path in elsewhere if not any(_is_part(name, part) for name in path.split("/") for part in _PARTS)]
+    odd = [path for path in elsewhere if not any(_PARTS.search(name.lower()) for name in path.split("/")[:-1])]
     num_folders = len({posixpath.dirname(path) for path in wanted})
     if len(odd) > 0.1 * len(images) or len(wanted) < 2 * num_folders:
         return None
     return Folders(*_only(root, template, paths, wanted), tuple(name for *_, name in ranked[1:]))
+
+
+def given_folders(template: str, images: Sequence[str]) -> Folders:
+    """The train images by a template that the user has decided.
+
+    Raises:
+        InputError: it has no field `label`, or fits no image.
+    """
+    found = fitting(template, images)
+    if "label" not in fields(template) or not found:
+        raise InputError(
+            f"data.train must be a table, or a template with {{label}} that fits images. {template!r} fits "
+            f"{len(found):,} of {len(images):,}"
+        )
+    return Folders(template, found)
 
 
 def named_classes(root: Path, paths: Sequence[str], images: Sequence[str]) -> Folders | None:
@@ -177,8 +192,8 @@ def test_folder(root: Path, paths: Sequence[str], images: Sequence[str]) -> Fold
     named = [parent for parent in parents if "test" in parent.lower()] or parents
     if not named:
         raise InputError(
-            f"{root} must hold test images beside the train images. Got none; put them into {root / 'test'}, or write "
-            "the config by hand with data.test and data.test_image"
+            f"{root} must hold test images beside the train images. Got none; put them into {root / 'test'}, or say "
+            "it, as in --set data.test='FOLDER/{file}.jpg' data.test_image='FOLDER/{file}.jpg'"
         )
     if len(named) == 1:
         folder, levels = named[0], "{file}"
@@ -186,8 +201,8 @@ def test_folder(root: Path, paths: Sequence[str], images: Sequence[str]) -> Fold
         folder, levels = posixpath.dirname(named[0]), "{folder}/{file}"
     else:
         raise InputError(
-            f"{root} must hold one folder of test images. Got {some('folders', named)}; move the others away, or write "
-            "the config by hand with data.test and data.test_image"
+            f"{root} must hold one folder of test images. Got {some('folders', named)}; move the others away, or say "
+            "it, as in --set data.test='FOLDER/{file}.jpg' data.test_image='FOLDER/{file}.jpg'"
         )
     wanted = [path for path in images if posixpath.dirname(path) in named]
     return Folders(*_only(root, literal(f"{folder}/" if folder else "") + levels, paths, wanted))

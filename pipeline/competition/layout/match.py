@@ -16,8 +16,9 @@ from pipeline.competition.layout.images import (
     is_image,
     paths_of,
 )
-from pipeline.competition.layout.settings import literal
-from pipeline.competition.templates import ANYWHERE, anywhere
+from pipeline.competition.layout.settings import literal, quoted
+from pipeline.competition.templates import ANYWHERE, anywhere, fields
+from pipeline.config import ConfigError
 
 _MOST_DIGITS = 12
 
@@ -43,6 +44,19 @@ def find_template(
             if match and match.good:
                 return match
     return best
+
+
+def given_template(frame: pd.DataFrame, template: str, images: ImageFiles) -> Match:
+    """The template that the user has decided, and how many of the rows have a file by it.
+
+    Raises:
+        ConfigError: it is no template, or names none of the table's columns.
+    """
+    names = [name for name in fields(template) if name in frame.columns]
+    if not names or len(names) < len(fields(template)):
+        raise ConfigError(f"a template must name columns of the table: {quoted(list(frame.columns))}. Got {template!r}")
+    found = sum(path in images.known for path in paths_of(template, frame, images.paths))
+    return Match(template, names[-1], found, len(frame))
 
 
 def _with_zeros(
@@ -79,9 +93,11 @@ def _endings(images: ImageFiles) -> set[str]:
 
 def _in_any_folder(key: str, cells: list[str], images: ImageFiles, part: str, taken: frozenset[str]) -> Match | None:
     """The file of a cell's name, wherever it lies below some folder; only where no name could mean two files."""
-    tail = f"{{{key}}}" if sum(map(is_image, cells)) > len(cells) / 2 else f"{{{key}}}.*"
+    endings = _endings(images)
+    ending = literal(next(iter(endings))) if len(endings) == 1 else ".*"
+    tail = f"{{{key}}}" if sum(map(is_image, cells)) > len(cells) / 2 else f"{{{key}}}{ending}"
     for base in _bases(images, part):
-        paths = [f"{base}{ANYWHERE}{cell}{'' if is_image(cell) else '.*'}" for cell in cells]
+        paths = [f"{base}{ANYWHERE}{cell}{'' if is_image(cell) else ending}" for cell in cells]
         full, several = anywhere(paths, images.paths)
         found = {path for path in full if path in images.known} - taken
         if not several and len(found) >= ENOUGH * len(cells):

@@ -15,6 +15,7 @@ NOTHING_THERE = ("cover", "normal", "negative", "none", "no", "background", "emp
 _LARGEST_MAP = 10**6
 # How many grades a scale has, such as one of severity; with fewer or more, numbers are rather names of classes.
 _NUM_GRADES = (4, 5, 6)
+_MOST_GRADES = 10
 
 
 def choose_negative(
@@ -54,7 +55,7 @@ def choose_negative(
         return Decision("data.negative", classes[0], reason)
     raise InputError(
         f"{root}: {sample.sheet.name} asks for a number in column {sample.targets[0]!r}, so one label must count as 0. "
-        f"It could be {quoted(words or classes)}; write the config by hand with data.negative"
+        f"It could be {quoted(words or classes)}; say it, as in --set data.negative={(words or classes)[0]!r}"
     )
 
 
@@ -109,7 +110,7 @@ def _metric(sheet: Sheet, labels: Labels, targets: list[str], answers: list[str]
         if one:
             return "accuracy", "The sample has 0 or 1 for each class; each train image has one.", "macro_f1 log_loss"
         return "micro_f1", "The sample has 0 or 1 for each class.", "samples_f1 macro_f1 accuracy mean_column_auc"
-    cells = sheet.cells[labels.columns[0]]
+    cells = [cell for cell in sheet.cells[labels.columns[0]] if cell]
     classes = set(cells)
     if len(targets) > 1:
         if labels.separator:
@@ -137,11 +138,14 @@ def _metric(sheet: Sheet, labels: Labels, targets: list[str], answers: list[str]
                 "weighted_auc probabilistic_f1 log_loss accuracy mcc",
             )
         return "accuracy", "Two classes; the sample has one of them.", "roc_auc log_loss mcc macro_f1"
-    grades = values is not None and sorted(set(values)) == list(range(len(set(values)))) and len(classes) <= 10
+    grades = (
+        values is not None and sorted(set(values)) == list(range(len(set(values)))) and len(classes) <= _MOST_GRADES
+    )
     if grades and len(classes) in _NUM_GRADES and not named and _leads(cells, "0"):
         why = f"Whole numbers, 0 to {len(classes) - 1}, 0 by far the most, and no file names them: grades in an order."
         return "quadratic_kappa", why, "accuracy macro_f1 balanced_accuracy"
     others = "macro_f1 balanced_accuracy" + (" quadratic_kappa" if grades else "")
+    others += " rmse" if values is not None and len(classes) > _MOST_GRADES else ""
     return "accuracy", "One class of many for each image.", others
 
 

@@ -2,13 +2,19 @@
 
 import json
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from pipeline.config import sections
 from pipeline.files import InputError
 
 Value = str | int | float | tuple[str, ...]
+# Settings that the user has decided, by `section.key`.
+Given = Mapping[str, Any]
+# How one is said, in messages about what cannot be seen in the files.
+SAY = "or say it, as in --set"
+_MOST_PROBLEMS = 5
 
 
 @dataclass(frozen=True)
@@ -77,6 +83,12 @@ def literal(text: str) -> str:
 def quoted(items: Sequence[str], limit: int = 5) -> str:
     """`'a', 'b', ...`: the first few of some names."""
     return ", ".join(repr(item[:80]) for item in items[:limit]) + (", ..." if len(items) > limit else "")
+
+
+def listed(problems: Sequence[str]) -> list[str]:
+    """The first few problems, and how many more there are."""
+    more = len(problems) - _MOST_PROBLEMS
+    return [*problems[:_MOST_PROBLEMS], *([f"{more:,} more problems of this kind"] if more > 0 else [])]
 
 
 def _toml(value: Value) -> str:

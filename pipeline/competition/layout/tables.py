@@ -10,8 +10,10 @@ from pathlib import Path
 
 import pandas as pd
 
+from pipeline.competition.csv_table import some
 from pipeline.competition.json_table import read_frame
-from pipeline.competition.layout.settings import quoted
+from pipeline.competition.layout.images import is_image
+from pipeline.competition.layout.settings import SAY, quoted
 from pipeline.competition.sample import gives_an_answer, targets_of
 from pipeline.files import InputError
 
@@ -83,10 +85,16 @@ def read_sheets(root: Path, paths: Iterable[str]) -> tuple[list[Sheet], list[str
     Raises:
         InputError: one that is a train table or a sample submission by its name cannot be read.
     """
+    paths = list(paths)
+    images = {posixpath.splitext(path)[0] for path in paths if is_image(path)}
     folders: dict[str, list[str]] = {}
+    of_images = []
     for path in paths:
         folder, _, name = path.rpartition("/")
         is_json = name.lower().endswith(".json")
+        if is_json and posixpath.splitext(path)[0] in images:
+            of_images.append(path)
+            continue
         hidden = name.startswith((".", "_")) or folder.startswith((".", "__"))
         if hidden or folder.count("/") > (1 if is_json else 0):
             continue
@@ -94,6 +102,10 @@ def read_sheets(root: Path, paths: Iterable[str]) -> tuple[list[Sheet], list[str
         if is_json or (name.lower().endswith((".csv", ".tsv")) and name != "answers.csv"):
             folders.setdefault(folder, []).append(path)
     sheets, problems = [], []
+    if of_images:
+        problems.append(
+            f"{some('files of one image each', of_images)} were left alone; a table must hold what they say"
+        )
     for folder, names in folders.items():
         if folder and len(names) > MAX_TABLES:
             problems.append(f"{folder}/ holds {len(names):,} tables, which were left alone")
@@ -108,13 +120,30 @@ def read_sheets(root: Path, paths: Iterable[str]) -> tuple[list[Sheet], list[str
     return sheets, problems
 
 
-def find_sample(root: Path, sheets: list[Sheet]) -> Sample | None:
-    """The sample submission: by its name, else by what is in it; None where there is none.
+def sheet_named(root: Path, sheets: list[Sheet], key: str, name: str) -> Sheet:
+    """The table that a setting names.
+
+    Raises:
+        InputError: there is no such table.
+    """
+    found = next((sheet for sheet in sheets if sheet.name == name), None)
+    if found is None:
+        raise InputError(
+            f"{key} must be a table of {root}: {quoted([sheet.name for sheet in sheets], 10) or 'none'}. Got {name!r}"
+        )
+    return found
+
+
+def find_sample(root: Path, sheets: list[Sheet], given: str | None = None) -> Sample | None:
+    """The sample submission: the given one; else by its name, else by what is in it; None where there is none.
 
     Raises:
         InputError: two tables are equally good, or the best has no id or no column to fill.
     """
-    chosen = _choose_sample(root, sheets)
+    if given is None:
+        chosen = _choose_sample(root, sheets)
+    else:
+        chosen = (sheet_named(root, sheets, "data.sample_submission", given), "as was said") if given else None
     if chosen is None:
         return None
     sheet, why = chosen
@@ -141,12 +170,13 @@ def _choose_sample(root: Path, sheets: list[Sheet]) -> tuple[Sheet, str] | None:
         best = [name for *rank, name in ranked if rank == list(ranked[0][:2])]
         if len(best) > 1 and not by_name[best[0]].frame.equals(by_name[best[1]].frame):
             raise InputError(
-                f"{root} must hold one sample submission. Got {quoted(best)}; move all but one out of the folder, or "
-                "write the config by hand with data.sample_submission"
+                f"{root} must hold one sample submission. Got {quoted(best)}; move all but one out of the folder, "
+                f"{SAY} data.sample_submission={best[0]}"
             )
         return by_name[best[0]], "the sample submission, by its name"
-    silent = [sheet for sheet in sheets if _says_nothing(sheet)]
-    if len(silent) == 1:
+    silent = [sheet for sheet in sheets if _says_nothing(sheet) and not _lists_classes(sheet, sheets)]
+    # Several that differ in the answer alone (all zeros, all ones) ask for the same.
+    if silent and all(_asks_the_same(sheet, silent[0]) for sheet in silent):
         return silent[0], "taken for the sample submission: its answers are all alike"
     asked = [sheet for sheet in sheets if _has_the_test_ids(sheet, sheets)]
     if len(asked) == 1:
@@ -170,7 +200,7 @@ def _sample_id(root: Path, sample: Sheet) -> str:
         twice = next((cell for cell in cells if cell == "" or counts[cell] > 1), "")
         raise InputError(
             f"{root / sample.name} must have a column with another id in every row. Column {first!r} has {twice!r} "
-            "more than once, or empty; mend it, or write the config by hand with data.sample_submission"
+            f"more than once, or empty; mend it, {SAY} data.sample_submission="
         )
     return sample.unique[0]
 
@@ -189,6 +219,23 @@ def _says_nothing(sheet: Sheet) -> bool:
         return False
     id_ = sheet.unique[0]
     return all(len(set(cells)) == 1 for name, cells in sheet.cells.items() if name != id_)
+
+
+def _lists_classes(sheet: Sheet, sheets: list[Sheet]) -> bool:
+    """Whether the ids of a csv are what some column of another table repeats: it describes classes."""
+    ids = set(sheet.cells[sheet.unique[0]])
+    return any(
+        ids >= set(cells) and len(set(cells)) < len(cells)
+        for other in sheets
+        if other is not sheet
+        for cells in other.cells.values()
+    )
+
+
+def _asks_the_same(sheet: Sheet, other: Sheet) -> bool:
+    """Whether two tables have the same header and ids."""
+    id_ = sheet.unique[0]
+    return list(sheet.cells) == list(other.cells) and sheet.cells[id_] == other.cells[id_]
 
 
 def _has_the_test_ids(sheet: Sheet, sheets: list[Sheet]) -> bool:

@@ -84,12 +84,16 @@ def _by_elimination(rest: dict[str, list[str]], sample: Sample | None) -> Labels
     flags = [name for name, cells in likely.items() if set(cells) <= set(FLAGS)]
     if len(flags) > 1 and all(sum(FLAGS[likely[name][row]] for name in flags) == 1 for row in range(_rows(likely))):
         return Labels(tuple(flags), 2, "columns of 0 and 1 with exactly one 1 in each row")
-    answers = set(sample.answers) if sample else set()
+    # An answer may be the k best labels.
+    answers = (
+        {part for cell in sample.answers for part in (cell.split() if " " in cell else [cell])} if sample else set()
+    )
+    whole = set(sample.answers) if sample else set()
 
     def key(name: str) -> tuple[bool, bool, int]:
         values = set(likely[name])
         says_label = any(word in name.lower() for word in _LABEL_WORDS)
-        return not (answers and answers <= values), not says_label, len(values)
+        return not (answers and (answers <= values or whole <= values)), not says_label, len(values)
 
     best = min(likely, key=key)
     others = [name for name in likely if name != best]
@@ -133,18 +137,25 @@ def must_be_answerable(root: Path, sheet: Sheet, labels: Labels, sample: Sample 
     """
     for name in labels.columns:
         cells = sheet.cells[name]
-        if len(labels.columns) > 1 and (odd := sorted(set(cells) - set(FLAGS))):
-            raise InputError(
-                f"{root}: several label columns must hold 0 or 1. {name!r} in {sheet.name} holds {quoted(odd)}; make a "
-                f"config for each of {quoted(labels.columns)} with a sample submission of its own"
-            )
         masks = [cell for cell in cells if len(cell.split()) >= 4 and len(cell.split()) % 2 == 0 and _whole(cell)]
         if len(masks) * 2 > len([cell for cell in cells if cell]):
             raise InputError(
                 f"{root}: labels must be classes, tags or numbers. Column {name!r} in {sheet.name} holds lists of "
                 f"numbers such as {quoted(masks[:1])}, masks it seems, which are not predicted here"
             )
+    for name in labels.columns if len(labels.columns) > 1 else ():
+        if odd := sorted(set(sheet.cells[name]) - set(FLAGS)):
+            raise InputError(
+                f"{root}: several label columns must hold 0 or 1. {name!r} in {sheet.name} holds {quoted(odd)}; make a "
+                f"config for each of {quoted(labels.columns)} with a sample submission of its own"
+            )
     targets = set(sample.targets) if sample else set()
+    if sample and len(targets) == 1 and _with_confidence(sample.answers, set(sheet.cells[labels.columns[0]])):
+        raise InputError(
+            f"{root}: answers must be labels, probabilities, tags or numbers. Column {sample.targets[0]!r} in "
+            f"{sample.sheet.name} holds a label and its confidence, such as {quoted(sample.answers[:1])}, a form "
+            "that is not written here; leave a label alone in each cell, and add the confidence by hand"
+        )
     if sample is None or len(targets) < 2 or targets == set(labels.columns):
         return
     cells = sheet.cells[labels.columns[0]] if len(labels.columns) == 1 else []
@@ -177,6 +188,14 @@ def propose_groups(sheet: Sheet, used: Sequence[str]) -> list[Decision]:
                 )
             )
     return proposals
+
+
+def _with_confidence(answers: Sequence[str], classes: set[str]) -> bool:
+    """Whether each answer is a label, a space, and a fraction that is no label."""
+    parts = [cell.split() for cell in answers]
+    return len(parts) > 0 and all(
+        len(part) == 2 and part[0] in classes and part[1] not in classes and has_fractions(part[1:]) for part in parts
+    )
 
 
 def _tags(cell: str, separator: str) -> list[str]:

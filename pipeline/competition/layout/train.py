@@ -1,17 +1,20 @@
 """The train table: ids, image files and labels, found together; a table that lacks one of them is none."""
 
+import posixpath
 from dataclasses import dataclass
-from pathlib import Path
 
 from pipeline.competition.csv_table import duplicates
+from pipeline.competition.layout.download import Download
 from pipeline.competition.layout.images import ImageFiles, Match, is_image
-from pipeline.competition.layout.match import find_template
-from pipeline.competition.layout.settings import Decision, quoted
-from pipeline.competition.layout.tables import Sample, Sheet, sample_rank
-from pipeline.competition.layout.task import Labels, choose_labels
+from pipeline.competition.layout.match import find_template, given_template
+from pipeline.competition.layout.settings import SAY, Decision, Given, listed, quoted
+from pipeline.competition.layout.tables import Sheet, sample_rank, sheet_named
+from pipeline.competition.layout.task import Labels, choose_labels, tag_separator
 from pipeline.files import InputError
 
-BY_HAND = "or write the config by hand with"
+# A table with a smaller part of the images of another one is no train table: it is one of classes, or an example; and
+# rows without a label are left out where they are a smaller part of all.
+_FEW = 0.1
 
 
 @dataclass(frozen=True)
@@ -24,30 +27,36 @@ class TrainTable:
     match: Match
 
     @property
-    def rank(self) -> tuple[int, int]:
-        """How good a candidate it is: by its labels, then by the habits in naming files."""
+    def rank(self) -> tuple[bool, int, int]:
+        """How good a candidate it is: not of the test images by its name; by its labels, then by habits in naming."""
         stem = self.sheet.stem
         habits = (
             0 if stem == "train" else 1 if "train" in stem else 2 if "label" in stem else 4 if "test" in stem else 3
         )
-        return self.labels.doubt, habits
+        return habits == 4, self.labels.doubt, habits
 
 
-def find_train_table(
-    root: Path, sheets: list[Sheet], sample: Sample | None, images: ImageFiles, problems: list[str]
-) -> TrainTable | None:
-    """The table with ids, image files and labels; why a table is none is added to the problems.
+def find_train_table(download: Download) -> TrainTable | None:
+    """The table with ids, image files and labels; why a table is none is added to the download's problems.
 
     Raises:
         InputError: two tables are equally good, or the one that is named `train` cannot be it: then class folders are
             no way out.
     """
+    root, sample, problems = download.root, download.sample, download.problems
+    if (given := download.given.get("data.train")) is not None:
+        if "{" in given:
+            return None
+        candidate = _as_train(download, sheet_named(root, download.sheets, "data.train", given))
+        if isinstance(candidate, str):
+            raise InputError(candidate)
+        return candidate
     asked = set(sample.sheet.cells[sample.id]) if sample else set()
     candidates, named_train = [], False
-    for sheet in sheets:
+    for sheet in sorted(download.sheets, key=lambda sheet: "train" not in sheet.stem):
         if (sample and sheet is sample.sheet) or sample_rank(sheet) < 3:
             continue
-        candidate = _as_train(root, sheet, sample, images)
+        candidate = _as_train(download, sheet)
         has_labels = isinstance(candidate, TrainTable) and candidate.labels.doubt < 2
         if not has_labels and any(set(sheet.cells[name]) == asked for name in sheet.unique):
             continue  # the test table
@@ -57,22 +66,30 @@ def find_train_table(
             problems.append(candidate)
             named_train = named_train or "train" in sheet.stem
     if named_train and not candidates:
-        raise InputError("; ".join(problems))
+        raise InputError("; ".join(listed(problems)))
+    most = max((item.match.num_rows for item in candidates), default=0)
+    candidates = [item for item in candidates if item.match.num_rows >= _FEW * most]
     candidates.sort(key=lambda item: (item.rank, item.sheet.name))
     if len(candidates) > 1 and candidates[0].rank == candidates[1].rank:
         both = [item.sheet.name for item in candidates[:2]]
         column = ", ".join(candidates[0].labels.columns[:5])
         raise InputError(
             f"{root} must hold one train table. {both[0]!r} and {both[1]!r} are equally good, with labels in column "
-            f"{column!r}; move one out of the folder, {BY_HAND} data.train"
+            f"{column!r}; move one out of the folder, {SAY} data.train={both[0]}"
         )
     return candidates[0] if candidates else None
 
 
-def _as_train(root: Path, sheet: Sheet, sample: Sample | None, images: ImageFiles) -> "TrainTable | str":
-    """A table read as the train table, or why it cannot be."""
-    path = root / sheet.name
-    same = sheet.column(sample.id) if sample else None
+def _as_train(download: Download, sheet: Sheet) -> "TrainTable | str":
+    """A table read as the train table, or why it cannot be.
+
+    Raises:
+        InputError: each row has several image files that are equally good.
+    """
+    path, sample, images, given = download.root / sheet.name, download.sample, download.images, download.given
+    same = given.get("data.id") or (sheet.column(sample.id) if sample else None)
+    if same and same not in sheet.cells:
+        return f"{path} must have the column data.id = {same!r}. Got {quoted(list(sheet.cells))}"
     if same and same not in sheet.unique:
         problems = duplicates(f"{path}, column {same!r}", sheet.cells[same])
         if problems:
@@ -85,19 +102,52 @@ def _as_train(root: Path, sheet: Sheet, sample: Sample | None, images: ImageFile
     keys = [*ids, *(name for name, cells in sheet.cells.items() if name not in ids and names_files(cells))]
     if not ids:
         return f"{path} has no column with another id in every row"
-    match = find_template(sheet.frame, keys, images, "train")
+    if "data.image" in given:
+        match: Match | None = given_template(sheet.frame, given["data.image"], images)
+    else:
+        match = find_template(sheet.frame, keys, images, "train")
     if match is None or not match.good:
         first = sheet.cells[ids[0]][0]
         best = f"at most {match.num_found:,} of {match.num_rows:,}, by {match.template!r}" if match else "none"
         return (
             f"{path}: the ids in column {ids[0]!r}, such as {first!r}, must name the image files, such as "
-            f"{_an_example(images)!r}; {best} do; {BY_HAND} data.image"
+            f"{_an_example(images)!r}; {best} do; {SAY} data.image=FOLDER/{{COLUMN}}.jpg"
+        )
+    if len(alike := [match.template, *(text for text in match.others if _is_as_good(text, match))]) > 1:
+        raise InputError(
+            f"{path}: each row must have one image file. Several are equally good: {quoted(sorted(alike))}; which is "
+            f"meant is not in the files: say it, as in --set data.image='{sorted(alike)[0]}'"
         )
     id_ = match.key if match.key in ids else ids[0]
-    labels = choose_labels(sheet, [id_, match.key], sample)
+    labels = _given_labels(sheet, given) if "data.labels" in given else choose_labels(sheet, [id_, match.key], sample)
     if labels is None:
-        return f"{path} has no column that can hold labels"
+        columns = given.get("data.labels", ())
+        return (
+            f"{path} has no column that can hold labels"
+            if not columns
+            else (f"{path} must have the columns data.labels = {quoted(columns)}. Got {quoted(list(sheet.cells))}")
+        )
     return TrainTable(sheet, id_, labels, match)
+
+
+def _given_labels(sheet: Sheet, given: Given) -> Labels | None:
+    """The label columns that the user has decided; None where the table lacks one."""
+    columns = tuple(given["data.labels"])
+    if not set(columns) <= set(sheet.cells):
+        return None
+    separator = tag_separator(sheet.cells[columns[0]]) if len(columns) == 1 else ""
+    return Labels(columns, 0, "as was said", given.get("data.tag_separator", separator))
+
+
+def _is_as_good(template: str, match: Match) -> bool:
+    """Whether a template that fits alike differs in more than habits can tell: files of one folder, with other words
+    about the id, `{id}_red.png` and `{id}_green.png`.
+    """
+    folder, _, name = template.rpartition("/")
+    own_folder, _, own = match.template.rpartition("/")
+    plain = posixpath.splitext(own)[0] == f"{{{match.key}}}"
+    same_kind = posixpath.splitext(name)[1] == posixpath.splitext(own)[1] and f"{{{match.key}}}" in name
+    return not plain and folder == own_folder and same_kind
 
 
 def _an_example(images: ImageFiles) -> str:
@@ -116,6 +166,11 @@ def read_by_table(train: TrainTable) -> list[Decision]:
         Decision("data.labels", labels.columns, f"{_classes(train)}; {labels.reason}."),
         Decision("data.image", match.template, fit_in_words(match)),
     ]
+    cells = train.sheet.cells[labels.columns[0]]
+    if 0 < (num_empty := cells.count("")) < _FEW * len(cells) and len(labels.columns) == 1 and not labels.separator:
+        first = train.sheet.cells[train.id][cells.index("")]
+        reason = f"{num_empty:,} of {len(cells):,} rows have no label, such as {first!r}: they are left out."
+        decisions.append(Decision("data.bad_images", "drop", reason))
     if labels.separator:
         parts = "parts of its cells are whole cells elsewhere"
         decisions.append(Decision("data.tag_separator", labels.separator, f"Several tags in a cell: {parts}."))
@@ -137,5 +192,5 @@ def _classes(train: TrainTable) -> str:
     """The classes in words."""
     if len(train.labels.columns) > 1:
         return f"{len(train.labels.columns):,} columns, one for each class"
-    values = list(dict.fromkeys(train.sheet.cells[train.labels.columns[0]]))
+    values = list(dict.fromkeys(filter(None, train.sheet.cells[train.labels.columns[0]])))
     return f"{len(values):,} values: {quoted(sorted(values))}"
