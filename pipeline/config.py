@@ -69,6 +69,11 @@ class DataConfig(Section):
         description="how an id names image and class where tables have a row for each of both, such as {id}_{class}; "
         '"": a row for each image',
     )
+    split: str = Field(
+        "",
+        description="column of a table of both parts: rows where it begins with test are to be predicted, all others "
+        "(train, val) are trained on",
+    )
     group: str = Field("", description='column of images that must share a fold (a patient, a sender); "" for none')
     box: tuple[str, ...] = Field(
         (),

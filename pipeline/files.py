@@ -69,7 +69,7 @@ def folds_settings(cfg: Config) -> dict[str, Any]:
     return {
         "folds": cfg.folds.model_dump(mode="json", exclude={"full_fit"}),
         "data": cfg.data.model_dump(
-            mode="json", include={"train", "id", "labels", "tag_separator", "negative", "group", "rows"}
+            mode="json", include={"train", "id", "labels", "tag_separator", "negative", "group", "rows", "split"}
         ),
         # A kind that is to be seen from the labels is seen with the metric's help.
         "task": cfg.task.kind if cfg.task.kind != "auto" else f"auto, {cfg.task.metric}",

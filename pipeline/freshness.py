@@ -72,6 +72,7 @@ def prepared_from(cfg: Config, paths: Iterable[str]) -> dict[str, Any]:
         "box",
         "box_has_size",
         "rows",
+        "split",
     }
     return {
         "data": cfg.data.model_dump(mode="json", include=keys),

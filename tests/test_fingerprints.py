@@ -38,6 +38,7 @@ CHANGES: dict[str, tuple[str, str]] = {
     "data.test_id": ("id", "P E"),
     "data.test_image": ("test/{id}.jpg", "P"),
     "data.sample_submission": ("answers.csv", "E"),
+    "data.split": ("label", "P F T I E"),
     "data.group": ("label", "F T I E"),
     "data.box": ('["a", "b", "c", "d"]', "P"),
     "data.box_has_size": ("true", "P"),

@@ -61,6 +61,8 @@ def read_train(cfg: Config, *, files: bool = False) -> Samples:
     # Templates may fit both: an image that is to be predicted is no train image.
     without = set(read_test(cfg).paths) if "{" in data.train else ()
     source, frame = _table(cfg, data.train, "data.train", without)
+    if data.split:
+        frame = frame[~_of_test(source, frame, data.split)]
     if data.bad_images == "drop" and len(data.labels) == 1 and list(frame.columns).count(data.labels[0]) == 1:
         # With tags an empty cell is an answer.
         frame = frame if data.tag_separator else frame[frame[data.labels[0]] != ""]
@@ -101,7 +103,31 @@ def _groups(ids: list[str], cells: list[str]) -> list[str]:
 def read_test(cfg: Config, *, files: bool = False) -> Samples:
     """The images to predict, in the test table's order; see `read_train`."""
     source, frame = _table(cfg, cfg.data.test, "data.test")
+    if cfg.data.split and cfg.data.test == cfg.data.train:
+        frame = frame[_of_test(source, frame, cfg.data.split)].reset_index(drop=True)
     return _samples(cfg, source, frame, test_id(cfg), cfg.data.test_image, [], files, "data.test_image")
+
+
+def _of_test(source: str, frame: pd.DataFrame, column: str) -> "pd.Series[bool]":
+    """Which rows of a table of both parts are to be predicted.
+
+    Raises:
+        InputError: it has no such column, or no row of either part.
+    """
+    if problems := require_columns(source, frame, [column]):
+        raise InputError("; ".join(problems))
+    marked = frame[column].map(is_test)
+    if marked.all() or not marked.any():
+        raise InputError(
+            f"{source}: data.split = {column!r} must begin with test in some rows and not in others. Got "
+            f"{some('values', list(dict.fromkeys(frame[column])))}"
+        )
+    return marked
+
+
+def is_test(cell: str) -> bool:
+    """Whether a cell of `data.split` says that its row is to be predicted."""
+    return cell.strip().casefold().startswith("test")
 
 
 def test_id(cfg: Config) -> str:

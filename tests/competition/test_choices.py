@@ -9,6 +9,7 @@ from competition.test_layout import LABELS, NAMES, TEST, TRAIN, plain, put, read
 
 from making import write_table
 from pipeline.competition.layout import Found, look, render
+from pipeline.competition.submission import read_form
 from pipeline.competition.table import read_test, read_train
 from pipeline.competition.task import make_task
 from pipeline.config_file import load
@@ -158,6 +159,41 @@ def test_class_folders_beside_other_parts(tmp_path: Path) -> None:
     assert value(look(root, given=given), "train", "image") == [chosen, chosen]
     with pytest.raises(InputError, match=r"fits 0 of"):
         look(root, given={"data.train": "nothing/{label}/{file}"})
+
+
+# ---- one table of both parts
+
+
+@pytest.mark.parametrize("has_sample", [True, False])
+@pytest.mark.parametrize("labelled", [True, False])
+def test_one_table_of_both_parts(tmp_path: Path, has_sample: bool, labelled: bool) -> None:
+    root = tmp_path / "c"
+    ids = [f"{number:03d}.png" for number in range(28)]
+    put(root, [f"images/{id_}" for id_ in ids])
+    parts = ["Train"] * 14 + ["val"] * 6 + ["Test"] * 8
+    labels = [NAMES[number % 4] if labelled or number < 20 else "" for number in range(28)]
+    write_table(
+        root / "metadata.csv", ["file", "split", "label"], [list(row) for row in zip(ids, parts, labels, strict=True)]
+    )
+    if has_sample:
+        write_table(root / "sample_submission.csv", ["file", "label"], [[id_, "ant"] for id_ in ids[20:]])
+    found, cfg, train, test = read(root, tmp_path)
+    assert value(found, "train", "test", "split") == ["metadata.csv", "metadata.csv", "split"]
+    assert (train.ids, test.ids) == (ids[:20], ids[20:])
+    form = read_form(cfg, make_task(cfg, train), test.ids)
+    assert (form.columns, form.ids) == (("file", "label"), ids[20:])
+
+
+def test_a_column_that_names_no_parts_is_not_taken_for_one(tmp_path: Path) -> None:
+    root = tmp_path / "c"
+    plain(root, labels=["train", "boat", "test", "car"] * 5)
+    assert look(root).value("data.split") is None
+    plain(root)
+    _, cfg, *_ = read(root, tmp_path)
+    for column, message in (("label", "must begin with test in some rows"), ("no", "no")):
+        data = cfg.data.model_copy(update={"split": column})
+        with pytest.raises(InputError, match=message):
+            read_train(cfg.model_copy(update={"data": data}))
 
 
 # ---- rows without a label

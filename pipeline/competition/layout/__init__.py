@@ -97,7 +97,7 @@ def _by_table(download: Download, train: TrainTable) -> _Known:
     asked = read_asked(download, train.id, paths, train)
     used = [train.id, train.match.key, *train.labels.columns]
     name = next(str(item.value) for item in asked if item.key == "data.test")
-    test = next((other for other in download.sheets if other.name == name), None)
+    test = next((other for other in download.sheets if other.name == name and other is not sheet), None)
     box = choose_box(download.opened, sheet, paths, test, used)
     decisions = [*read_by_table(train), *asked, *propose_groups(sheet, used), *box]
     return _Known(sheet, train.labels, paths, decisions)

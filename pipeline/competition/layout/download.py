@@ -2,13 +2,13 @@
 
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from pipeline.competition.csv_table import some
 from pipeline.competition.layout.images import SUFFIXES, UNREAD, ImageFiles
 from pipeline.competition.layout.settings import Given, listed, quoted
-from pipeline.competition.layout.tables import Sample, Sheet, find_sample, read_sheets
+from pipeline.competition.layout.tables import Sample, Sheet, find_sample, parted, read_sheets
 from pipeline.competition.long_table import find_rows, is_long, widen
 from pipeline.files import InputError, walk
 
@@ -38,7 +38,7 @@ class Download:
     @property
     def table_names(self) -> str:
         """The tables' names, for a message."""
-        return quoted([sheet.name for sheet in self.sheets], 10) or "none"
+        return quoted(list(dict.fromkeys(sheet.name for sheet in self.sheets)), 10) or "none"
 
     @property
     def seen(self) -> list[str]:
@@ -78,7 +78,8 @@ def read_download(root: Path, opened: Path, given: Given) -> Download:
             f"{root} must hold images in files of their own. Got {some('files', files)}; pixels in a table or in "
             "one large file must be written as PNG files first"
         )
-    sheets, problems = read_sheets(opened, files)
+    tables, problems = read_sheets(opened, files)
+    sheets = [part for sheet in tables for part in parted(sheet)]
     asked = given.get("data.sample_submission")
     sample = find_sample(root, sheets, asked)
     if sample and len(sample.targets) == 1:
@@ -107,4 +108,4 @@ def _widened(sheet: Sheet, id_column: str, rows: str, classes: Sequence[str]) ->
     name = sheet.column(id_column)
     if name is None or not is_long(sheet.cells[name], rows, classes):
         return sheet
-    return Sheet(sheet.name, widen(sheet.frame, name, rows, classes, sheet.name))
+    return replace(sheet, frame=widen(sheet.frame, name, rows, classes, sheet.name))

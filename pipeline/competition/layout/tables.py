@@ -15,20 +15,28 @@ from pipeline.competition.json_table import read_frame
 from pipeline.competition.layout.images import is_image
 from pipeline.competition.layout.settings import SAY, quoted
 from pipeline.competition.sample import gives_an_answer, targets_of
+from pipeline.competition.table import is_test
 from pipeline.files import InputError
 
 # In cocodataset.org's data format, an annotation's class.
 CLASS_OF_COCO = "category_id"
 # A folder with more tables than this holds data (one table for an image), not descriptions of the competition.
 MAX_TABLES = 20
+# What a column says that tells train from test rows.
+_PARTS = {"train", "training", "val", "valid", "validation", "dev", "test", "testing"}
 
 
 @dataclass(frozen=True)
 class Sheet:
-    """A table with its path relative to the competition's folder."""
+    """A table with its path relative to the competition's folder.
+
+    split: the column by which it is one part of a table of both; is_test: which part.
+    """
 
     name: str
     frame: pd.DataFrame
+    split: str = ""
+    is_test: bool = False
 
     @cached_property
     def cells(self) -> dict[str, list[str]]:
@@ -134,6 +142,19 @@ def sheet_named(root: Path, sheets: list[Sheet], key: str, name: str) -> Sheet:
     return found
 
 
+def parted(sheet: Sheet) -> list[Sheet]:
+    """A table of both parts as two, without the column that says which; any other table as it is."""
+    for column, cells in sheet.cells.items():
+        words = {cell.strip().casefold() for cell in cells}
+        if words <= _PARTS and any(map(is_test, words)) and any(word.startswith("train") for word in words):
+            marked = sheet.frame[column].map(is_test)
+            rest = sheet.frame.drop(columns=column)
+            return [
+                Sheet(sheet.name, rest[marked == part].reset_index(drop=True), column, part) for part in (False, True)
+            ]
+    return [sheet]
+
+
 def find_sample(root: Path, sheets: list[Sheet], given: str | None = None) -> Sample | None:
     """The sample submission: the given one; else by its name, else by what is in it; None where there is none.
 
@@ -141,7 +162,7 @@ def find_sample(root: Path, sheets: list[Sheet], given: str | None = None) -> Sa
         InputError: two tables are equally good, or the best has no id or no column to fill.
     """
     if given is None:
-        chosen = _choose_sample(root, sheets)
+        chosen = _choose_sample(root, [sheet for sheet in sheets if not sheet.split])
     else:
         chosen = (sheet_named(root, sheets, "data.sample_submission", given), "as was said") if given else None
     if chosen is None:

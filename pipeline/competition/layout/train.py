@@ -54,7 +54,7 @@ def find_train_table(download: Download) -> TrainTable | None:
     asked = set(sample.sheet.cells[sample.id]) if sample else set()
     candidates, named_train = [], False
     for sheet in sorted(download.sheets, key=lambda sheet: "train" not in sheet.stem):
-        if (sample and sheet is sample.sheet) or sample_rank(sheet) < 3:
+        if (sample and sheet is sample.sheet) or sample_rank(sheet) < 3 or sheet.is_test:
             continue
         candidate = _as_train(download, sheet)
         has_labels = isinstance(candidate, TrainTable) and candidate.labels.doubt < 2
@@ -166,6 +166,8 @@ def read_by_table(train: TrainTable) -> list[Decision]:
         Decision("data.labels", labels.columns, f"{_classes(train)}; {labels.reason}."),
         Decision("data.image", match.template, fit_in_words(match)),
     ]
+    if column := train.sheet.split:
+        decisions.append(Decision("data.split", column, "Rows of both parts; those of test are to be predicted."))
     cells = train.sheet.cells[labels.columns[0]]
     if 0 < (num_empty := cells.count("")) < _FEW * len(cells) and len(labels.columns) == 1 and not labels.separator:
         first = train.sheet.cells[train.id][cells.index("")]
