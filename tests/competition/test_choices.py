@@ -161,6 +161,14 @@ def test_class_folders_beside_other_parts(tmp_path: Path) -> None:
         look(root, given={"data.train": "nothing/{label}/{file}"})
 
 
+def test_a_class_that_no_train_image_has_is_one_all_the_same(tmp_path: Path) -> None:
+    root = tmp_path / "c"
+    put(root, [f"train/{id_}.png" for id_ in TRAIN] + [f"test/t{id_}.png" for id_ in TEST])
+    rows = [[id_, *(float(number % 3 == kind) for kind in range(4)), number % 5] for number, id_ in enumerate(TRAIN)]
+    write_table(root / "truth.csv", ["image", "a", "b", "c", "unknown", "age"], rows)
+    assert look(root).value("data.labels") == ("a", "b", "c", "unknown")
+
+
 # ---- one table of both parts
 
 

@@ -81,8 +81,9 @@ def _by_elimination(rest: dict[str, list[str]], sample: Sample | None) -> Labels
         return None
     if len(likely) == 1:
         return Labels((next(iter(likely)),), 2, "the only column that can hold labels")
-    flags = [name for name, cells in likely.items() if set(cells) <= set(FLAGS)]
-    if len(flags) > 1 and all(sum(FLAGS[likely[name][row]] for name in flags) == 1 for row in range(_rows(likely))):
+    # Among them a class that no train image has.
+    flags = [name for name, cells in rest.items() if set(cells) <= set(FLAGS)]
+    if len(flags) > 1 and all(sum(FLAGS[rest[name][row]] for name in flags) == 1 for row in range(_rows(likely))):
         return Labels(tuple(flags), 2, "columns of 0 and 1 with exactly one 1 in each row")
     # An answer may be the k best labels.
     answers = (
