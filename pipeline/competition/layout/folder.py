@@ -113,7 +113,7 @@ def class_folders(root: Path, paths: Sequence[str], images: Sequence[str]) -> Fo
         and not _is_part(posixpath.dirname(path), "test")
     ]
     elsewhere = set(images) - set(wanted)
-    odd = [path for path in elsewhere if not any(_PARTS.search(name.lower()) for name in path.split("/")[:-1])]
+    odd = [path for path in elsewhere if not _PARTS.search(path.lower())]
     num_folders = len({posixpath.dirname(path) for path in wanted})
     if len(odd) > 0.1 * len(images) or len(wanted) < 2 * num_folders:
         return None
