@@ -6,17 +6,12 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from pipeline.cli import config_path, guarded, load_target, log, parse, with_log
+from pipeline.config import DataConfig
 from pipeline.config_file import loads
 from pipeline.files import atomic_write, run_dir
 
 # What `--set` may say of the files in advance.
-_DECIDED = {
-    f"data.{key}"
-    for key in (
-        *("train", "id", "labels", "tag_separator", "negative", "image", "test", "test_id", "test_image"),
-        *("sample_submission", "group"),
-    )
-}
+_DECIDED = {f"data.{key}" for key in DataConfig.model_fields} - {"data.root", "data.answers", "data.unpack_limit"}
 
 
 def detect(target: Path, overrides: Sequence[str] = ()) -> Path:

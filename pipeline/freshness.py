@@ -108,7 +108,9 @@ def folds_from(cfg: Config) -> dict[str, Any]:
     table = _table_state(cfg, cfg.data.train)
     if "{" in cfg.data.train:
         table += _table_state(cfg, cfg.data.test)  # test images are left out of the train images
-    return {**folds_settings(cfg), "table": table}
+    # Not part of the folds' name: a test image that cannot be read asks for no other models.
+    without = {"without label": "left out"} if cfg.data.bad_images == "drop" else {}
+    return {**folds_settings(cfg), "table": table, **without}
 
 
 def training_settings(cfg: Config) -> dict[str, Any]:

@@ -88,11 +88,11 @@ def test_an_unreadable_folder_is_one_line_and_nothing_is_written(
 
 
 def test_what_is_said_of_the_files_is_written_and_nothing_else(tiny: Path) -> None:
-    said = ["train.num_epochs=77", "data.group=camera", "task.metric=macro_f1", "data.bad_images=drop"]
+    said = ["train.num_epochs=77", "data.group=camera", "task.metric=macro_f1", "data.unpack_limit=7.0"]
     assert main(["--config", str(tiny), "--set", *said]) == 0
     cfg = load(Path("configs/tiny.toml"))
     assert (cfg.data.group, cfg.task.metric) == ("camera", "macro_f1")
-    assert cfg.train.num_epochs != 77 and cfg.data.bad_images == "error"
+    assert cfg.train.num_epochs != 77 and cfg.data.unpack_limit != 7
 
 
 def test_mistakes_are_answered_before_anything_heavy_and_torch_never_comes(tiny: Path) -> None:

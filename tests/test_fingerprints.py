@@ -44,7 +44,7 @@ CHANGES: dict[str, tuple[str, str]] = {
     "data.box_has_size": ("true", "P"),
     "data.answers": ("", ""),
     "data.unpack_limit": ("1.0", ""),
-    "data.bad_images": ("drop", "P"),
+    "data.bad_images": ("drop", "P F"),
     "task.kind": ("single", "F T I E"),
     "task.metric": ("macro_f1", "F T I E"),
     "folds.num_folds": ("3", "F T I E"),

@@ -65,13 +65,15 @@ class Muon(torch.optim.Optimizer):
         for shape, numbers in alike.items():
             stacked = torch.stack([updates[number].reshape(shape) for number in numbers])
             for number, update in zip(numbers, orthogonalise(stacked), strict=True):
-                reach = _TURN * norms[number] / math.sqrt(min(shape)) if norms else 0.2 * math.sqrt(max(shape))
-                scale = -group["lr"] * reach
-                parameters[number].add_(update.view(parameters[number].shape), alpha=scale)
-        if norms:
-            sizes = torch._foreach_norm(parameters)
+                kept = norms[number] if norms else 0.0
+                reach = _TURN * kept / math.sqrt(min(shape)) if kept else 0.2 * math.sqrt(max(shape))
+                parameters[number].add_(update.view(parameters[number].shape), alpha=-group["lr"] * reach)
+        if any(norms):
+            # What began as zeros has no norm to keep.
+            sized = [parameter for parameter, norm in zip(parameters, norms, strict=True) if norm]
+            sizes = torch._foreach_norm(sized)
             torch._foreach_clamp_min_(sizes, _TINY)
-            torch._foreach_div_(parameters, torch._foreach_div(sizes, norms))
+            torch._foreach_div_(sized, torch._foreach_div(sizes, [norm for norm in norms if norm]))
 
     def _adam_step(self, parameters: list[Tensor], gradients: list[Tensor], group: dict[str, Any]) -> None:
         means, squares = self._state(parameters, "mean"), self._state(parameters, "square")
@@ -89,10 +91,11 @@ class Muon(torch.optim.Optimizer):
         torch._foreach_addcdiv_(parameters, means, roots, -group["lr"] / (1 - first**step))
 
     def _norms(self, parameters: list[Tensor]) -> list[float]:
-        """The norm that each matrix had before its first step."""
+        """The norm that each matrix had before its first step; 0 for one of zeros."""
         for parameter in parameters:
             if "norm" not in self.state[parameter]:
-                self.state[parameter]["norm"] = max(float(parameter.norm()), _TINY)
+                norm = float(parameter.norm())
+                self.state[parameter]["norm"] = norm if norm > _TINY else 0.0
         return [self.state[parameter]["norm"] for parameter in parameters]
 
     def _state(self, parameters: list[Tensor], name: str, *, scalar: bool = False) -> list[Tensor]:

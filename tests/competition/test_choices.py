@@ -55,6 +55,16 @@ def test_test_images_are_of_the_train_images_kind(tmp_path: Path) -> None:
     assert test.paths[0] == "test-jpg/t000.jpg" and test.paths[-1] == "test-jpg-more/t007.jpg"
 
 
+def test_files_that_look_more_like_test_images_are_taken_whatever_their_kind(tmp_path: Path) -> None:
+    for number, (test, other) in enumerate([("test/{}.png", "preview/{}.jpg"), ("test/{}.JPG", "test_thumbs/{}.jpg")]):
+        root = tmp_path / str(number)
+        tables(root)
+        write_table(root / "sample_submission.csv", ["id", "label"], [[f"t{id_}", "ant"] for id_ in TEST])
+        put(root, [f"train/{id_}.jpg" for id_ in TRAIN])
+        put(root, [path.format(f"t{id_}") for id_ in TEST for path in (test, other)])
+        assert look(root).value("data.test_image") == test.format("{id}")
+
+
 def test_parts_of_an_archive_are_to_be_joined(tmp_path: Path) -> None:
     root = tmp_path / "c"
     plain(root)
@@ -118,6 +128,26 @@ def test_a_table_of_classes_is_neither_the_train_table_nor_the_sample(tmp_path: 
     write_table(root / "classes.csv", ["name", "kind"], [[name, "animal"] for name in NAMES])
     found = look(root)
     assert value(found, "train", "test", "sample_submission") == ["train.csv", "test.csv", ""]
+
+
+def test_a_small_table_of_the_labels_beside_a_large_one_of_something_else(tmp_path: Path) -> None:
+    root = tmp_path / "c"
+    ids = [f"a{number:03d}" for number in range(300)]
+    put(root, [f"images/{id_}.png" for id_ in ids])
+    write_table(root / "latest.csv", ["id", "label"], [[id_, NAMES[int(id_[1:]) % 4]] for id_ in ids[:20]])
+    write_table(root / "metadata.csv", ["id", "width"], [[id_, int(id_[1:]) % 3] for id_ in ids])
+    write_table(root / "sample_submission.csv", ["id", "label"], [[id_, "ant"] for id_ in ids[20:30]])
+    assert value(look(root), "train", "labels") == ["latest.csv", ("label",)]
+
+
+def test_files_of_another_table_leave_no_choice(tmp_path: Path) -> None:
+    root = tmp_path / "c"
+    plain(root)
+    people = [f"p{number}" for number in range(10)]
+    put(root, [f"eyes/{name}_{side}.png" for name in people for side in ("left", "right")])
+    write_table(root / "people.csv", ["who", "age"], [[name, number % 4] for number, name in enumerate(people)])
+    assert look(root).value("data.train") == "train.csv"
+    assert look(root, given={"data.image": "train/{id}.png"}).value("data.train") == "train.csv"
 
 
 def test_a_table_of_the_test_images_is_no_train_table(tmp_path: Path) -> None:
@@ -192,6 +222,17 @@ def test_one_table_of_both_parts(tmp_path: Path, has_sample: bool, labelled: boo
     assert (form.columns, form.ids) == (("file", "label"), ids[20:])
 
 
+def test_a_labelled_part_is_no_test_set_where_another_one_is(tmp_path: Path) -> None:
+    root = tmp_path / "c"
+    plain(root)
+    rows = [[id_, LABELS[number], "train" if number < 15 else "test"] for number, id_ in enumerate(TRAIN)]
+    write_table(root / "train.csv", ["id", "label", "split"], rows)
+    put(root, [f"test/t{id_}.png" for id_ in TEST])
+    write_table(root / "sample_submission.csv", ["id", "label"], [[f"t{id_}", "ant"] for id_ in TEST])
+    assert look(root).value("data.split") is None
+    assert look(root, given={"data.split": "split"}).value("data.split") == "split"
+
+
 def test_a_column_that_names_no_parts_is_not_taken_for_one(tmp_path: Path) -> None:
     root = tmp_path / "c"
     plain(root, labels=["train", "boat", "test", "car"] * 5)
@@ -205,6 +246,17 @@ def test_a_column_that_names_no_parts_is_not_taken_for_one(tmp_path: Path) -> No
 
 
 # ---- rows without a label
+
+
+def test_two_classes_and_an_empty_cell_are_two_classes(tmp_path: Path) -> None:
+    root = tmp_path / "c"
+    plain(root, labels=["", *["cat", "dog"] * 9, "cat"])
+    write_table(root / "sample_submission.csv", ["id", "label"], [[id_, 0.5] for id_ in TEST])
+    found = look(root)
+    assert (found.value("data.negative"), found.value("task.metric")) == ("cat", "roc_auc")
+    plain(root, labels=["", *LABELS[1:]])
+    write_table(root / "sample_submission.csv", ["id", *NAMES], [[id_, *[0.25] * 4] for id_ in TEST])
+    assert value(look(root), "tag_separator", "bad_images") == [None, "drop"]
 
 
 @pytest.mark.parametrize("has_file", [True, False])
@@ -264,7 +316,7 @@ def test_all_that_is_said_is_taken_and_read_back(tmp_path: Path) -> None:
         ({"data.train": "no.csv"}, "data.train must be a table of"),
         ({"data.id": "no"}, "must have the column data.id = 'no'"),
         ({"data.labels": ("no",)}, "must have the columns data.labels = 'no'"),
-        ({"data.image": "train/{no}.png"}, "a template must name columns of the table"),
+        ({"data.image": "train/{no}.png"}, "at most 0 of 20, by 'train/{no}.png' do"),
         ({"data.image": "nowhere/{id}.png"}, "at most 0 of 20, by 'nowhere/{id}.png' do"),
         ({"data.test_image": "nowhere/{id}.png"}, "at most 0 of 8, by 'nowhere/{id}.png' do"),
         ({"data.test": "no.csv"}, "data.test must be a table of"),

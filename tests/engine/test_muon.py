@@ -84,12 +84,16 @@ def test_norms_are_kept_where_they_are_to_be() -> None:
         assert 0.05 < across.norm() / one.norm() < 0.1
 
 
-def test_matrices_of_zeros_keep_to_numbers() -> None:
-    model = nn.Linear(12, 3, bias=False)
-    nn.init.zeros_(model.weight)
-    group = {"params": [model.weight], "weight_decay": 0.0, "matrix": True}
-    steps(model, Muon([group], 0.1, 0.9, keeps_norms=True))
-    assert model.weight.isfinite().all()
+def test_matrices_of_zeros_move_as_by_plain_muon() -> None:
+    moved = []
+    for keeps_norms in (True, False):
+        weight = nn.Parameter(torch.zeros(3, 12))
+        optimizer = Muon([{"params": [weight], "weight_decay": 0.0, "matrix": True}], 0.1, 0.9, keeps_norms=keeps_norms)
+        for seed in range(3):
+            weight.grad = torch.randn(3, 12, generator=torch.Generator().manual_seed(seed))
+            optimizer.step()
+        moved.append(weight.detach())
+    assert torch.equal(*moved) and moved[0].norm() > 0.01
 
 
 @pytest.mark.parametrize("name", ["muon", "normed_muon"])

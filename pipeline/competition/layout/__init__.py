@@ -75,7 +75,7 @@ def look(
     named = len(columns) == 1 and are_named(
         download.opened, download.files, download.sheets, set(known.sheet.cells[columns[0]])
     )
-    metric = choose_metric(known.sheet, known.labels, sample, binary=negative is not None, named=named)
+    metric = choose_metric(known.sheet, known.labels, sample, binary=bool(negative and negative.value), named=named)
     if "task.metric" in given:
         metric = Decision("task.metric", given["task.metric"])
     numbers = metrics.get(str(metric.value)).kinds == ("number",)

@@ -4,8 +4,8 @@ import posixpath
 from dataclasses import replace
 
 from pipeline.competition.layout.download import Download
-from pipeline.competition.layout.folder import test_folder
-from pipeline.competition.layout.images import ImageFiles, Match
+from pipeline.competition.layout.folder import Folders, test_folder
+from pipeline.competition.layout.images import DERIVED, ImageFiles, Match, fitting, paths_of
 from pipeline.competition.layout.match import find_template, given_template
 from pipeline.competition.layout.settings import SAY, Decision
 from pipeline.competition.layout.tables import Sheet, sheet_named
@@ -31,6 +31,8 @@ def read_asked(download: Download, train_id: str, train_paths: list[str], train:
         if sample
         else Decision("data.sample_submission", "", "None was found: a submission has the id and the label columns.")
     ]
+    if "{" in download.given.get("data.test", ""):
+        return [*decisions, *_by_template(download, taken, train_id)]
     tried = []
     for sheet, id_ in _tables(download, train_id, train):
         if (template := download.given.get("data.test_image")) is not None:
@@ -65,22 +67,60 @@ def read_asked(download: Download, train_id: str, train_paths: list[str], train:
     ]
 
 
+def _by_template(download: Download, taken: frozenset[str], train_id: str) -> list[Decision]:
+    """The test images by the template that the user has decided.
+
+    Raises:
+        InputError: it fits no image but the train images.
+    """
+    template = download.given["data.test"]
+    folder = Folders(template, [path for path in fitting(template, download.images.paths) if path not in taken])
+    if not folder.paths:
+        raise InputError(f"data.test must be a table, or a template that fits test images. {template!r} fits none")
+    id_ = download.given.get("data.test_id", folder.id)
+    return [
+        *([Decision("data.test_id", id_, f"The train images have {train_id!r}.")] if id_ != train_id else []),
+        Decision("data.test", template, f"{len(folder.paths):,} files."),
+        Decision("data.test_image", download.given.get("data.test_image", template)),
+    ]
+
+
 def _find(sheet: Sheet, keys: list[str], images: ImageFiles, taken: frozenset[str]) -> Match | None:
-    """The template of the test images: files of the train images' kind, where there are such, else of any."""
-    endings = {posixpath.splitext(path)[1] for path in taken}
-    alike = [path for path in images.paths if posixpath.splitext(path)[1] in endings]
-    if 0 < len(alike) < len(images.paths):
-        match = find_template(sheet.frame, keys, ImageFiles(alike), "test", taken)
-        if match and match.good:
-            return match
-    return find_template(sheet.frame, keys, images, "test", taken)
+    """The template of the test images: of files of the train images' kind, where these are not further from what test
+    images are called than files of another kind.
+    """
+    best = find_template(sheet.frame, keys, images, "test", taken)
+    kinds = {_kind(path) for path in taken}
+    if best is None or not best.good or _kinds(best, sheet, images) <= kinds:
+        return best
+    alike = ImageFiles(path for path in images.paths if _kind(path) in kinds)
+    own = find_template(sheet.frame, keys, alike, "test", taken) if alike.paths else None
+    if own is None or not own.good or any(word in own.template.lower() for word in DERIVED):
+        return best
+    return own if _say_test(own, sheet, images) or not _say_test(best, sheet, images) else best
+
+
+def _kind(path: str) -> str:
+    """A file's extension; `.jpeg` and `.JPG` are `.jpg`."""
+    return posixpath.splitext(path)[1].lower().replace(".jpeg", ".jpg")
+
+
+def _kinds(match: Match, sheet: Sheet, images: ImageFiles) -> set[str]:
+    return {_kind(path) for path in paths_of(match.template, sheet.frame, images.paths) if path in images.known}
+
+
+def _say_test(match: Match, sheet: Sheet, images: ImageFiles) -> bool:
+    """Whether the folders of all files that a template gives say `test`."""
+    folders = {posixpath.dirname(path) for path in paths_of(match.template, sheet.frame, images.paths)}
+    return all("test" in folder.lower() for folder in folders)
 
 
 def _named_alike(match: Match, train: Match) -> Match:
-    """Of templates that fit alike, the one that names files as the train images' does: `{id}_red.png`."""
-    own = _about(train.template, train.key)
+    """Of templates of one folder that fit alike, the one that names files as the train images' does: `{id}_red.png`."""
+    own, folder = _about(train.template, train.key), posixpath.dirname(match.template)
     fits = [match.template, *match.others]
-    best = next((text for text in fits if _about(text, match.key) == own), match.template)
+    alike = (text for text in fits if _about(text, match.key) == own and posixpath.dirname(text) == folder)
+    best = next(alike, match.template)
     return replace(match, template=best, others=tuple(text for text in fits if text != best))
 
 
@@ -102,7 +142,8 @@ def _tables(download: Download, train_id: str, train: TrainTable | None) -> list
     """
     sample = download.sample
     if (name := download.given.get("data.test")) is not None and "{" not in name:
-        sheet = sheet_named(download.root, download.sheets, "data.test", name)
+        part = [sheet for sheet in download.sheets if sheet.name == name and sheet.is_test]
+        sheet = (part or [sheet_named(download.root, download.sheets, "data.test", name)])[0]
         columns = [download.given.get("data.test_id"), sample.id if sample else None, train_id, *sheet.unique]
         id_ = next((column for column in columns if column in sheet.cells), None)
         if id_ is None:

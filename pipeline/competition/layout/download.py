@@ -1,5 +1,6 @@
 """What is in a competition's folder, before any of it is understood: files, images, tables, the sample submission."""
 
+import posixpath
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
@@ -62,7 +63,7 @@ def read_download(root: Path, opened: Path, given: Given) -> Download:
     images = ImageFiles(files)
     if not files:
         raise InputError(f"{root} is empty. Put the competition's files there")
-    if in_parts := _in_parts(files):
+    if in_parts := _in_parts(root, files):
         whole = in_parts[0].rpartition(".")[0]
         raise InputError(
             f"{root} must hold whole archives. Got {some('files that are parts of archives', in_parts)}; join them, as "
@@ -79,8 +80,8 @@ def read_download(root: Path, opened: Path, given: Given) -> Download:
             "one large file must be written as PNG files first"
         )
     tables, problems = read_sheets(opened, files)
-    sheets = [part for sheet in tables for part in parted(sheet)]
     asked = given.get("data.sample_submission")
+    sheets = _with_parts(root, tables, images, given)
     sample = find_sample(root, sheets, asked)
     if sample and len(sample.targets) == 1:
         found = find_rows(sample.sheet.cells[sample.id], lambda text: next(images.named(text), None) is not None)
@@ -92,10 +93,41 @@ def read_download(root: Path, opened: Path, given: Given) -> Download:
     return Download(root, opened, files, images, sheets, sample, "", problems, given)
 
 
-def _in_parts(files: list[str]) -> list[str]:
+def _with_parts(root: Path, tables: list[Sheet], images: ImageFiles, given: Given) -> list[Sheet]:
+    """The tables, those of both parts as two: where the user says so, or the sample asks for the test rows; without a
+    sample where these have a column less, or no test image lies elsewhere.
+    """
+    column = given.get("data.split")
+    parts = {sheet.name: parts for sheet in tables if len(parts := parted(sheet, column)) == 2}
+    if not parts:
+        return tables
+    sample = find_sample(
+        root, [sheet for sheet in tables if sheet.name not in parts], given.get("data.sample_submission")
+    )
+    asked = set(sample.sheet.cells[sample.id]) if sample else set()
+
+    def is_of_both(train: Sheet, test: Sheet) -> bool:
+        ids = [set(test.cells[name]) for name in test.unique]
+        if column is not None:
+            return True
+        if sample:
+            return any(asked <= cells for cells in ids)
+        if any(set(cells) == {""} != set(train.cells[name]) for name, cells in test.cells.items()):
+            return True
+        own = {posixpath.basename(cell) for cells in ids for cell in cells}
+        names = {posixpath.basename(path) for path in images.paths if "test" in posixpath.dirname(path).lower()}
+        return all(name in own or posixpath.splitext(name)[0] in own for name in names)
+
+    both = {name for name, pair in parts.items() if is_of_both(*pair)}
+    return [part for sheet in tables for part in (parts[sheet.name] if sheet.name in both else [sheet])]
+
+
+def _in_parts(root: Path, files: list[str]) -> list[str]:
     """Parts of archives that were cut, `train.zip.001`, where the whole one is not there."""
     known = set(files)
-    return [path for path in files if re.search(_PART, path.lower()) and path.rpartition(".")[0] not in known]
+    parts = [path for path in files if re.search(_PART, path.lower())]
+    # Where archives lie open elsewhere, whole ones are not among the files.
+    return [path for path in parts if (name := path.rpartition(".")[0]) not in known and not (root / name).is_file()]
 
 
 def _unread(files: list[str]) -> list[str]:

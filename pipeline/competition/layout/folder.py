@@ -17,7 +17,9 @@ from pipeline.competition.layout.settings import literal
 from pipeline.competition.templates import fields, pattern
 from pipeline.files import InputError
 
-_PARTS = re.compile(r"(?<![a-z])(test|val|pred|extra|additional|unlabel)")
+_PARTS = re.compile(
+    r"(?<![a-z])(test(s|ing)?|val(id(ation)?)?|pred(ict(ion)?s?)?|extra|additional|unlabell?(ed)?)(?![a-z])"
+)
 # Pairs of images that are compared, and the mean difference below which they are versions of one, of 255 levels.
 _NUM_PAIRS, _ALIKE = 10, 12.0
 # A name is shared by the folders' images where it is in this part of them on average.

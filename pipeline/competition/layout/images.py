@@ -23,7 +23,7 @@ ENOUGH = 0.9
 # Rows that propose templates; every row then judges the proposals.
 NUM_PROBES = 40
 # Folders with these in their names hold something drawn or shrunk from the images, under the images' names.
-_DERIVED = ("mask", "thumb", "segment")
+DERIVED = ("mask", "thumb", "segment")
 
 # A value -> paths with the position of the value in them.
 Search = Callable[[str], Iterator[tuple[str, int]]]
@@ -205,7 +205,7 @@ def _best(
             continue
         lower = template.lower()
         num_over = len(fitting(template, images.paths)) - num_found
-        fit = (-num_found, any(word in lower for word in _DERIVED), num_over)
+        fit = (-num_found, any(word in lower for word in DERIVED), num_over)
         habits = (len(fields(template)), part not in lower, "im" not in lower, len(template))
         ranked.append((fit, habits, template))
     if not ranked:

@@ -16,9 +16,8 @@ from pipeline.competition.layout.images import (
     is_image,
     paths_of,
 )
-from pipeline.competition.layout.settings import literal, quoted
+from pipeline.competition.layout.settings import literal
 from pipeline.competition.templates import ANYWHERE, anywhere, fields
-from pipeline.config import ConfigError
 
 _MOST_DIGITS = 12
 
@@ -47,14 +46,15 @@ def find_template(
 
 
 def given_template(frame: pd.DataFrame, template: str, images: ImageFiles) -> Match:
-    """The template that the user has decided, and how many of the rows have a file by it.
+    """The template that the user has decided, and how many of the rows have a file by it: none where it names other
+    columns.
 
     Raises:
-        ConfigError: it is no template, or names none of the table's columns.
+        ConfigError: it is no template.
     """
-    names = [name for name in fields(template) if name in frame.columns]
-    if not names or len(names) < len(fields(template)):
-        raise ConfigError(f"a template must name columns of the table: {quoted(list(frame.columns))}. Got {template!r}")
+    names = fields(template)
+    if not names or not set(names) <= {str(column) for column in frame.columns}:
+        return Match(template, "", 0, max(1, len(frame)))
     found = sum(path in images.known for path in paths_of(template, frame, images.paths))
     return Match(template, names[-1], found, len(frame))
 

@@ -32,7 +32,7 @@ def choose_negative(
     """
     if sample is None or len(sample.targets) != 1 or len(labels.columns) > 1 or labels.separator:
         return None
-    answers, classes = set(sample.answers), sorted(set(sheet.cells[labels.columns[0]]))
+    answers, classes = set(sample.answers), sorted(set(sheet.cells[labels.columns[0]]) - {""})
     if numbers_of(sample.answers) is None or any(numbers_of([name]) for name in classes):
         return None
     flags = len(classes) == 2 and {FLAGS.get(cell) for cell in answers} == {0, 1}

@@ -22,6 +22,8 @@ from pipeline.files import InputError
 CLASS_OF_COCO = "category_id"
 # A folder with more tables than this holds data (one table for an image), not descriptions of the competition.
 MAX_TABLES = 20
+# So many json files that are named as images are say something of one image each.
+_MANY = 3
 # What a column says that tells train from test rows.
 _PARTS = {"train", "training", "val", "valid", "validation", "dev", "test", "testing"}
 
@@ -95,14 +97,15 @@ def read_sheets(root: Path, paths: Iterable[str]) -> tuple[list[Sheet], list[str
     """
     paths = list(paths)
     images = {posixpath.splitext(path)[0] for path in paths if is_image(path)}
+    of_images = [path for path in paths if path.lower().endswith(".json") and path[:-5] in images and not _says(path)]
+    of_images = of_images if len(of_images) >= _MANY else []
+    left_alone = set(of_images)
     folders: dict[str, list[str]] = {}
-    of_images = []
     for path in paths:
+        if path in left_alone:
+            continue
         folder, _, name = path.rpartition("/")
         is_json = name.lower().endswith(".json")
-        if is_json and posixpath.splitext(path)[0] in images:
-            of_images.append(path)
-            continue
         hidden = name.startswith((".", "_")) or folder.startswith((".", "__"))
         if hidden or folder.count("/") > (1 if is_json else 0):
             continue
@@ -122,10 +125,15 @@ def read_sheets(root: Path, paths: Iterable[str]) -> tuple[list[Sheet], list[str
             try:
                 sheets.append(Sheet(name, read_frame(root / name)))
             except InputError as error:
-                if any(word in posixpath.basename(name).lower() for word in ("train", "sample", "sub")):
+                if _says(name):
                     raise  # without it the folder would be read as another competition
                 problems.append(str(error))
     return sheets, problems
+
+
+def _says(path: str) -> bool:
+    """Whether a file's name says that it is a train table or a sample submission."""
+    return any(word in posixpath.basename(path).lower() for word in ("train", "sample", "sub"))
 
 
 def sheet_named(root: Path, sheets: list[Sheet], key: str, name: str) -> Sheet:
@@ -142,11 +150,17 @@ def sheet_named(root: Path, sheets: list[Sheet], key: str, name: str) -> Sheet:
     return found
 
 
-def parted(sheet: Sheet) -> list[Sheet]:
-    """A table of both parts as two, without the column that says which; any other table as it is."""
+def parted(sheet: Sheet, given: str | None = None) -> list[Sheet]:
+    """A table of both parts as two, without the column that says which; any other table as it is.
+
+    Args:
+        sheet: the table.
+        given: the column that the user has decided.
+    """
     for column, cells in sheet.cells.items():
         words = {cell.strip().casefold() for cell in cells}
-        if words <= _PARTS and any(map(is_test, words)) and any(word.startswith("train") for word in words):
+        says = words <= _PARTS and any(word.startswith("train") for word in words)
+        if (says if given is None else column == given) and any(map(is_test, words)) and not all(map(is_test, words)):
             marked = sheet.frame[column].map(is_test)
             rest = sheet.frame.drop(columns=column)
             return [
@@ -243,10 +257,10 @@ def _says_nothing(sheet: Sheet) -> bool:
 
 
 def _lists_classes(sheet: Sheet, sheets: list[Sheet]) -> bool:
-    """Whether the ids of a csv are what some column of another table repeats: it describes classes."""
+    """Whether the ids of a csv are what some column of another table repeats, most of them: it describes classes."""
     ids = set(sheet.cells[sheet.unique[0]])
     return any(
-        ids >= set(cells) and len(set(cells)) < len(cells)
+        ids >= (values := set(cells)) and 1 < len(values) < len(cells) and 2 * len(values) > len(ids)
         for other in sheets
         if other is not sheet
         for cells in other.cells.values()

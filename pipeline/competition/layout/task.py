@@ -66,7 +66,9 @@ def _by_values(rest: dict[str, list[str]], targets: list[str]) -> Labels | None:
         return None
     for separator in ("", " ", ",", "|", ";"):
         for name, cells in rest.items():
-            values = {tag for cell in cells for tag in _tags(cell, separator)} if separator else set(cells)
+            values = (
+                {tag for cell in cells for tag in _tags(cell, separator)} if separator else set(filter(None, cells))
+            )
             if len(values) < 2 or len(values & set(targets)) < 0.9 * len(values):
                 continue
             # Where some differ, `must_be_answerable` says which.
@@ -81,10 +83,9 @@ def _by_elimination(rest: dict[str, list[str]], sample: Sample | None) -> Labels
         return None
     if len(likely) == 1:
         return Labels((next(iter(likely)),), 2, "the only column that can hold labels")
-    # Among them a class that no train image has.
-    flags = [name for name, cells in rest.items() if set(cells) <= set(FLAGS)]
-    if len(flags) > 1 and all(sum(FLAGS[rest[name][row]] for name in flags) == 1 for row in range(_rows(likely))):
-        return Labels(tuple(flags), 2, "columns of 0 and 1 with exactly one 1 in each row")
+    flags = [name for name, cells in likely.items() if set(cells) <= set(FLAGS)]
+    if len(flags) > 1 and all(sum(FLAGS[likely[name][row]] for name in flags) == 1 for row in range(_rows(likely))):
+        return Labels(tuple(_and_unseen(flags, rest)), 2, "columns of 0 and 1 with exactly one 1 in each row")
     # An answer may be the k best labels.
     answers = (
         {part for cell in sample.answers for part in (cell.split() if " " in cell else [cell])} if sample else set()
@@ -99,6 +100,21 @@ def _by_elimination(rest: dict[str, list[str]], sample: Sample | None) -> Labels
     best = min(likely, key=key)
     others = [name for name in likely if name != best]
     return Labels((best,), 3, f"the likeliest label column; others that could be it: {quoted(others)}")
+
+
+def _and_unseen(flags: list[str], rest: dict[str, list[str]]) -> list[str]:
+    """One-hot columns and, right before, among or behind them, those of classes that no train image has."""
+    names = list(rest)
+    first, last = names.index(flags[0]), names.index(flags[-1])
+
+    def is_unseen(name: str) -> bool:
+        return {FLAGS.get(cell) for cell in rest[name]} == {0} and not name.lower().startswith(("is_", "has_"))
+
+    while first > 0 and is_unseen(names[first - 1]):
+        first -= 1
+    while last + 1 < len(names) and is_unseen(names[last + 1]):
+        last += 1
+    return [name for name in names[first : last + 1] if name in flags or is_unseen(name)]
 
 
 def _can_repeat(cells: list[str]) -> bool:
@@ -160,7 +176,9 @@ def must_be_answerable(root: Path, sheet: Sheet, labels: Labels, sample: Sample 
     if sample is None or len(targets) < 2 or targets == set(labels.columns):
         return
     cells = sheet.cells[labels.columns[0]] if len(labels.columns) == 1 else []
-    classes = {tag for cell in cells for tag in _tags(cell, labels.separator)} if labels.separator else set(cells)
+    classes = (
+        {tag for cell in cells for tag in _tags(cell, labels.separator)} if labels.separator else set(cells) - {""}
+    )
     if targets != (classes or set(labels.columns)):
         raise InputError(
             f"{root}: {sample.sheet.name} has {len(targets):,} columns to fill, which must be the classes or the label "

@@ -1,7 +1,9 @@
 """The train table: ids, image files and labels, found together; a table that lacks one of them is none."""
 
 import posixpath
-from dataclasses import dataclass
+import re
+from dataclasses import dataclass, replace
+from pathlib import Path
 
 from pipeline.competition.csv_table import duplicates
 from pipeline.competition.layout.download import Download
@@ -19,21 +21,35 @@ _FEW = 0.1
 
 @dataclass(frozen=True)
 class TrainTable:
-    """A train table: its id column, labels and image files."""
+    """A train table: its id column, labels and image files; and templates of files that could be them as well."""
 
     sheet: Sheet
     id: str
     labels: Labels
     match: Match
+    alike: tuple[str, ...] = ()
+
+    def must_be_one(self, root: Path) -> "TrainTable":
+        """The table, if nothing but habits had to tell which files are its images.
+
+        Raises:
+            InputError: each row has several that are equally good.
+        """
+        if self.alike:
+            alike = sorted((self.match.template, *self.alike))
+            raise InputError(
+                f"{root / self.sheet.name}: each row must have one image file. Several are equally good: "
+                f"{quoted(alike)}; which is meant is not in the files: say it, as in --set data.image='{alike[0]}'"
+            )
+        return self
 
     @property
     def rank(self) -> tuple[bool, int, int]:
         """How good a candidate it is: not of the test images by its name; by its labels, then by habits in naming."""
         stem = self.sheet.stem
-        habits = (
-            0 if stem == "train" else 1 if "train" in stem else 2 if "label" in stem else 4 if "test" in stem else 3
-        )
-        return habits == 4, self.labels.doubt, habits
+        says_test = "train" not in stem and re.search(r"(?<![a-z])test", stem) is not None
+        habits = 0 if stem == "train" else 1 if "train" in stem else 2 if "label" in stem else 4 if says_test else 3
+        return says_test, self.labels.doubt, habits
 
 
 def find_train_table(download: Download) -> TrainTable | None:
@@ -50,7 +66,7 @@ def find_train_table(download: Download) -> TrainTable | None:
         candidate = _as_train(download, sheet_named(root, download.sheets, "data.train", given))
         if isinstance(candidate, str):
             raise InputError(candidate)
-        return candidate
+        return candidate.must_be_one(root)
     asked = set(sample.sheet.cells[sample.id]) if sample else set()
     candidates, named_train = [], False
     for sheet in sorted(download.sheets, key=lambda sheet: "train" not in sheet.stem):
@@ -68,7 +84,11 @@ def find_train_table(download: Download) -> TrainTable | None:
     if named_train and not candidates:
         raise InputError("; ".join(listed(problems)))
     most = max((item.match.num_rows for item in candidates), default=0)
-    candidates = [item for item in candidates if item.match.num_rows >= _FEW * most]
+    candidates = [
+        item
+        for item in candidates
+        if item.match.num_rows >= _FEW * most or item.labels.doubt == 0 or "train" in item.sheet.stem
+    ]
     candidates.sort(key=lambda item: (item.rank, item.sheet.name))
     if len(candidates) > 1 and candidates[0].rank == candidates[1].rank:
         both = [item.sheet.name for item in candidates[:2]]
@@ -77,15 +97,11 @@ def find_train_table(download: Download) -> TrainTable | None:
             f"{root} must hold one train table. {both[0]!r} and {both[1]!r} are equally good, with labels in column "
             f"{column!r}; move one out of the folder, {SAY} data.train={both[0]}"
         )
-    return candidates[0] if candidates else None
+    return candidates[0].must_be_one(root) if candidates else None
 
 
 def _as_train(download: Download, sheet: Sheet) -> "TrainTable | str":
-    """A table read as the train table, or why it cannot be.
-
-    Raises:
-        InputError: each row has several image files that are equally good.
-    """
+    """A table read as the train table, or why it cannot be."""
     path, sample, images, given = download.root / sheet.name, download.sample, download.images, download.given
     same = given.get("data.id") or (sheet.column(sample.id) if sample else None)
     if same and same not in sheet.cells:
@@ -113,11 +129,6 @@ def _as_train(download: Download, sheet: Sheet) -> "TrainTable | str":
             f"{path}: the ids in column {ids[0]!r}, such as {first!r}, must name the image files, such as "
             f"{_an_example(images)!r}; {best} do; {SAY} data.image=FOLDER/{{COLUMN}}.jpg"
         )
-    if len(alike := [match.template, *(text for text in match.others if _is_as_good(text, match))]) > 1:
-        raise InputError(
-            f"{path}: each row must have one image file. Several are equally good: {quoted(sorted(alike))}; which is "
-            f"meant is not in the files: say it, as in --set data.image='{sorted(alike)[0]}'"
-        )
     id_ = match.key if match.key in ids else ids[0]
     labels = _given_labels(sheet, given) if "data.labels" in given else choose_labels(sheet, [id_, match.key], sample)
     if labels is None:
@@ -127,7 +138,8 @@ def _as_train(download: Download, sheet: Sheet) -> "TrainTable | str":
             if not columns
             else (f"{path} must have the columns data.labels = {quoted(columns)}. Got {quoted(list(sheet.cells))}")
         )
-    return TrainTable(sheet, id_, labels, match)
+    labels = replace(labels, separator=given.get("data.tag_separator", labels.separator))
+    return TrainTable(sheet, id_, labels, match, tuple(text for text in match.others if _is_as_good(text, match)))
 
 
 def _given_labels(sheet: Sheet, given: Given) -> Labels | None:
@@ -135,8 +147,7 @@ def _given_labels(sheet: Sheet, given: Given) -> Labels | None:
     columns = tuple(given["data.labels"])
     if not set(columns) <= set(sheet.cells):
         return None
-    separator = tag_separator(sheet.cells[columns[0]]) if len(columns) == 1 else ""
-    return Labels(columns, 0, "as was said", given.get("data.tag_separator", separator))
+    return Labels(columns, 0, "as was said", tag_separator(sheet.cells[columns[0]]) if len(columns) == 1 else "")
 
 
 def _is_as_good(template: str, match: Match) -> bool:
