@@ -11,8 +11,8 @@ from pipeline.competition.layout.asked import read_asked
 from pipeline.competition.layout.box import choose_box
 from pipeline.competition.layout.download import Download, read_download
 from pipeline.competition.layout.folder import Folders, class_folders, given_folders, named_classes
-from pipeline.competition.layout.images import Match, paths_of
-from pipeline.competition.layout.match import find_template, given_template
+from pipeline.competition.layout.images import paths_of
+from pipeline.competition.layout.match import find_template
 from pipeline.competition.layout.metric import are_named, choose_metric, choose_negative
 from pipeline.competition.layout.settings import SAY, Decision, Found, Given, listed, quoted, render
 from pipeline.competition.layout.tables import Sheet
@@ -111,17 +111,15 @@ def _by_files(download: Download) -> _Known:
     """
     tested: set[str] = set()
     if download.sample:
-        frame = download.sample.sheet.frame
-        if (template := download.given.get("data.test_image")) is not None and set(fields(template)) <= set(frame):
-            match: Match | None = given_template(frame, template, download.images)
-        else:
-            match = find_template(frame, [download.sample.id], download.images, "test")
+        frame, given = download.sample.sheet.frame, download.given.get("data.test_image")
+        given = given if given is not None and set(fields(given)) <= set(frame) else None
+        match = find_template(frame, [download.sample.id], download.images, "test", given=given)
         if match and match.good:
-            tested = set(paths_of(match.template, download.sample.sheet.frame, download.images.paths))
+            tested = set(paths_of(match.template, frame, download.images.paths))
     files = [path for path in download.files if path not in tested]
     images = [path for path in download.images.paths if path not in tested]
     if (template := download.given.get("data.train")) is not None:
-        folders: Folders | None = given_folders(template, images)
+        folders: Folders | None = given_folders("data.train", template, images)
     else:
         folders = class_folders(download.root, files, images) or named_classes(download.root, files, images)
     if folders is None:

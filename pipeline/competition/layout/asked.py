@@ -4,9 +4,9 @@ import posixpath
 from dataclasses import replace
 
 from pipeline.competition.layout.download import Download
-from pipeline.competition.layout.folder import Folders, test_folder
-from pipeline.competition.layout.images import DERIVED, ImageFiles, Match, fitting, paths_of
-from pipeline.competition.layout.match import find_template, given_template
+from pipeline.competition.layout.folder import given_folders, test_folder
+from pipeline.competition.layout.images import DERIVED, ImageFiles, Match, paths_of
+from pipeline.competition.layout.match import find_template
 from pipeline.competition.layout.settings import SAY, Decision
 from pipeline.competition.layout.tables import Sheet, sheet_named
 from pipeline.competition.layout.train import TrainTable, fit_in_words, names_files
@@ -31,14 +31,13 @@ def read_asked(download: Download, train_id: str, train_paths: list[str], train:
         if sample
         else Decision("data.sample_submission", "", "None was found: a submission has the id and the label columns.")
     ]
-    if "{" in download.given.get("data.test", ""):
-        return [*decisions, *_by_template(download, taken, train_id)]
+    given, template = download.given.get("data.test", ""), download.given.get("data.test_image")
     tried = []
-    for sheet, id_ in _tables(download, train_id, train):
-        if (template := download.given.get("data.test_image")) is not None:
-            match: Match | None = given_template(sheet.frame, template, download.images)
+    for sheet, id_ in _tables(download, train_id, train) if "{" not in given else ():
+        keys = [id_, *(name for name, cells in sheet.cells.items() if name != id_ and names_files(cells))]
+        if template is not None:
+            match = find_template(sheet.frame, keys, download.images, "test", given=template)
         else:
-            keys = [id_, *(name for name, cells in sheet.cells.items() if name != id_ and names_files(cells))]
             match = _find(sheet, keys, download.images, taken)
             match = _named_alike(match, train.match) if match and train else match
         if match and match.good and (template is not None or not _of_train_images(match.template, train)):
@@ -57,31 +56,16 @@ def read_asked(download: Download, train_id: str, train_paths: list[str], train:
     if tried:
         raise InputError("; ".join(tried) + f"; {SAY} data.test_image=FOLDER/{{COLUMN}}.jpg")
     left = [path for path in download.images.paths if path not in taken]
-    folder = test_folder(download.root, download.files, left)
+    if "{" in given:
+        folder = given_folders("data.test", given, left)
+    else:
+        folder = test_folder(download.root, download.files, left)
     if train_id != folder.id:
         decisions.append(Decision("data.test_id", folder.id, f"The train images have {train_id!r}."))
     return [
         *decisions,
         Decision("data.test", folder.template, f"No table of the test images; {len(folder.paths):,} files."),
         Decision("data.test_image", folder.template),
-    ]
-
-
-def _by_template(download: Download, taken: frozenset[str], train_id: str) -> list[Decision]:
-    """The test images by the template that the user has decided.
-
-    Raises:
-        InputError: it fits no image but the train images.
-    """
-    template = download.given["data.test"]
-    folder = Folders(template, [path for path in fitting(template, download.images.paths) if path not in taken])
-    if not folder.paths:
-        raise InputError(f"data.test must be a table, or a template that fits test images. {template!r} fits none")
-    id_ = download.given.get("data.test_id", folder.id)
-    return [
-        *([Decision("data.test_id", id_, f"The train images have {train_id!r}.")] if id_ != train_id else []),
-        Decision("data.test", template, f"{len(folder.paths):,} files."),
-        Decision("data.test_image", download.given.get("data.test_image", template)),
     ]
 
 

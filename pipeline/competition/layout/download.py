@@ -83,14 +83,13 @@ def read_download(root: Path, opened: Path, given: Given) -> Download:
     asked = given.get("data.sample_submission")
     sheets = _with_parts(root, tables, images, given)
     sample = find_sample(root, sheets, asked)
+    download = Download(root, opened, files, images, sheets, sample, "", problems, given)
     if sample and len(sample.targets) == 1:
         found = find_rows(sample.sheet.cells[sample.id], lambda text: next(images.named(text), None) is not None)
         if found:
             sheets = [_widened(sheet, sample.id, *found) for sheet in sheets]
-            return Download(
-                root, opened, files, images, sheets, find_sample(root, sheets, asked), found[0], problems, given
-            )
-    return Download(root, opened, files, images, sheets, sample, "", problems, given)
+            return replace(download, sheets=sheets, sample=find_sample(root, sheets, asked), rows=found[0])
+    return download
 
 
 def _with_parts(root: Path, tables: list[Sheet], images: ImageFiles, given: Given) -> list[Sheet]:
@@ -123,10 +122,11 @@ def _with_parts(root: Path, tables: list[Sheet], images: ImageFiles, given: Give
 
 
 def _in_parts(root: Path, files: list[str]) -> list[str]:
-    """Parts of archives that were cut, `train.zip.001`, where the whole one is not there."""
-    known = set(files)
-    parts = [path for path in files if re.search(_PART, path.lower())]
-    # Where archives lie open elsewhere, whole ones are not among the files.
+    """Parts of archives that were cut, `train.zip.001`, where the whole one is neither among the files nor, as where
+    archives lie open elsewhere, in the folder.
+    """
+    parts = [path for path in files if path[-1].isdigit() and re.search(_PART, path.lower())]
+    known = set(files) if parts else set()
     return [path for path in parts if (name := path.rpartition(".")[0]) not in known and not (root / name).is_file()]
 
 

@@ -13,10 +13,11 @@ from PIL import Image
 
 from pipeline.competition.csv_table import some
 from pipeline.competition.layout.images import UNREADABLE, evenly, fitting, is_image
-from pipeline.competition.layout.settings import literal
+from pipeline.competition.layout.settings import SAY, literal
 from pipeline.competition.templates import fields, pattern
 from pipeline.files import InputError
 
+_SAY_TEST = f"{SAY} data.test='FOLDER/{{file}}.jpg' data.test_image='FOLDER/{{file}}.jpg'"
 _PARTS = re.compile(
     r"(?<![a-z])(test(s|ing)?|val(id(ation)?)?|pred(ict(ion)?s?)?|extra|additional|unlabell?(ed)?)(?![a-z])"
 )
@@ -122,16 +123,16 @@ def class_folders(root: Path, paths: Sequence[str], images: Sequence[str]) -> Fo
     return Folders(*_only(root, template, paths, wanted), tuple(name for *_, name in ranked[1:]))
 
 
-def given_folders(template: str, images: Sequence[str]) -> Folders:
-    """The train images by a template that the user has decided.
+def given_folders(key: str, template: str, images: Sequence[str]) -> Folders:
+    """The images by the template that the user has decided for `data.train` or `data.test`.
 
     Raises:
-        InputError: it has no field `label`, or fits no image.
+        InputError: it fits no image, or one of train images has no field `label`.
     """
-    found = fitting(template, images)
-    if "label" not in fields(template) or not found:
+    found, is_train = fitting(template, images), key == "data.train"
+    if not found or (is_train and "label" not in fields(template)):
         raise InputError(
-            f"data.train must be a table, or a template with {{label}} that fits images. {template!r} fits "
+            f"{key} must be a table, or a template {'with {label} ' * is_train}that fits images. {template!r} fits "
             f"{len(found):,} of {len(images):,}"
         )
     return Folders(template, found)
@@ -194,8 +195,8 @@ def test_folder(root: Path, paths: Sequence[str], images: Sequence[str]) -> Fold
     named = [parent for parent in parents if "test" in parent.lower()] or parents
     if not named:
         raise InputError(
-            f"{root} must hold test images beside the train images. Got none; put them into {root / 'test'}, or say "
-            "it, as in --set data.test='FOLDER/{file}.jpg' data.test_image='FOLDER/{file}.jpg'"
+            f"{root} must hold test images beside the train images. Got none; put them into {root / 'test'}, "
+            f"{_SAY_TEST}"
         )
     if len(named) == 1:
         folder, levels = named[0], "{file}"
@@ -203,8 +204,8 @@ def test_folder(root: Path, paths: Sequence[str], images: Sequence[str]) -> Fold
         folder, levels = posixpath.dirname(named[0]), "{folder}/{file}"
     else:
         raise InputError(
-            f"{root} must hold one folder of test images. Got {some('folders', named)}; move the others away, or say "
-            "it, as in --set data.test='FOLDER/{file}.jpg' data.test_image='FOLDER/{file}.jpg'"
+            f"{root} must hold one folder of test images. Got {some('folders', named)}; move the others away, "
+            f"{_SAY_TEST}"
         )
     wanted = [path for path in images if posixpath.dirname(path) in named]
     return Folders(*_only(root, literal(f"{folder}/" if folder else "") + levels, paths, wanted))

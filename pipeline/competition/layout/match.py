@@ -23,13 +23,24 @@ _MOST_DIGITS = 12
 
 
 def find_template(
-    frame: pd.DataFrame, keys: Sequence[str], images: ImageFiles, part: str, taken: frozenset[str] = frozenset()
+    frame: pd.DataFrame,
+    keys: Sequence[str],
+    images: ImageFiles,
+    part: str,
+    taken: frozenset[str] = frozenset(),
+    given: str | None = None,
 ) -> Match | None:
-    """The template that gives the most rows their image file, see `images.find_plain`; None where no row has one.
+    """The given template; else the one that gives the most rows their image file, see `images.find_plain`; None where
+    no row has one.
 
     Where no plain one is good: with leading zeros that the table lacks, with the extension that is there (`.*`), or
     with the file of that name in any folder (`**/`).
+
+    Raises:
+        ConfigError: what is given is no template.
     """
+    if given is not None:
+        return _given_template(frame, given, images)
     best = find_plain(frame, keys, images, part, taken)
     if best and best.good:
         return best
@@ -45,12 +56,9 @@ def find_template(
     return best
 
 
-def given_template(frame: pd.DataFrame, template: str, images: ImageFiles) -> Match:
+def _given_template(frame: pd.DataFrame, template: str, images: ImageFiles) -> Match:
     """The template that the user has decided, and how many of the rows have a file by it: none where it names other
     columns.
-
-    Raises:
-        ConfigError: it is no template.
     """
     names = fields(template)
     if not names or not set(names) <= {str(column) for column in frame.columns}:

@@ -96,9 +96,7 @@ def read_sheets(root: Path, paths: Iterable[str]) -> tuple[list[Sheet], list[str
         InputError: one that is a train table or a sample submission by its name cannot be read.
     """
     paths = list(paths)
-    images = {posixpath.splitext(path)[0] for path in paths if is_image(path)}
-    of_images = [path for path in paths if path.lower().endswith(".json") and path[:-5] in images and not _says(path)]
-    of_images = of_images if len(of_images) >= _MANY else []
+    of_images = _of_images(paths)
     left_alone = set(of_images)
     folders: dict[str, list[str]] = {}
     for path in paths:
@@ -131,6 +129,16 @@ def read_sheets(root: Path, paths: Iterable[str]) -> tuple[list[Sheet], list[str
     return sheets, problems
 
 
+def _of_images(paths: Sequence[str]) -> list[str]:
+    """Json files that are named as images are: where there are many, each says something of one image."""
+    found = [path for path in paths if path.lower().endswith(".json") and not _says(path)]
+    if len(found) < _MANY:
+        return []
+    images = {posixpath.splitext(path)[0] for path in paths if is_image(path)}
+    found = [path for path in found if path[:-5] in images]
+    return found if len(found) >= _MANY else []
+
+
 def _says(path: str) -> bool:
     """Whether a file's name says that it is a train table or a sample submission."""
     return any(word in posixpath.basename(path).lower() for word in ("train", "sample", "sub"))
@@ -158,9 +166,12 @@ def parted(sheet: Sheet, given: str | None = None) -> list[Sheet]:
         given: the column that the user has decided.
     """
     for column, cells in sheet.cells.items():
-        words = {cell.strip().casefold() for cell in cells}
-        says = words <= _PARTS and any(word.startswith("train") for word in words)
-        if (says if given is None else column == given) and any(map(is_test, words)) and not all(map(is_test, words)):
+        # A column of anything else is known by its first cells.
+        if column != given if given is not None else any(cell.strip().casefold() not in _PARTS for cell in cells):
+            continue
+        marked_words = {cell: is_test(cell) for cell in set(cells)}
+        says = given is not None or any(cell.strip().casefold().startswith("train") for cell in marked_words)
+        if says and any(marked_words.values()) and not all(marked_words.values()):
             marked = sheet.frame[column].map(is_test)
             rest = sheet.frame.drop(columns=column)
             return [

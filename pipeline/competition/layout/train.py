@@ -8,7 +8,7 @@ from pathlib import Path
 from pipeline.competition.csv_table import duplicates
 from pipeline.competition.layout.download import Download
 from pipeline.competition.layout.images import ImageFiles, Match, is_image
-from pipeline.competition.layout.match import find_template, given_template
+from pipeline.competition.layout.match import find_template
 from pipeline.competition.layout.settings import SAY, Decision, Given, listed, quoted
 from pipeline.competition.layout.tables import Sheet, sample_rank, sheet_named
 from pipeline.competition.layout.task import Labels, choose_labels, tag_separator
@@ -118,10 +118,7 @@ def _as_train(download: Download, sheet: Sheet) -> "TrainTable | str":
     keys = [*ids, *(name for name, cells in sheet.cells.items() if name not in ids and names_files(cells))]
     if not ids:
         return f"{path} has no column with another id in every row"
-    if "data.image" in given:
-        match: Match | None = given_template(sheet.frame, given["data.image"], images)
-    else:
-        match = find_template(sheet.frame, keys, images, "train")
+    match = find_template(sheet.frame, keys, images, "train", given=given.get("data.image"))
     if match is None or not match.good:
         first = sheet.cells[ids[0]][0]
         best = f"at most {match.num_found:,} of {match.num_rows:,}, by {match.template!r}" if match else "none"
@@ -131,13 +128,10 @@ def _as_train(download: Download, sheet: Sheet) -> "TrainTable | str":
         )
     id_ = match.key if match.key in ids else ids[0]
     labels = _given_labels(sheet, given) if "data.labels" in given else choose_labels(sheet, [id_, match.key], sample)
+    if labels is None and (columns := given.get("data.labels")):
+        return f"{path} must have the columns data.labels = {quoted(columns)}. Got {quoted(list(sheet.cells))}"
     if labels is None:
-        columns = given.get("data.labels", ())
-        return (
-            f"{path} has no column that can hold labels"
-            if not columns
-            else (f"{path} must have the columns data.labels = {quoted(columns)}. Got {quoted(list(sheet.cells))}")
-        )
+        return f"{path} has no column that can hold labels"
     labels = replace(labels, separator=given.get("data.tag_separator", labels.separator))
     return TrainTable(sheet, id_, labels, match, tuple(text for text in match.others if _is_as_good(text, match)))
 
