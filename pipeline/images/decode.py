@@ -77,6 +77,24 @@ def decode(data: bytes, cfg: ImageConfig, box: str = "") -> tuple[Array, Info]:
     Raises:
         BadImage: it cannot be read whole.
     """
+    pixels, info = read(data, cfg, whole=bool(box))
+    return fit(pixels, box, cfg), info
+
+
+def read(data: bytes, cfg: ImageConfig, *, whole: bool) -> tuple[Array, Info]:
+    """Read a file's pixels, upright.
+
+    Args:
+        data: the file.
+        cfg: size, channels and fit.
+        whole: each pixel is wanted, as boxes name them; else a large JPEG may come scaled down to what is needed.
+
+    Returns:
+        uint8 (height, width, channels) and what the file is.
+
+    Raises:
+        BadImage: it cannot be read whole.
+    """
     if not data:
         raise BadImage("the file is empty")
     try:
@@ -85,21 +103,29 @@ def decode(data: bytes, cfg: ImageConfig, box: str = "") -> tuple[Array, Info]:
         if header and not (header.format == "PNG" and header.mode == "RGB" and cfg.channels == 1):
             info = Info(*header)
             _refuse_huge(info)
-            return resize(_cropped(_read_fast(data, info, cfg, whole=bool(box)), box), cfg), info
+            return _read_fast(data, info, cfg, whole=whole), info
         if data.startswith(_NPY):
             pixels = _read_npy(data, cfg.channels)
-            return resize(_cropped(pixels, box), cfg), Info("NPY", "", pixels.shape[1], pixels.shape[0])
+            return pixels, Info("NPY", "", pixels.shape[1], pixels.shape[0])
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # Pillow warns of broken metadata and of large images; both are handled
             with Image.open(io.BytesIO(data)) as image:
                 info = Info(str(image.format), image.mode, *image.size)
                 _refuse_huge(info)
-                pixels = _read_any(image, cfg.channels)
+                return _read_any(image, cfg.channels), info
     except BadImage:
         raise
     except _BROKEN as error:
         raise BadImage(f"{type(error).__name__}: {error}" if str(error) else type(error).__name__) from None
-    return resize(_cropped(pixels, box), cfg), info
+
+
+def fit(pixels: Array, box: str, cfg: ImageConfig) -> Array:
+    """Crop pixels to a box, "" for none, and bring them to the size that the cache keeps.
+
+    Raises:
+        BadImage: the box lies outside.
+    """
+    return resize(_cropped(pixels, box), cfg)
 
 
 def _cropped(pixels: Array, box: str) -> Array:

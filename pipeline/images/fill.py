@@ -2,6 +2,7 @@
 
 import hashlib
 import io
+import itertools
 import os
 import shutil
 from collections.abc import Callable, Iterator, Sequence
@@ -18,7 +19,7 @@ from pipeline.config import Config, ImageConfig
 from pipeline.cores import num_cores
 from pipeline.files import atomic_write, cache_dir, changed_ns, data_dir, digest_file, lock
 from pipeline.images.cache import Images, file_and_box, identity_of, open_images, threads
-from pipeline.images.decode import BadImage, Info, decode
+from pipeline.images.decode import BadImage, Info, fit, read
 from pipeline.images.index import NOT_STORED, Entry, Index
 
 Array = np.ndarray[Any, Any]
@@ -49,6 +50,7 @@ def fill(cfg: Config, part: str, paths: Sequence[str]) -> Images:
             room = _room(cfg, folder)
             if new or (known and room):
                 # What is known and was not kept is decoded for keeping where there is room by now.
+                new = _by_file(new)
                 kept, rest = [*new, *known][:room], new[room:]
                 _decode_all(cfg, index, kept, rest, pool)
     return open_images(cfg, part, paths, described=True)
@@ -116,19 +118,34 @@ def _decode_all(cfg: Config, index: Index, kept: list[str], rest: list[str], poo
             _decode_shard(cfg, index, kept[start : start + per_shard], pool, bar)
         for start in range(0, len(rest), SHARD_IMAGES):
             some = rest[start : start + SHARD_IMAGES]
-            entries = _in_jobs(partial(_decode_one, data_dir(cfg), cfg.image, None, NOT_STORED), some, pool, bar)
+            entries = _in_jobs(partial(_decode_file, data_dir(cfg), cfg.image, None, NOT_STORED), some, pool, bar)
             index.write(index.next_number(), list(entries))
 
 
+def _by_file(paths: Sequence[str]) -> list[str]:
+    """Several boxes of one image side by side, so that it is decoded once for all of them."""
+    place: dict[str, int] = {}
+    for path in paths:
+        place.setdefault(file_and_box(path)[0], len(place))
+    return sorted(paths, key=lambda path: place[file_and_box(path)[0]])
+
+
 def _in_jobs(
-    work: Callable[[int, str], Entry], paths: Sequence[str], pool: ThreadPoolExecutor, bar: "tqdm[None]"
+    work: Callable[[str, list[tuple[int, str]]], list[Entry]],
+    paths: Sequence[str],
+    pool: ThreadPoolExecutor,
+    bar: "tqdm[None]",
 ) -> Iterator[Entry]:
-    """Call a function for every row and path, on all threads, some rows at a time; results in order."""
+    """Call a function for every file with its rows and boxes, on all threads, some at a time; results in order."""
+    keys = ((row, *file_and_box(path)) for row, path in enumerate(paths))
+    files = [
+        (file, [(row, box) for row, _, box in boxes]) for file, boxes in itertools.groupby(keys, key=lambda key: key[1])
+    ]
 
     def some(start: int) -> list[Entry]:
-        return [work(row, paths[row]) for row in range(start, min(start + _JOB_IMAGES, len(paths)))]
+        return [entry for file in files[start : start + _JOB_IMAGES] for entry in work(*file)]
 
-    for done in pool.map(some, range(0, len(paths), _JOB_IMAGES)):
+    for done in pool.map(some, range(0, len(files), _JOB_IMAGES)):
         bar.update(len(done))
         yield from done
 
@@ -150,7 +167,7 @@ def _decode_shard(cfg: Config, index: Index, paths: list[str], pool: ThreadPoolE
         else:
             stream.truncate(offset + num_bytes)
         pixels = np.memmap(stream, np.uint8, "r+", offset, shape)
-        work = partial(_decode_one, data_dir(cfg), cfg.image, pixels, number)
+        work = partial(_decode_file, data_dir(cfg), cfg.image, pixels, number)
         entries, checksum = [], hashlib.sha256(header.getvalue())
         for entry in _in_jobs(work, paths, pool, bar):
             checksum.update(pixels[entry.row])  # while the threads decode what comes next
@@ -171,20 +188,30 @@ def _num_threads(root: Path, paths: Sequence[str]) -> int:
     )
 
 
-def _decode_one(root: Path, settings: ImageConfig, pixels: Array | None, shard: int, row: int, path: str) -> Entry:
-    """Read, hash and decode one file, into its row where its pixels are kept."""
+def _decode_file(
+    root: Path, settings: ImageConfig, pixels: Array | None, shard: int, file: str, boxes: Sequence[tuple[int, str]]
+) -> list[Entry]:
+    """Read, hash and decode one file, and put each of its boxes ("": all of it) into its row where pixels are kept."""
     # Not pathlib: for small files it would take as long as reading them.
-    file, box = file_and_box(path)
     with open(f"{root}/{file}", "rb", buffering=0) as stream:
         status = os.fstat(stream.fileno())
         data = stream.readall()
-    info, bad = Info(), ""
+    sha256 = hashlib.sha256(data).hexdigest()
+    info, unreadable, decoded = Info(), "", None
     try:
-        decoded, info = decode(data, settings, box)
-        if pixels is not None:
-            pixels[row] = decoded
+        decoded, info = read(data, settings, whole=any(box for _, box in boxes))
     except BadImage as error:
-        bad = str(error)
-    sha256 = identity_of(hashlib.sha256(data).hexdigest(), box)
-    what = (info.format, info.mode, info.width, info.height)
-    return Entry(path, status.st_size, changed_ns(status), sha256, shard, row, *what, bad)
+        unreadable = str(error)
+    entries = []
+    for row, box in boxes:
+        key, bad = (f"{file}\0{box}" if box else file), unreadable
+        if decoded is not None:
+            try:
+                fitted = fit(decoded, box, settings)
+                if pixels is not None:
+                    pixels[row] = fitted
+            except BadImage as error:
+                bad = str(error)
+        what = (info.format, info.mode, info.width, info.height, bad)
+        entries.append(Entry(key, status.st_size, changed_ns(status), identity_of(sha256, box), shard, row, *what))
+    return entries

@@ -15,19 +15,21 @@ from pipeline.competition.table import read_train
 from pipeline.config import Config
 from pipeline.files import InputError, cache_dir
 from pipeline.images import cache, fill
+from pipeline.images.decode import decode
 
 
 @pytest.fixture
 def decoded(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """The paths that are decoded while a test runs."""
     paths: list[str] = []
-    original = fill._decode_one
+    original = fill.read
 
-    def spy(*arguments: Any) -> cache.Entry:
-        paths.append(arguments[-1])
-        return original(*arguments)
+    def spy(data: bytes, *arguments: Any, **named: Any) -> Any:
+        root = Path("input/tiny")
+        paths.extend(str(path.relative_to(root)) for path in root.rglob("*.png") if path.read_bytes() == data)
+        return original(data, *arguments, **named)
 
-    monkeypatch.setattr(fill, "_decode_one", spy)
+    monkeypatch.setattr(fill, "read", spy)
     return paths
 
 
@@ -211,3 +213,21 @@ def test_a_box_is_another_image_of_its_file(competition: Callable[..., Config]) 
     assert not np.array_equal(pixels[0], pixels[1])
     both = cache.open_images(cfg, "train", ["train/000.png\x006 0 12 6", "train/000.png"])
     assert np.array_equal(both.gather(np.arange(2)), np.concatenate([pixels[2], pixels[0]]))
+
+
+def test_several_boxes_of_an_image_are_one_decoding(competition: Callable[..., Config], decoded: list[str]) -> None:
+    cfg = competition()
+    paths = read_train(cfg).paths
+    boxes = ["0 0 6 6", "6 0 12 6", "0 6 12 12", "20 20 30 30"]
+    keys = [f"{path}\0{box}" for box in boxes for path in paths]
+    images = fill.fill(cfg, "train", keys)
+    assert sorted(decoded) == sorted(paths)
+    rows = images.gather(np.arange(len(keys)))
+    for number, key in enumerate(keys):
+        path, _, box = key.partition("\0")
+        if box == boxes[3]:
+            assert "lies outside" in images.bad[number]
+        else:
+            expected, _ = decode((cfg.root / path).read_bytes(), cfg.image, box)
+            assert np.array_equal(rows[number], expected)
+    assert np.array_equal(cache.open_images(cfg, "train", keys[::-1]).gather(np.arange(len(keys))), rows[::-1])
