@@ -22,8 +22,8 @@ competition/          archives, opened: packed downloads
                       layout/ (settings, tables, images, match, download, task, train, folder, asked, box,
                       metric, training): a downloaded folder
                       splits, greedy_split, fold_table: folds
-                      task, metrics, decide, likeliest: labels, scores, answers
-                      predictions, ensembling, scoring, submission: from probabilities to the file
+                      task, spelling, metrics, decide, likeliest, mirrors: labels, scores, answers
+                      predictions, ensembling, scoring, form, submission: from probabilities to the file
 images/               headers, decode, index, cache, fill, batches: from files to batches
                       augment, policies, random_draws, geometry, colour, erasing, mix,
                       albumentations_file, epoch_changes

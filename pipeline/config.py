@@ -108,6 +108,15 @@ class TaskConfig(Section):
         "auto", description="one class of many, several tags, an ordered grade, a number; auto: seen from the labels"
     )
     metric: str = Field("accuracy", description="the competition's score, see `pipeline/competition/metrics.py`")
+    order: tuple[str, ...] = Field(
+        (), description="grades that are names, from the lowest to the highest; [] for numbers and for classes"
+    )
+
+    @model_validator(mode="after")
+    def _one_order(self) -> "TaskConfig":
+        if len(set(self.order)) < len(self.order) or len(self.order) == 1:
+            raise ValueError(f"'order' must name at least two grades, each once. Got {self.order}")
+        return self
 
 
 class FoldsConfig(Section):

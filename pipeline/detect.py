@@ -1,17 +1,19 @@
 """input/<competition>/ as downloaded -> configs/<competition>.toml (only where there is none)."""
 
+import operator
 import shutil
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 
 from pipeline.cli import config_path, guarded, load_target, log, parse, with_log
-from pipeline.config import DataConfig
+from pipeline.config import DataConfig, TaskConfig
 from pipeline.config_file import loads
 from pipeline.files import atomic_write, run_dir
 
 # What `--set` may say of the files in advance.
 _DECIDED = {f"data.{key}" for key in DataConfig.model_fields} - {"data.root", "data.answers", "data.unpack_limit"}
+_DECIDED |= {f"task.{key}" for key in TaskConfig.model_fields}
 
 
 def detect(target: Path, overrides: Sequence[str] = ()) -> Path:
@@ -19,8 +21,8 @@ def detect(target: Path, overrides: Sequence[str] = ()) -> Path:
 
     Args:
         target: the folder, relative or absolute, or a config, for which there is nothing to do.
-        overrides: what `--set` gave. What it says of `data` and of the metric is taken as decided, and written; the
-            rest is not, but the config must load with it.
+        overrides: what `--set` gave. What it says of `data` and `task` is taken as decided, and written; the rest is
+            not, but the config must load with it.
 
     Returns:
         The config's path.
@@ -38,8 +40,7 @@ def detect(target: Path, overrides: Sequence[str] = ()) -> Path:
         return path
     settings = loads("", path, overrides)  # what cannot be used is refused before the folder is looked at
     changed = [override.partition("=")[0].strip() for override in overrides]
-    given = {key: getattr(settings.data, key.removeprefix("data.")) for key in changed if key in _DECIDED}
-    given |= {"task.metric": settings.task.metric} if "task.metric" in changed else {}
+    given = {key: operator.attrgetter(key)(settings) for key in changed if key in _DECIDED}
     from pipeline.competition.layout import look, render
     from pipeline.competition.opened import open_folder
 
@@ -52,6 +53,9 @@ def detect(target: Path, overrides: Sequence[str] = ()) -> Path:
     with_log(run_dir(cfg))
     wanted = ("data.train", "data.labels", "data.image", "data.test_image", "task.metric", "image.size", "model.name")
     log.info("detect: wrote %s: %s", path, ", ".join(f"{key} = {found.value(key)!r}" for key in wanted))
+    for item in found.decisions:
+        if item.said:
+            log.info("detect: %s = %r. %s", item.key, item.value, item.reason)
     return path
 
 

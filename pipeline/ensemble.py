@@ -8,7 +8,18 @@ from typing import TYPE_CHECKING, Any
 
 from pipeline.cli import log, run_stage
 from pipeline.config import Config
-from pipeline.files import InputError, data_dir, fold_dir, inside, lock, parts, read_json, run_dir, write_json
+from pipeline.files import (
+    InputError,
+    data_dir,
+    digest_file,
+    fold_dir,
+    inside,
+    lock,
+    parts,
+    read_json,
+    run_dir,
+    write_json,
+)
 from pipeline.freshness import (
     ensemble_stamp,
     ensembled_from,
@@ -23,6 +34,7 @@ from pipeline.stamps import note, stale, stamped, write_stamp
 
 if TYPE_CHECKING:
     from pipeline.competition.decide import Decision
+    from pipeline.competition.fold_table import Labelled
     from pipeline.competition.predictions import Predictions
     from pipeline.competition.task import Task
 
@@ -67,6 +79,7 @@ def _combine(cfg: Config, ready: list[int | str]) -> list[str]:
     """Make the run's tables, scores and submission; returns their names."""
     from pipeline.competition import submission
     from pipeline.competition.ensembling import combine
+    from pipeline.competition.form import read_form
     from pipeline.competition.predictions import Predictions, in_order, read_predictions, write_predictions
     from pipeline.competition.table import read_test
 
@@ -94,7 +107,11 @@ def _combine(cfg: Config, ready: list[int | str]) -> list[str]:
     else:
         scores = _measured_before(cfg, models)
     write_json(_scores_path(cfg), {**scores, **models})
-    form = submission.read_form(cfg, task, test.ids)
+    form = read_form(cfg, task, test.ids)
+    if cfg.ensemble.method == "rank" and form.answer == "columns" and task.kind != "multi":
+        log.info(
+            "ensemble: ranks are written, whose rows do not sum to 1; ensemble.method = 'mean' gives probabilities"
+        )
     frame = submission.fill(form, task, test.ids, combined.probs, _decision(scores))
     submission.write(folder / "submission.csv", form, task, frame)
     return products
@@ -125,8 +142,10 @@ def _measure(cfg: Config, folds: list[int | str]) -> tuple[dict[str, Any], bool]
     """Pool what the models say of the folds that they have not seen; their scores, and whether there are any."""
     import numpy as np
 
+    from pipeline.competition.ensembling import combine
     from pipeline.competition.fold_table import read_labelled
     from pipeline.competition.likeliest import stack
+    from pipeline.competition.mirrors import doubts_of_flips
     from pipeline.competition.predictions import Predictions, in_order, read_predictions, write_predictions
     from pipeline.competition.scoring import cross_validation, fitted
 
@@ -138,7 +157,11 @@ def _measure(cfg: Config, folds: list[int | str]) -> tuple[dict[str, Any], bool]
         source = fold_dir(cfg, part) / "oof.parquet"
         table = read_predictions(source, made_by)
         _same_classes(table, task, str(source))
-        oof[str(part)] = (numbers, in_order(table, labelled.ids(numbers), str(source), advice))
+        probs = in_order(table, labelled.ids(numbers), str(source), advice)
+        if cfg.ensemble.method == "rank":
+            # As the test images are ranked: by one model's predictions at a time.
+            probs = combine([probs], "rank", task)
+        oof[str(part)] = (numbers, probs)
     if oof:
         numbers = np.concatenate([numbers for numbers, _ in oof.values()])
         probs = stack([probs for _, probs in oof.values()])
@@ -146,15 +169,36 @@ def _measure(cfg: Config, folds: list[int | str]) -> tuple[dict[str, Any], bool]
         ids = labelled.ids(numbers[order])
         write_predictions(run_dir(cfg) / "oof.parquet", Predictions(ids, task.classes, probs[order]))
     scores = cross_validation(task, labelled.targets, oof)
+    if cfg.ensemble.method == "mean":
+        plain = {part: said for part in oof if (said := _said_in_training(cfg, labelled, part))}
+        for line in doubts_of_flips(cfg, task, labelled.targets, oof, plain):
+            log.info("ensemble: %s", line)
     return {**scores, "decision": asdict(fitted(task, labelled.targets, oof))}, bool(oof)
 
 
+def _said_in_training(cfg: Config, labelled: "Labelled", part: str) -> "tuple[Any, Any] | None":
+    """What a model said of its fold at the end of training, of the images as they are; None where that is not there."""
+    from pipeline.competition.predictions import in_order, read_predictions
+
+    path = fold_dir(cfg, part) / "valid.parquet"
+    if not path.is_file() or digest_file(path) != note(train_stamp(cfg, part), path.name):
+        return None
+    _, numbers = labelled.split(int(part))
+    table = read_predictions(path, f"python -m pipeline.train {cfg.options}")
+    return numbers, in_order(table, labelled.ids(numbers), str(path), "Delete it")
+
+
 def _measured_before(cfg: Config, models: dict[str, Any]) -> dict[str, Any]:
-    """Without train images: scores and decision as they were where these are, if they are of the same models."""
+    """Without train images: scores and decision as they were where these are, if they are of these models.
+
+    Some of them are enough: what was found on the predictions of five models serves three of them as well.
+    """
     known, wanted = read_json(run_dir(cfg) / "scores.json"), ("cv", "std", "folds", "decision")
     whole = isinstance(known, dict) and {*wanted, *models} <= set(known)
-    if whole and all(known[key] == value for key, value in models.items()):
-        return {key: known[key] for key in wanted}
+    if whole and all(known[key] == models[key] for key in ("metric", "settings")):
+        same = [known["weights"].get(part) == weights for part, weights in models["weights"].items()]
+        if all(same):
+            return {key: known[key] for key in wanted}
     from pipeline.competition.decide import PLAIN
 
     log.info(

@@ -38,7 +38,7 @@ def make_folds(cfg: Config) -> None:
         samples = read_train(cfg)
         task = make_task(cfg, samples)
         if alike := _alike(task.classes):
-            log.info("folds: classes differ in spaces at their ends or in case alone (%s); are they one?", alike)
+            log.info("folds: classes differ in spaces, case or the form of a number alone (%s); are they one?", alike)
         write_folds(path, samples, _assign(cfg, samples, task))
         write_stamp(folds_stamp(cfg), made_from, [path], kind=task.kind, num_classes=len(task.classes))
     log.info("folds: %s images, %s, written to %s", f"{len(samples):,}", describe(task), path)
@@ -46,8 +46,10 @@ def make_folds(cfg: Config) -> None:
 
 def _alike(classes: Sequence[str]) -> str:
     """Classes that may be one, in a few words; "" where there are none."""
+    from pipeline.competition.spelling import same
+
     known: dict[str, str] = {}
-    pairs = ((name, known.setdefault(name.strip().casefold(), name)) for name in classes)
+    pairs = ((name, known.setdefault(same(name), name)) for name in classes)
     return ", ".join(f"{first!r} and {name!r}" for name, first in pairs if name != first)[:200]
 
 

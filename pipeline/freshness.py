@@ -134,12 +134,14 @@ def trained_from(cfg: Config, part: int | str) -> dict[str, Any]:
     if not has_train(cfg):
         return {**made_from(train_stamp(cfg, part)), "part": str(part), "data": data, **training_settings(cfg)}
     files = {name: digest_file(Path(name)) for name in _named_files(cfg) if Path(name).is_file()}
+    order = {"order": list(cfg.task.order)} if cfg.task.order else {}
     return {
         "part": str(part),
         "kind": note(folds_stamp(cfg), "kind"),
         "folds": stamped(folds_stamp(cfg), folds_path(cfg).name),
         "train images": note(prepare_stamp(cfg), "train"),
         "data": data,
+        **order,
         **training_settings(cfg),
         "files": files,
     }

@@ -36,8 +36,8 @@ def train(cfg: Config, part: int | str, num_models: int = 1) -> bool:
     if not has_train(cfg):
         raise InputError(f"the train images must be under {cfg.root} to train fold {part}. None of them is there")
     from pipeline.competition.fold_table import read_labelled
+    from pipeline.competition.form import read_form
     from pipeline.competition.predictions import Predictions, write_predictions
-    from pipeline.competition.submission import read_form
     from pipeline.competition.table import read_test
     from pipeline.engine.fit import fit
     from pipeline.engine.resume import Resume

@@ -58,7 +58,7 @@ def test_imports_point_one_way(path: Path) -> None:
 @pytest.mark.parametrize("path", MODULES, ids=lambda path: str(path.relative_to(ROOT)))
 def test_rooms_stay_small(path: Path) -> None:
     lines = path.read_text(encoding="ascii").splitlines()
-    assert len(lines) <= 320
+    assert len(lines) <= 400
 
 
 def test_competition_never_imports_torch() -> None:

@@ -146,3 +146,26 @@ def test_half_an_archive_is_one_line_and_no_config(workplace: Path, capsys: pyte
     said = capsys.readouterr().err
     assert "train.zip must be a whole archive" in said and len(said.splitlines()) == 1
     assert not list((workplace / "configs").iterdir())
+
+
+@pytest.mark.parametrize(("names", "flips"), [(("left", "right", "straight"), False), (("ant", "bee", "cow"), True)])
+def test_sides_that_mean_something_are_not_flipped(
+    tiny: Path, capsys: pytest.CaptureFixture[str], names: tuple[str, ...], flips: bool
+) -> None:
+    for table in ("train.csv", "answers.csv", "sample_submission.csv"):
+        text = (tiny / table).read_text()
+        for old, new in zip(("ant", "bee", "cow"), names, strict=True):
+            text = text.replace(old, new)
+        (tiny / table).write_text(text)
+    detect(tiny)
+    cfg, said = load(Path("configs/tiny.toml")), capsys.readouterr().out
+    assert (cfg.augment.hflip > 0) == flips == ("hflip" in cfg.infer.views)
+    assert (
+        "detect: augment.hflip = 0.0. No flips: 'left' and 'right' are mirror images by their names" in said
+    ) != flips
+
+
+def test_what_is_said_of_the_task_is_decided(tiny: Path) -> None:
+    detect(tiny, ["task.metric=quadratic_kappa", 'task.order=["cow", "ant", "bee"]'])
+    cfg = load(Path("configs/tiny.toml"))
+    assert (cfg.task.metric, cfg.task.order) == ("quadratic_kappa", ("cow", "ant", "bee"))

@@ -47,6 +47,7 @@ CHANGES: dict[str, tuple[str, str]] = {
     "data.bad_images": ("drop", "P F"),
     "task.kind": ("single", "F T I E"),
     "task.metric": ("macro_f1", "F T I E"),
+    "task.order": ('["bee", "ant", "cow"]', "T E"),
     "folds.num_folds": ("3", "F T I E"),
     "folds.seed": ("1", "F T I E"),
     "folds.full_fit": ("true", ""),

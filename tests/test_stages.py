@@ -13,6 +13,8 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from scipy.stats import rankdata
+from sklearn.metrics import roc_auc_score
 
 from making import picture, write_table
 from pipeline import ensemble, folds, infer, prepare, train
@@ -575,3 +577,23 @@ def test_a_sample_that_cannot_be_filled_is_said_before_training(
     said = capsys.readouterr()
     assert said.err.startswith("train: ") and "these must be the classes" in said.err
     assert "epoch" not in said.out
+
+
+def test_the_cv_score_of_ranks_is_of_ranks(competition: Callable[..., Config]) -> None:
+    cfg = competition()
+    ids = [f"{number:03d}" for number in range(8)]
+    write_table(cfg.root / "sample_submission.csv", ["id", "ant", "bee", "cow"], [[id_, 0, 0, 1] for id_ in ids])
+    assert run_all("task.metric=mean_column_auc", "ensemble.method=rank", "train.lr=1e-5", "train.num_epochs=1") == 0
+    labels = dict(csv.reader((cfg.root / "train.csv").read_text().splitlines()))
+    truth, pooled = [], []
+    for fold in (0, 1):
+        table = read_predictions(RUN / f"fold{fold}" / "oof.parquet", "")
+        truth += [labels[id_] for id_ in table.ids]
+        pooled.append(np.stack([rankdata(column) / (len(table.ids) + 1) for column in table.probs.T], 1))
+    ranked = np.concatenate(pooled)
+    expected = np.mean([roc_auc_score(np.array(truth) == name, ranked[:, k]) for k, name in enumerate(table.classes)])
+    assert json.loads((RUN / "scores.json").read_text())["cv"] == pytest.approx(expected) and expected < 0.99
+    test = [read_predictions(RUN / f"fold{fold}" / "test.parquet", "").probs for fold in (0, 1)]
+    mean = np.mean([[rankdata(column) / 9 for column in probs.T] for probs in test], axis=0).T
+    rows = list(csv.DictReader((RUN / "submission.csv").read_text().splitlines()))
+    assert np.allclose([[float(row[name]) for name in table.classes] for row in rows], mean)

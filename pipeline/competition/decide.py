@@ -46,18 +46,20 @@ def decide(task: Task, probs: Probs, decision: Decision = PLAIN) -> Array:
 
     Returns:
         int64 (num_images,) classes for `single` and `ordinal`; float32 (num_images, num_classes) flags for `multi`,
-        those above their threshold, and the one nearest to it where none is; float (num_images,) numbers.
+        those above their threshold, and, unless images may have no tag, the one nearest to it where none is; float
+        (num_images,) numbers.
     """
     if task.kind == "number":
         return probs[:, 0]
     if task.kind == "multi":
         above = probs - np.array(decision.thresholds or (0.5,))
         flags = above > 0
-        none = ~flags.any(1)
-        flags[none, above[none].argmax(1)] = True
+        if not task.may_be_empty:
+            none = ~flags.any(1)
+            flags[none, above[none].argmax(1)] = True
         return flags.astype(np.float32)
     if decision.cuts:
-        return np.searchsorted(np.array(decision.cuts), _expected(probs))
+        return np.searchsorted(np.array(decision.cuts), _expected(task, probs))
     return best(probs, 1)[:, 0] if sparse.issparse(probs) else probs.argmax(1)
 
 
@@ -69,18 +71,17 @@ def fit_decision(task: Task, targets: Array, probs: Probs) -> Decision:
         targets: as `Task.encode` gives them.
         probs: float (num_images, num_outputs).
     """
-    if not len(targets) or metrics.get(task.metric).needs != "labels":
-        return PLAIN
-    if task.kind == "multi":
+    needs = metrics.get(task.metric).needs
+    if len(targets) and needs == "labels" and task.kind == "multi":
         return Decision(thresholds=_thresholds(task, targets, probs))
-    if task.metric == "quadratic_kappa" and len(task.classes) > 2:
-        return Decision(cuts=_cuts(targets, _expected(probs), len(task.classes)))
+    if len(targets) and needs == "grades" and len(task.classes) > 2:
+        return Decision(cuts=_cuts(task.grades, targets, _expected(task, probs)))
     return PLAIN
 
 
-def _expected(probs: Array) -> Array:
-    """The mean grade by the probabilities, in [0, num_classes - 1]."""
-    return probs.astype(np.float64) @ np.arange(probs.shape[1]) / probs.sum(1)
+def _expected(task: Task, probs: Array) -> Array:
+    """The mean grade by the probabilities, between the lowest and the highest."""
+    return probs.astype(np.float64) @ task.grades / probs.sum(1)
 
 
 def _thresholds(task: Task, targets: Array, probs: Array) -> tuple[float, ...]:
@@ -89,12 +90,7 @@ def _thresholds(task: Task, targets: Array, probs: Array) -> tuple[float, ...]:
     """
     grid = sorted(_GRID.tolist(), key=lambda value: abs(value - 0.5))
     if task.metric == "macro_f1":
-        found = []
-        for column, wanted in zip(probs.T, targets.T > 0, strict=True):
-            flags = column[None] > np.array(grid)[:, None]
-            hits = (flags & wanted).sum(1)
-            found.append(grid[int((2 * hits / np.maximum(flags.sum(1) + wanted.sum(), 1)).argmax())])
-        return tuple(found)
+        return _thresholds_by_tag(task, targets > 0, probs, np.array(grid))
     scores = [
         metrics.score(task.metric, targets, decide(task, probs, Decision(thresholds=(value,)))) or 0.0 for value in grid
     ]
@@ -102,18 +98,60 @@ def _thresholds(task: Task, targets: Array, probs: Array) -> tuple[float, ...]:
     return (grid[int(np.argmax(sign * np.array(scores)))],) * len(task.classes)
 
 
-def _cuts(targets: Array, expected: Array, num_classes: int) -> tuple[float, ...]:
+def _thresholds_by_tag(task: Task, wanted: Array, probs: Array, grid: Array) -> tuple[float, ...]:
+    """Each tag's threshold by its own F1; where images without a tag get one by force, that one counts too, and the
+    thresholds are found once more, each beside the others, by the mean of all F1.
+    """
+    found = [
+        _best(_f1(column[None] > grid[:, None], true), grid) for column, true in zip(probs.T, wanted.T, strict=True)
+    ]
+    thresholds = np.array(found)
+    for number in range(len(task.classes)) if not task.may_be_empty else ():
+        above = probs - thresholds
+        above[:, number] = -np.inf
+        rival = above.max(1, initial=-np.inf)
+        # The tag is set where it passes, and by force where no other does and it is the nearest to its threshold.
+        flags = probs[None, :, number] - grid[:, None] > np.minimum(rival, 0.0)
+        scores = _f1(flags, wanted[:, number])
+        forced = rival <= 0
+        nearest = above[forced].argmax(1)
+        sure = (above > 0)[~forced]
+        for other in np.unique(nearest):
+            own = nearest == other
+            hits = sure[:, other] & wanted[~forced, other]
+            set_by_force = ~flags[:, forced][:, own]
+            num_hits = hits.sum() + (set_by_force & wanted[forced, other][own]).sum(1)
+            num_set = sure[:, other].sum() + set_by_force.sum(1)
+            scores += 2 * num_hits / np.maximum(num_set + wanted[:, other].sum(), 1)
+        thresholds[number] = _best(scores, grid)
+    return tuple(float(value) for value in thresholds)
+
+
+def _f1(flags: Array, wanted: Array) -> Array:
+    """F1 of each row of flags (count, num_images); 0 where nothing is set and nothing wanted, as scikit-learn's."""
+    hits = (flags & wanted).sum(1)
+    return 2 * hits / np.maximum(flags.sum(1) + wanted.sum(), 1)
+
+
+def _best(scores: Array, grid: Array) -> float:
+    """The threshold of the highest score; the first of equals."""
+    return float(grid[int(scores.argmax())])
+
+
+def _cuts(grades: Array, targets: Array, expected: Array) -> tuple[float, ...]:
     """Cuts between grades: from the middles, each in turn to where the kappa is highest, a few times."""
-    cuts = np.arange(num_classes - 1) + 0.5
+    middles, gaps, wanted = (grades[1:] + grades[:-1]) / 2, np.diff(grades), grades[targets]
+    cuts = middles
     for _ in range(_NUM_SWEEPS):
-        for place in range(len(cuts)):
+        for place, (middle, gap) in enumerate(zip(middles, gaps, strict=True)):
             low = cuts[place - 1] if place else -np.inf
             high = cuts[place + 1] if place + 1 < len(cuts) else np.inf
-            tried = [value for value in place + 0.5 + _CUT_STEPS if low < value < high] or [cuts[place]]
+            tried = [value for value in middle + gap * _CUT_STEPS if low < value < high] or [cuts[place]]
             kappas = [
-                _kappa(targets, np.searchsorted(_with(cuts, place, value), expected), num_classes) for value in tried
+                metrics.quadratic_kappa(wanted, grades[np.searchsorted(_with(cuts, place, value), expected)])
+                for value in tried
             ]
-            cuts = _with(cuts, place, tried[int(np.argmax(kappas))])
+            cuts = _with(cuts, place, tried[int(np.nan_to_num(kappas).argmax())])
     return tuple(float(cut) for cut in cuts)
 
 
@@ -121,12 +159,3 @@ def _with(cuts: Array, place: int, value: float) -> Array:
     changed = cuts.copy()
     changed[place] = value
     return changed
-
-
-def _kappa(targets: Array, labels: Array, num_classes: int) -> float:
-    """Quadratic weighted kappa from the table of counts; 0 where it is undefined."""
-    table = np.bincount(targets * num_classes + labels, minlength=num_classes**2).reshape(num_classes, num_classes)
-    grades = np.arange(num_classes)
-    weights = (grades[:, None] - grades) ** 2
-    chance = (weights * np.outer(table.sum(1), table.sum(0))).sum() / len(targets)
-    return float(1 - (weights * table).sum() / chance) if chance else 0.0

@@ -19,8 +19,8 @@ def combine(rows: Sequence[Probs], method: str, task: Task, keep: int = MANY) ->
     Args:
         rows: each float (num_images, num_outputs), in one order of images.
         method: `mean` of the probabilities; `rank`: mean of each class's ranks over the images, scaled to (0, 1), ties
-            at their mean rank, so that models that are sure of themselves do not outvote others. For one class of
-            many the rows are scaled to sum to 1.
+            at their mean rank, so that models that are sure of themselves do not outvote others. Ranks are in order
+            within a column; rows need not sum to 1.
         task: kind of the labels; numbers are always averaged.
         keep: of many classes, how many of each image are kept.
 
@@ -39,10 +39,7 @@ def combine(rows: Sequence[Probs], method: str, task: Task, keep: int = MANY) ->
         return mean([probs for probs in rows if sparse.issparse(probs)], keep)
     if method == "rank" and task.kind != "number":
         rows = [ranks(probs) for probs in rows]
-    combined = np.mean(np.stack(rows).astype(np.float64), axis=0)
-    if method == "rank" and task.activation == "softmax":
-        combined /= combined.sum(1, keepdims=True)
-    return combined.astype(np.float32)
+    return np.mean(np.stack(rows).astype(np.float64), axis=0).astype(np.float32)
 
 
 def ranks(probs: Array) -> Array:

@@ -17,7 +17,9 @@ from pipeline.competition.likeliest import Probs, at, places
 from pipeline.config import ConfigError
 
 Array = np.ndarray[Any, Any]
-Need = Literal["labels", "probs", "numbers"]
+# Those that look at the order of the images alone, column by column.
+OF_ORDER = ("roc_auc", "weighted_auc", "mean_column_auc")
+Need = Literal["labels", "grades", "probs", "numbers"]
 
 
 @dataclass(frozen=True)
@@ -25,6 +27,7 @@ class Metric:
     """A score. `function(targets, predicted)` takes what `needs` says:
 
     labels: class numbers int (num_images,), or flags (num_images, num_classes) for `multi`;
+    grades: float (num_images,), the values of `Task.grades`;
     probs: float (num_images, num_classes), of many classes the likeliest alone; targets as `Task.encode` gives them;
     numbers: float (num_images,).
     """
@@ -74,11 +77,10 @@ def must_allow(method: str, metric: Metric) -> None:
     Raises:
         ConfigError: ranks are no probabilities, and their likeliest class means nothing.
     """
-    ordering = ("roc_auc", "weighted_auc", "mean_column_auc")
-    if method == "rank" and metric.name not in ordering:
+    if method == "rank" and metric.name not in OF_ORDER:
         raise ConfigError(
             f"ensemble.method must be 'mean' unless task.metric looks at the order of images alone "
-            f"({', '.join(ordering)}): ranks are no probabilities. Got 'rank' with {metric.name}"
+            f"({', '.join(OF_ORDER)}): ranks are no probabilities. Got 'rank' with {metric.name}"
         )
 
 
@@ -183,12 +185,14 @@ def _probabilistic_f1(targets: Array, probs: Array) -> float:
     return 2 * hits / (found + num_positive)
 
 
-def _quadratic_kappa(targets: Array, labels: Array) -> float:
-    from sklearn.metrics import cohen_kappa_score
+def quadratic_kappa(targets: Array, grades: Array) -> float:
+    """Quadratic weighted kappa (Cohen 1968, weights by squared distance): 1 - E[(t - g)^2] / E[(t - g')^2], where t and
+    g' are drawn apart, which is var t + var g + (mean t - mean g)^2.
 
-    if len(np.unique(np.concatenate([targets, labels]))) < 2:
-        return math.nan
-    return float(cohen_kappa_score(targets, labels, weights="quadratic"))
+    From the values of the grades, so a grade that no image has leaves its gap; NaN where both are one grade.
+    """
+    chance = targets.var() + grades.var() + (targets.mean() - grades.mean()) ** 2
+    return float(1 - np.square(targets - grades).mean() / chance) if chance else math.nan
 
 
 def _mcc(targets: Array, labels: Array) -> float:
@@ -210,11 +214,16 @@ def _top_at(top: int) -> Callable[[Array, Array], float]:
 
 
 def _rmse(targets: Array, numbers: Array) -> float:
-    return float(np.sqrt(np.mean((targets.reshape(-1) - numbers.reshape(-1)) ** 2)))
+    return float(np.sqrt(np.square(_errors(targets, numbers)).mean()))
 
 
 def _mae(targets: Array, numbers: Array) -> float:
-    return float(np.mean(np.abs(targets.reshape(-1) - numbers.reshape(-1))))
+    return float(np.abs(_errors(targets, numbers)).mean())
+
+
+def _errors(targets: Array, numbers: Array) -> Array:
+    """In float64: squares of large numbers are beyond float32."""
+    return targets.reshape(-1).astype(np.float64) - numbers.reshape(-1)
 
 
 METRICS = {
@@ -231,7 +240,7 @@ METRICS = {
         Metric("mean_column_auc", "probs", True, ("single", "multi"), _mean_column_auc),
         Metric("weighted_auc", "probs", True, ("single",), _weighted_auc),
         Metric("probabilistic_f1", "probs", True, ("single",), _probabilistic_f1),
-        Metric("quadratic_kappa", "labels", True, ("ordinal", "single"), _quadratic_kappa),
+        Metric("quadratic_kappa", "grades", True, ("ordinal", "single"), quadratic_kappa),
         Metric("mcc", "labels", True, ("single", "ordinal"), _mcc),
         Metric("map@5", "probs", True, ("single",), _map_at(5), top=5),
         Metric("top@5", "probs", True, ("single",), _top_at(5), top=5),

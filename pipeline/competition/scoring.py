@@ -1,5 +1,6 @@
 """The competition's score of predictions: of the folds', and of the test images' where the answers are known."""
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -27,14 +28,22 @@ def score(task: Task, targets: Array, probs: Probs, decision: Decision = PLAIN) 
         probs: float (num_images, num_outputs).
         decision: thresholds or cuts that were found on other images.
     """
-    return metrics.score(task.metric, targets, _scored(task, probs, decision))
+    return metrics.score(task.metric, _true(task, targets), _scored(task, probs, decision))
+
+
+def _true(task: Task, targets: Array) -> Array:
+    """Targets as the metric takes them."""
+    return task.grades[targets] if metrics.get(task.metric).needs == "grades" else targets
 
 
 def _scored(task: Task, probs: Probs, decision: Decision) -> Probs:
-    return probs if metrics.get(task.metric).needs == "probs" else decide(task, probs, decision)
+    """Predictions as the metric takes them."""
+    if metrics.get(task.metric).needs == "probs":
+        return probs
+    return _true(task, decide(task, probs, decision))
 
 
-def cross_validation(task: Task, targets: Array, oof: dict[str, tuple[Array, Probs]]) -> dict[str, Any]:
+def cross_validation(task: Task, targets: Array, oof: Mapping[str, tuple[Array, Probs]]) -> dict[str, Any]:
     """The metric over all pooled out-of-fold predictions, per fold, and the standard deviation over the folds.
 
     Thresholds and cuts are cross-fitted: each fold is decided by what was found on the others.
@@ -48,17 +57,18 @@ def cross_validation(task: Task, targets: Array, oof: dict[str, tuple[Array, Pro
         `cv`, `std` and `folds`; None where there is no fold (for `std`: fewer than two) or the metric is undefined,
         never NaN.
     """
+    true = _true(task, targets)
     scored = {part: _scored(task, probs, fitted(task, targets, oof, part)) for part, (_, probs) in oof.items()}
-    folds = {part: metrics.score(task.metric, targets[oof[part][0]], values) for part, values in scored.items()}
+    folds = {part: metrics.score(task.metric, true[oof[part][0]], values) for part, values in scored.items()}
     pooled = None
     if oof:
         numbers = np.concatenate([numbers for numbers, _ in oof.values()])
-        pooled = metrics.score(task.metric, targets[numbers], stack(list(scored.values())))
+        pooled = metrics.score(task.metric, true[numbers], stack(list(scored.values())))
     defined = [value for value in folds.values() if value is not None]
     return {"cv": pooled, "std": float(np.std(defined)) if len(defined) > 1 else None, "folds": folds}
 
 
-def fitted(task: Task, targets: Array, oof: dict[str, tuple[Array, Probs]], without: str = "") -> Decision:
+def fitted(task: Task, targets: Array, oof: Mapping[str, tuple[Array, Probs]], without: str = "") -> Decision:
     """The decision found on all out-of-fold predictions but one fold's; the plain one where there is no other.
 
     Args:

@@ -3,129 +3,22 @@
 import csv
 import io
 import os
-from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import pandas as pd
 
 from pipeline.competition import metrics
-from pipeline.competition.csv_table import Dialect, Table, duplicates, read_csv, require_columns, some
+from pipeline.competition.csv_table import Table, read_csv, some
 from pipeline.competition.decide import PLAIN, Decision, decide
-from pipeline.competition.json_table import read_frame
+from pipeline.competition.form import Form, labels_in
 from pipeline.competition.likeliest import Probs, best, dense
-from pipeline.competition.long_table import is_long, split_ids, widen
-from pipeline.competition.sample import targets_of
-from pipeline.competition.table import test_id
-from pipeline.competition.task import Task, split_tags
-from pipeline.config import Config
-from pipeline.files import InputError, atomic_write, data_dir, inside
+from pipeline.competition.spelling import same
+from pipeline.competition.task import Task
+from pipeline.files import InputError, atomic_write
 
 Array = np.ndarray[Any, Any]
-Answer = Literal["label", "probability", "columns", "tags", "ranks", "number"]
-
-
-@dataclass(frozen=True)
-class Long:
-    """A submission with a row for each image and class: its ids, image and class of each, and the column to fill."""
-
-    ids: list[str]
-    pairs: list[tuple[str, str]]
-    column: str
-
-
-@dataclass(frozen=True)
-class Form:
-    """What the sample submission asks for.
-
-    label: a class name; probability: of the second of two classes; columns: a probability (or, for metrics on labels, a
-    0 or 1) for each class; tags: class names; ranks: the `top` likeliest class names; number. `copied` are the cells
-    of columns that are not filled. With `long`, `ids` and `targets` are images and classes, not rows and columns.
-    `header` are the columns as the sample writes them, with the spaces around them.
-    """
-
-    columns: tuple[str, ...]
-    id: str
-    targets: tuple[str, ...]
-    ids: list[str]
-    answer: Answer
-    dialect: Dialect
-    top: int = 1
-    copied: dict[str, list[str]] = field(default_factory=dict)
-    long: Long | None = None
-    header: tuple[str, ...] = ()
-
-
-def read_form(cfg: Config, task: Task, test_ids: list[str]) -> Form:
-    """What to write: by the sample submission; without one an id column and the label columns.
-
-    Raises:
-        InputError: the sample does not fit the test images or the classes; which ids or columns, and how many.
-    """
-    top = metrics.get(task.metric).top
-    if not cfg.data.sample_submission:
-        answer = _answer(task, list(cfg.data.labels), "data.labels")
-        return Form((test_id(cfg), *cfg.data.labels), test_id(cfg), cfg.data.labels, test_ids, answer, Dialect(), top)
-    sample = read_csv(inside(data_dir(cfg), cfg.data.sample_submission, "data.sample_submission"))
-    columns = [str(column) for column in sample.frame.columns]
-    id_column = test_id(cfg) if test_id(cfg) in columns else columns[0]
-    ids = sample.column(id_column)
-    long, targets = None, []
-    if cfg.data.rows and is_long(ids, cfg.data.rows, task.classes):
-        wide = widen(sample.frame, id_column, cfg.data.rows, task.classes, str(sample.path))
-        (value,) = targets_of(sample.frame, id_column)
-        long = Long(ids, split_ids(ids, cfg.data.rows, task.classes, str(sample.path)), value)
-        ids, targets = list(wide[id_column]), [name for name in wide if name != id_column]
-    if problems := [*require_columns(str(sample.path), sample.frame, columns), *_compare(sample, ids, test_ids)]:
-        raise InputError("; ".join(problems))
-    other = cfg.data.test not in ("", cfg.data.sample_submission) and "{" not in cfg.data.test
-    test = read_frame(inside(data_dir(cfg), cfg.data.test, "data.test")) if other else None
-    targets = targets or targets_of(sample.frame, id_column, test, cfg.data.labels)
-    if not targets:
-        raise InputError(f"{sample.path} must have a column to fill beside {id_column!r}. It has none")
-    answer = _answer(task, targets, str(sample.path))
-    filled = targets if long is None else [long.column]
-    copied = {name: sample.column(name) for name in columns if name not in (id_column, *filled)}
-    return Form(
-        tuple(columns), id_column, tuple(targets), ids, answer, sample.dialect, top, copied, long, sample.header
-    )
-
-
-def _compare(sample: Table, ids: list[str], test_ids: list[str]) -> list[str]:
-    problems = duplicates(str(sample.path), ids)
-    known, asked = set(test_ids), set(ids)
-    if unknown := [id_ for id_ in ids if id_ not in known]:
-        problems.append(f"{sample.path}: {some('ids have no test image', unknown)} of {len(ids):,}")
-    if extra := [id_ for id_ in test_ids if id_ not in asked]:
-        problems.append(f"{sample.path}: {some('test images are not asked for', extra)} of {len(test_ids):,}")
-    return problems
-
-
-def _answer(task: Task, targets: list[str], source: str) -> Answer:
-    """What the target columns want, by their number and names, the task's kind and the metric's need."""
-    if len(targets) > 1 and set(targets) == set(task.classes):
-        return "columns"
-    if len(targets) > 1:
-        missing = [name for name in task.classes if name not in targets]
-        extra = [name for name in targets if name not in task.classes]
-        raise InputError(
-            f"{source}: with several columns to fill, these must be the classes. "
-            f"{some('columns are no class', extra)}; {some('classes have no column', missing)}"
-        )
-    if task.kind == "number":
-        return "number"
-    if task.kind == "multi":
-        return "columns" if set(targets) == set(task.classes) else "tags"
-    metric = metrics.get(task.metric)
-    if metric.top > 1:
-        return "ranks"
-    if metric.needs == "probs" and len(task.classes) > 2:
-        raise InputError(
-            f"{source} must have a column for each of the {len(task.classes):,} classes, as {metric.name} scores "
-            f"probabilities. It has {targets[0]!r} alone; set task.metric to one that scores labels"
-        )
-    return "probability" if metric.needs == "probs" else "label"
 
 
 def fill(form: Form, task: Task, ids: list[str], probs: Probs, decision: Decision = PLAIN) -> pd.DataFrame:
@@ -155,27 +48,33 @@ def fill(form: Form, task: Task, ids: list[str], probs: Probs, decision: Decisio
 def _cells(form: Form, task: Task, probs: Probs, decision: Decision) -> dict[str, list[str]]:
     target = form.targets[0]
     if form.answer == "columns":
-        if metrics.get(task.metric).needs == "labels":
+        if metrics.get(task.metric).needs in ("labels", "grades"):
             answers = decide(task, probs, decision)
             flags = answers if answers.ndim == 2 else np.eye(len(task.classes))[answers]
             return {name: [str(int(flag)) for flag in flags[:, task.classes.index(name)]] for name in form.targets}
         probs = dense(probs)
-        if task.kind != "multi":
+        if _rows_sum_to_one(task):
             probs = probs / probs.sum(1, keepdims=True)
         return {name: _format(probs[:, task.classes.index(name)]) for name in form.targets}
     if form.answer == "probability":
         return {target: _format(probs[:, 1])}
     if form.answer == "number":
         return {target: _format(probs[:, 0])}
+    names = np.array([form.spelling.get(name, name) for name in task.classes], dtype=object)
     if form.answer == "ranks":
-        classes = np.array(task.classes, dtype=object)
-        return {target: [" ".join(classes[numbers]) for numbers in best(probs, form.top)]}
+        return {target: [" ".join(names[numbers]) for numbers in best(probs, form.top)]}
     answers = decide(task, probs, decision)
     if form.answer == "tags":
         separator = task.tag_separator or " "
-        names = np.array(task.classes, dtype=object)
         return {target: [separator.join(names[flags > 0]) for flags in answers]}
-    return {target: [task.classes[number] for number in answers]}
+    return {target: [names[number] for number in answers]}
+
+
+def _rows_sum_to_one(task: Task) -> bool:
+    """Whether columns are the probabilities of one class of many. Where the order of the images is all that is scored,
+    they may be ranks, which scaling the rows would put into another order.
+    """
+    return task.kind != "multi" and task.metric not in metrics.OF_ORDER
 
 
 def _format(values: Array) -> list[str]:
@@ -194,21 +93,21 @@ def check(form: Form, task: Task, table: Table) -> list[str]:
     if any(table.column(name) != cells for name, cells in form.copied.items()):
         problems.append("columns that are not filled must be the sample's")
     cells = _cells_by_target(form, table)
-    if any(cell == "" for column in cells.values() for cell in column):
+    may_be_empty = form.answer == "tags" and task.may_be_empty
+    if not may_be_empty and any(cell == "" for column in cells.values() for cell in column):
         problems.append("no cell may be empty")
     if form.answer in ("columns", "probability", "number"):
         return problems + _check_numbers(form, task, cells)
-    classes = set(task.classes)
+    classes = {form.spelling.get(name, name) for name in task.classes}
+    asked = {same(name) for name in form.answers}
     for cell in dict.fromkeys(cells[form.targets[0]]):
-        names = [cell]
-        if form.answer == "tags":
-            names = split_tags(cell, task.tag_separator)
-        elif form.answer == "ranks":
-            names = cell.split(" ")
-            if len(set(names)) != min(form.top, len(classes)):
-                problems.append(f"{form.top} different labels are asked for. Got {cell!r}")
+        names = labels_in(cell, form.answer, task)
+        if form.answer == "ranks" and len(set(names)) != min(form.top, len(classes)):
+            problems.append(f"{form.top} different labels are asked for. Got {cell!r}")
         if unknown := [name for name in names if name not in classes]:
             problems.append(f"{some('labels are no train class', unknown)}")
+        if otherwise := [name for name in names if name not in form.answers and same(name) in asked]:
+            problems.append(f"{some('labels are written in another way than in the sample', otherwise)}")
     return problems[:5]
 
 
@@ -232,7 +131,7 @@ def _check_numbers(form: Form, task: Task, cells: dict[str, list[str]]) -> list[
     problems = []
     if (values < 0).any() or (values > 1).any():
         problems.append("probabilities must lie in [0, 1]")
-    if form.answer == "columns" and task.kind != "multi" and (np.abs(values.sum(1) - 1) > 1e-6).any():
+    if form.answer == "columns" and _rows_sum_to_one(task) and (np.abs(values.sum(1) - 1) > 1e-6).any():
         problems.append("the probabilities of each row must sum to 1 within 1e-6")
     return problems
 

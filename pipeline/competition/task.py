@@ -1,6 +1,7 @@
 """What is to be predicted: kind, classes, and the only code that turns labels into numbers and back."""
 
-import re
+import json
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Literal
@@ -11,6 +12,7 @@ import pandas as pd
 from pipeline.competition import metrics
 from pipeline.competition.csv_table import some
 from pipeline.competition.likeliest import MANY
+from pipeline.competition.spelling import as_number
 from pipeline.competition.table import Samples
 from pipeline.config import Config, ConfigError
 from pipeline.files import InputError
@@ -25,7 +27,8 @@ class Task:
     """Kind and classes of a competition's labels.
 
     kind `single`: one class of many; `multi`: any number of tags; `ordinal`: a grade, classes in order; `number`: a
-    number, with the train labels' mean and standard deviation, in which networks learn it.
+    number, with the train labels' mean and standard deviation, in which networks learn it. `may_be_empty`: whether
+    there are train images without any tag.
     """
 
     kind: Kind
@@ -35,6 +38,7 @@ class Task:
     tag_separator: str = ""
     mean: float = 0.0
     std: float = 1.0
+    may_be_empty: bool = False
 
     @classmethod
     def of(cls, values: Mapping[str, Any]) -> "Task":
@@ -45,6 +49,15 @@ class Task:
     def num_outputs(self) -> int:
         """Outputs of a network: one for each class; one for a number."""
         return 1 if self.kind == "number" else len(self.classes)
+
+    @property
+    def grades(self) -> np.ndarray[Any, Any]:
+        """The value of each class where classes are grades, float64 (num_classes,), rising: of numbers their own, of
+        names their places from 0 on.
+        """
+        values = [as_number(name) for name in self.classes]
+        numbers = np.array([math.nan if value is None else float(value) for value in values])
+        return numbers if (np.diff(numbers) > 0).all() else np.arange(len(values), dtype=np.float64)
 
     @property
     def is_many(self) -> bool:
@@ -114,6 +127,8 @@ def make_task(cfg: Config, samples: Samples) -> Task:
     columns, separator = cfg.data.labels, cfg.data.tag_separator
     kind = cfg.task.kind if cfg.task.kind != "auto" else _auto_kind(cfg, samples, metric)
     must_score(metric.name, kind)
+    if cfg.task.order and kind not in ("single", "ordinal"):
+        raise ConfigError(f"task.order must be [] for labels of kind {kind}, which have no order. Got {cfg.task.order}")
     task = Task(kind, (), cfg.task.metric, columns, separator)
     if kind == "number":
         if len(columns) != 1:
@@ -121,10 +136,18 @@ def make_task(cfg: Config, samples: Samples) -> Task:
         numbers = _numbers(samples.labels[columns[0]], cfg.data.train)
         return replace(task, mean=float(numbers.mean()), std=float(numbers.std()) or 1.0)
     if len(columns) > 1:
-        return _scorable(replace(task, classes=columns))
+        if kind == "multi":
+            flags = _flags(samples.labels, columns, cfg.data.train)
+            return replace(task, classes=columns, may_be_empty=bool((flags.sum(1) == 0).any()))
+        # Not the table's order of columns: grades have one of their own.
+        ordered = _ordered(cfg, metric, columns) if cfg.task.order or metric.needs == "grades" else columns
+        return _scorable(replace(task, classes=ordered, labels=ordered))
     cells = list(dict.fromkeys(samples.labels[columns[0]]))
+    may_be_empty = False
     if kind == "multi":
-        cells = list(dict.fromkeys(tag for cell in cells for tag in split_tags(cell, separator)))
+        rows = [split_tags(cell, separator) for cell in cells]
+        may_be_empty = not all(rows)
+        cells = list(dict.fromkeys(tag for tags in rows for tag in tags))
     elif "" in cells:
         empty = [id_ for id_, cell in zip(samples.ids, samples.labels[columns[0]], strict=True) if not cell]
         raise InputError(
@@ -134,7 +157,7 @@ def make_task(cfg: Config, samples: Samples) -> Task:
     if len(cells) < 2 - (kind == "multi"):
         got = f"Got {cells[0]!r} in every row" if cells else "Got none"
         raise InputError(f"{cfg.data.train}: column {columns[0]!r} must have at least two classes to tell apart. {got}")
-    return _scorable(replace(task, classes=tuple(in_order(cells))))
+    return _scorable(replace(task, classes=_ordered(cfg, metric, cells), may_be_empty=may_be_empty))
 
 
 def must_score(name: str, kind: Kind) -> None:
@@ -162,10 +185,42 @@ def _scorable(task: Task) -> Task:
 
 
 def in_order(names: Sequence[str]) -> list[str]:
-    """Class names in order: as numbers where all are whole numbers, else as text."""
-    if all(re.fullmatch(r"-?\d+", name) for name in names):
-        return sorted(names, key=lambda name: (int(name), name))
-    return sorted(names)
+    """Class names in order: by value where all are numbers, else as text."""
+    values = {name: as_number(name) for name in names}
+    if None in values.values():
+        return sorted(names)
+    return sorted(names, key=lambda name: (values[name], name))
+
+
+def _ordered(cfg: Config, metric: metrics.Metric, names: Sequence[str]) -> tuple[str, ...]:
+    """The classes in their order: as `task.order` says; by value where they are numbers, else as text.
+
+    Raises:
+        ConfigError: grades that are scored by how far they are apart, and whose order is not known.
+    """
+    if cfg.task.order:
+        if unknown := [name for name in names if name not in cfg.task.order]:
+            raise ConfigError(
+                f"task.order must have every label of {cfg.data.train}, from the lowest to the highest. Of "
+                f"{len(names):,}, {some('are not in it', unknown)}"
+            )
+        return cfg.task.order
+    ordered = in_order(names)
+    if metric.needs != "grades":
+        return tuple(ordered)
+    values = [as_number(name) for name in ordered]
+    if None in values:
+        names = json.dumps(ordered, ensure_ascii=False)
+        raise ConfigError(
+            f"task.order must name the grades from the lowest to the highest: {metric.name} scores how far they are "
+            f"apart, which their names do not say. Got none; set task.order = {names} in the right order"
+        )
+    if twice := [name for name, value, other in zip(ordered[1:], values[1:], values, strict=False) if value == other]:
+        raise ConfigError(
+            f"labels of {cfg.data.train} must be different grades where {metric.name} scores them. Got {ordered}, of "
+            f"which {some('have the value of another', twice)}; write each grade in one way"
+        )
+    return tuple(ordered)
 
 
 def split_tags(cell: str, separator: str) -> list[str]:
@@ -200,4 +255,9 @@ def _numbers(column: "pd.Series[str]", source: str) -> np.ndarray[Any, Any]:
     if not np.isfinite(values).all():
         wrong = list(dict.fromkeys(column[~np.isfinite(values)]))
         raise InputError(f"{source}, column {column.name!r}: {some('labels are no finite numbers', wrong)}")
+    if large := list(dict.fromkeys(column[np.abs(values) > np.finfo(np.float32).max])):
+        raise InputError(
+            f"{source}, column {column.name!r}: numbers must lie within 3.4e38, as networks compute in float32. "
+            f"{some('are larger', large)}; write them in another unit"
+        )
     return values

@@ -62,6 +62,7 @@ def decide() -> None:
     from pipeline.competition import scoring, submission
     from pipeline.competition.ensembling import combine
     from pipeline.competition.fold_table import read_labelled
+    from pipeline.competition.form import read_form
     from pipeline.competition.likeliest import from_pairs
     from pipeline.competition.predictions import Predictions, read_predictions, write_predictions
     from pipeline.competition.table import read_test
@@ -83,7 +84,7 @@ def decide() -> None:
         oof[str(part)] = (numbers, guesses(labelled.ids(numbers)))
     print(scoring.cross_validation(labelled.task, labelled.targets, oof)["cv"])
     combined = combine([guesses(test.ids) for _ in range(cfg.folds.num_folds)], "mean", labelled.task, KEEP)
-    form = submission.read_form(cfg, labelled.task, test.ids)
+    form = read_form(cfg, labelled.task, test.ids)
     submission.write(
         Path("submission.csv"), form, labelled.task, submission.fill(form, labelled.task, test.ids, combined)
     )

@@ -8,8 +8,8 @@ import pytest
 from competition.test_layout import LABELS, NAMES, TEST, TRAIN, plain, put, read
 
 from making import write_table
+from pipeline.competition.form import read_form
 from pipeline.competition.layout import Found, look, render
-from pipeline.competition.submission import read_form
 from pipeline.competition.table import read_test, read_train
 from pipeline.competition.task import make_task
 from pipeline.config_file import load

@@ -1,7 +1,10 @@
 """Decisions: thresholds and cuts that serve the metric, found on other images than those they are scored on."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
+from sklearn.metrics import accuracy_score, cohen_kappa_score, f1_score
 
 from pipeline.competition import metrics
 from pipeline.competition.decide import PLAIN, Decision, best, decide, fit_decision
@@ -105,3 +108,83 @@ def test_other_metrics_take_the_likeliest(metric: str) -> None:
 def test_the_nearest_tag_where_none_passes() -> None:
     flags = decide(tags("macro_f1"), np.array([[0.2, 0.3, 0.1]]), Decision(thresholds=(0.3, 0.6, 0.25)))
     assert flags.tolist() == [[1, 0, 0]]
+
+
+def untagged(num_images: int, seed: int, part_empty: float = 0.63) -> tuple[np.ndarray, np.ndarray]:
+    """Tags of which most images have none, by a network that knows them all."""
+    rng = np.random.default_rng(seed)
+    targets = (rng.random((num_images, 3)) < 0.5) * (rng.random((num_images, 1)) >= part_empty)
+    return targets.astype(np.float32), np.where(targets, 0.9, 0.1)
+
+
+@pytest.mark.parametrize("metric", ["accuracy", "micro_f1", "macro_f1"])
+def test_images_may_have_no_tag_where_train_images_have_none(metric: str) -> None:
+    targets, probs = untagged(300, 0)
+    assert 0.5 < (targets.sum(1) == 0).mean() < 0.9
+    free = replace(tags(metric), may_be_empty=True)
+    flags = decide(free, probs, fit_decision(free, targets, probs))
+    assert accuracy_score(targets, flags) == f1_score(targets, flags, average="micro") == 1.0
+    assert score(free, targets, probs) == 1.0
+    forced = decide(tags(metric), probs)
+    assert (forced.sum(1) > 0).all() and accuracy_score(targets, forced) < 0.5
+
+
+def test_thresholds_for_macro_f1_count_the_tags_that_are_forced() -> None:
+    rng = np.random.default_rng(3)
+    targets = np.eye(4)[rng.integers(0, 4, 300)]
+    probs = np.clip(0.25 * targets + 0.3 * rng.random((300, 4)), 0, 1)
+    task = Task("multi", tuple("abcd"), "macro_f1", ("y",), " ")
+    found = fit_decision(task, targets, probs).thresholds
+    apart = fit_decision(replace(task, may_be_empty=True), targets, probs).thresholds
+
+    def macro_f1(thresholds: tuple[float, ...]) -> float:
+        return float(f1_score(targets, decide(task, probs, Decision(thresholds)), average="macro", zero_division=0))
+
+    assert macro_f1(found) > macro_f1(apart), "found as if none were forced"
+    # The last one was found beside the others as they are: no other value of it does better.
+    others = [macro_f1((*found[:3], value)) for value in np.arange(0.05, 0.951, 0.01).round(2)]
+    assert macro_f1(found) == pytest.approx(max(others))
+
+
+HALVES = tuple(str(number / 2) for number in range(9))  # 0.0, 0.5, ... 4.0
+
+
+@pytest.mark.parametrize(
+    ("classes", "values"),
+    [
+        (tuple("01234"), range(5)),
+        (tuple("0124"), (0, 1, 2, 4)),
+        (HALVES, [number / 2 for number in range(9)]),
+        (tuple(f"{number}.0" for number in range(1, 11)), range(1, 11)),
+        (("-1.0", "0.0", "1.0", "2.0"), (-1, 0, 1, 2)),
+        (("none", "mild", "severe"), (0, 1, 2)),
+    ],
+)
+def test_kappa_is_of_the_values_of_grades(classes: tuple[str, ...], values: list[float]) -> None:
+    task = Task("ordinal", classes, "quadratic_kappa", ("y",))
+    rng = np.random.default_rng(0)
+    targets = rng.integers(0, len(classes), 200)
+    said = np.where(rng.random(200) < 0.6, targets, rng.integers(0, len(classes), 200))
+    # scikit-learn goes by places: half grades count double, and grades that no class has are listed.
+    places = (2 * np.array(values)).astype(int)
+    every = np.arange(places.min(), places.max() + 1)
+    expected = cohen_kappa_score(places[targets], places[said], labels=every, weights="quadratic")
+    assert score(task, targets, np.eye(len(classes))[said]) == pytest.approx(expected)
+
+
+def test_cuts_do_not_depend_on_the_unit_of_grades() -> None:
+    targets, probs = grades(300, 0)
+    tens = Task("ordinal", ("0", "10", "20", "30", "40"), "quadratic_kappa", ("y",))
+    cuts, scaled = fit_decision(GRADES, targets, probs).cuts, fit_decision(tens, targets, probs).cuts
+    assert np.allclose(np.array(cuts) * 10, scaled)
+    assert score(tens, targets, probs, Decision(cuts=scaled)) == pytest.approx(
+        score(GRADES, targets, probs, Decision(cuts=cuts))
+    )
+
+
+def test_cuts_of_grades_with_a_gap() -> None:
+    task = Task("ordinal", ("0", "1", "4"), "quadratic_kappa", ("y",))
+    targets = np.repeat([0, 1, 2], 20)
+    probs = np.eye(3)[targets] * 0.7 + 0.1
+    cuts = fit_decision(task, targets, probs).cuts
+    assert 0 < cuts[0] < cuts[1] < 4 and score(task, targets, probs, Decision(cuts=cuts)) == 1.0

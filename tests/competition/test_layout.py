@@ -12,13 +12,14 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from making import write_table
+from pipeline.competition.form import read_form
 from pipeline.competition.layout import Found, look, render
 from pipeline.competition.layout.images import ImageFiles
 from pipeline.competition.layout.match import find_template
 from pipeline.competition.layout.settings import Decision
 from pipeline.competition.layout.task import tag_separator
 from pipeline.competition.layout.training import Survey, recipe
-from pipeline.competition.submission import fill, read_form, write
+from pipeline.competition.submission import fill, write
 from pipeline.competition.table import Samples, read_test, read_train
 from pipeline.competition.task import make_task
 from pipeline.config import Config

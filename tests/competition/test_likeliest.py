@@ -94,6 +94,7 @@ from pathlib import Path
 from pipeline.competition import scoring, submission
 from pipeline.competition.csv_table import Dialect
 from pipeline.competition.ensembling import combine
+from pipeline.competition.form import Form
 from pipeline.competition.likeliest import from_pairs
 from pipeline.competition.predictions import Predictions, in_order, read_predictions, write_predictions
 from pipeline.competition.task import Task
@@ -114,7 +115,7 @@ for model in range(5):
 oof = {str(model): (np.arange(model, num_images, 5), tables[model][model::5]) for model in range(5)}
 scores = scoring.cross_validation(task, targets, oof)
 combined = combine(tables, "mean", task, keep)
-form = submission.Form(("id", "label"), "id", ("label",), ids, "label", Dialect())
+form = Form(("id", "label"), "id", ("label",), ids, "label", Dialect())
 submission.write(Path(sys.argv[1]) / "s.csv", form, task, submission.fill(form, task, ids, combined))
 print((resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) / 1024)
 """

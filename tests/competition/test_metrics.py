@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from scipy.stats import rankdata
 from sklearn import metrics as sk
 
 from pipeline.competition import metrics
@@ -116,6 +117,18 @@ def test_a_perfect_prediction_scores_best(name: str) -> None:
     worst = score(task, targets, np.eye(len(classes))[(targets + 1) % len(classes)])
     assert perfect is not None and worst is not None
     assert (perfect > worst) == metrics.get(name).higher_is_better
+
+
+def test_ranks_keep_the_order_of_every_column() -> None:
+    task = Task("single", tuple("abcdef"), "mean_column_auc", ("y",))
+    twisted = PROBS**0.2 / (PROBS**0.2).sum(1, keepdims=True)
+    ranked = combine([PROBS, twisted], "rank", task)
+    apart = [[rankdata(column) / (N + 1) for column in probs.T] for probs in (PROBS, twisted)]
+    assert np.allclose(ranked, np.mean(apart, axis=0).T)
+    expected = np.mean([sk.roc_auc_score(number == TARGETS, ranked[:, number]) for number in range(C)])
+    assert score(task, TARGETS, ranked) == pytest.approx(expected)
+    alone = combine([PROBS], "rank", task)
+    assert score(task, TARGETS, alone) == pytest.approx(score(task, TARGETS, PROBS)), "one model's order stays"
 
 
 def test_ensembles() -> None:

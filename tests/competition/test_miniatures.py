@@ -20,6 +20,7 @@ from pipeline.competition import submission
 from pipeline.competition.archives import Room, is_archive, stem, unpack
 from pipeline.competition.decide import PLAIN
 from pipeline.competition.fold_table import read_labelled
+from pipeline.competition.form import read_form
 from pipeline.competition.opened import open_folder
 from pipeline.competition.table import read_test, read_train
 from pipeline.competition.task import Task, make_task, split_tags
@@ -187,7 +188,7 @@ def test_a_perfect_prediction_is_accepted_and_scores_full(workplace: Path, name:
     assert len(samples) == 280 and len(test) == 100
     make_folds(cfg)
     assert len(read_labelled(cfg).folds) == 280
-    form = submission.read_form(cfg, task, test.ids)
+    form = read_form(cfg, task, test.ids)
     frame = submission.fill(form, task, test.ids, oracle(task, test.ids, answers.set_index(rules["id"])), PLAIN)
     submission.write(workplace / "output" / "submission.csv", form, task, frame)
     score = referee()

@@ -1,6 +1,8 @@
 """Submissions: in the sample's form to the byte, and refused where the competition would refuse them."""
 
+import re
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -9,6 +11,8 @@ import pytest
 from making import write_table
 from pipeline.competition import submission
 from pipeline.competition.csv_table import read_csv
+from pipeline.competition.ensembling import combine
+from pipeline.competition.form import read_form
 from pipeline.competition.task import Task
 from pipeline.config import Config
 from pipeline.files import InputError
@@ -24,7 +28,7 @@ def sample(cfg: Config, header: list[str], cells: list[object], ids: list[str] =
 
 
 def make(cfg: Config, task: Task, probs: np.ndarray, path: Path = Path("output/submission.csv")) -> dict:
-    form = submission.read_form(cfg, task, IDS)
+    form = read_form(cfg, task, IDS)
     submission.write(path, form, task, submission.fill(form, task, IDS, probs))
     return read_csv(path).frame.to_dict("list")
 
@@ -128,14 +132,14 @@ def test_a_sample_that_does_not_fit(competition: Callable[..., Config], ids: lis
     cfg = competition()
     sample(cfg, ["id", "label"], ["ant"], ids)
     with pytest.raises(InputError, match=message):
-        submission.read_form(cfg, SINGLE, IDS)
+        read_form(cfg, SINGLE, IDS)
 
 
 def test_columns_that_are_no_classes(competition: Callable[..., Config]) -> None:
     cfg = competition()
     sample(cfg, ["id", "ant", "bee", "dog"], [0, 0, 0])
     with pytest.raises(InputError, match=r"1 columns are no class \(dog\); 1 classes have no column \(cow\)"):
-        submission.read_form(cfg, SINGLE, IDS)
+        read_form(cfg, SINGLE, IDS)
 
 
 @pytest.mark.parametrize(
@@ -157,7 +161,7 @@ def test_what_would_be_refused_is_not_written(
     cfg, task, path = competition(), Task("single", NAMES, metric, ("label",)), Path("output/submission.csv")
     sample(cfg, header, ["ant"] * (len(header) - 1))
     path.write_text("an older one")
-    form = submission.read_form(cfg, task, IDS)
+    form = read_form(cfg, task, IDS)
     frame = submission.fill(form, task, IDS, PROBS)
     for column, cell in change.items():
         frame.loc[3, column] = cell
@@ -190,3 +194,83 @@ def test_a_test_table_that_has_the_samples_answers_too(competition: Callable[...
     for name in ("test.csv", "sample_submission.csv"):
         write_table(cfg.root / name, ["id", "label", "prob"], rows)
     assert make(cfg, SINGLE, PROBS)["label"] == [NAMES[k] for k in PROBS.argmax(1)]
+
+
+@pytest.mark.parametrize(
+    ("names", "cells", "written"),
+    [
+        (("0.0", "1.0", "2.0"), ["0"], ("0", "1", "2")),
+        (("1", "2", "3"), ["01"], ("01", "02", "03")),
+        (("ant", "bee", "cow"), ["Cow"], ("Ant", "Bee", "Cow")),
+        ((" ant", " bee", " cow"), ["ant"], ("ant", "bee", "cow")),
+        (("False", "True"), ["0"], ("0", "1")),
+        (("ant", "bee", "cow"), [""], ("ant", "bee", "cow")),
+    ],
+)
+def test_labels_are_written_as_in_the_sample(
+    competition: Callable[..., Config], names: tuple, cells: list, written: tuple
+) -> None:
+    cfg = competition()
+    sample(cfg, ["id", "label"], cells)
+    probs = PROBS[:, : len(names)]
+    made = make(cfg, Task("single", names, "accuracy", ("label",)), probs)
+    assert made["label"] == [written[number] for number in probs.argmax(1)]
+
+
+@pytest.mark.parametrize(
+    ("task", "cell", "pattern"),
+    [
+        (Task("single", ("1.0", "2.0", "3.0"), "map@3", ("y",)), "1 2 3", "^[123] [123] [123]$"),
+        (Task("multi", ("ant", "bee", "cow"), "micro_f1", ("y",), " "), "Ant Bee", "^(Ant|Bee|Cow)( Bee| Cow)*$"),
+    ],
+)
+def test_several_labels_in_a_cell_are_written_as_in_the_sample(
+    competition: Callable[..., Config], task: Task, cell: str, pattern: str
+) -> None:
+    cfg = competition()
+    sample(cfg, ["id", "y"], [cell])
+    assert all(re.match(pattern, cell) for cell in make(cfg, task, PROBS)["y"])
+
+
+def test_answers_that_are_no_labels(competition: Callable[..., Config], caplog: pytest.LogCaptureFixture) -> None:
+    cfg = competition()
+    rows = [[id_, ("north", "south")[number % 2]] for number, id_ in enumerate(IDS)]
+    write_table(cfg.root / "sample_submission.csv", ["id", "label"], rows)
+    with pytest.raises(InputError, match=r"answers must be labels of the train table, such as 'ant'. 2 are none"):
+        read_form(cfg, SINGLE, IDS)
+    sample(cfg, ["id", "label"], ["north"])
+    with caplog.at_level("INFO", "pipeline"):
+        make(cfg, SINGLE, PROBS)
+    assert "the sample's answer 'north' is none of the 3 labels ('ant', ...)" in caplog.text
+    rows = [[id_, ("A", "B")[number % 2]] for number, id_ in enumerate(IDS)]
+    write_table(cfg.root / "sample_submission.csv", ["id", "label"], rows)
+    with pytest.raises(InputError, match=r"leave open whether 'sea lion' is written SEA LION or Sea Lion"):
+        read_form(cfg, Task("single", ("a", "b", "sea lion"), "accuracy", ("label",)), IDS)
+
+
+def test_another_spelling_than_the_samples_is_refused(competition: Callable[..., Config]) -> None:
+    cfg, task = competition(), Task("single", ("1.0", "2.0"), "accuracy", ("label",))
+    sample(cfg, ["id", "label"], ["1"])
+    form = replace(read_form(cfg, task, IDS), spelling={})
+    frame = submission.fill(form, task, IDS, PROBS[:, :2])
+    with pytest.raises(InputError, match=r"1 labels are written in another way than in the sample \(1.0\)"):
+        submission.write(Path("output/submission.csv"), form, task, frame)
+
+
+def test_an_image_without_tags_is_an_empty_cell(competition: Callable[..., Config]) -> None:
+    cfg = competition()
+    sample(cfg, ["id", "y"], ["ant"])
+    task = Task("multi", NAMES, "micro_f1", ("y",), " ", may_be_empty=True)
+    probs = np.where(np.arange(8)[:, None] % 2, 0.9, 0.1) * np.ones(3)
+    assert make(cfg, task, probs)["y"] == ["", "ant bee cow"] * 4
+    assert make(cfg, replace(task, may_be_empty=False), probs)["y"] == ["ant", "ant bee cow"] * 4
+
+
+def test_columns_of_ranks_need_not_sum_to_one(competition: Callable[..., Config]) -> None:
+    cfg = competition()
+    sample(cfg, ["id", *NAMES], [0.3, 0.3, 0.4])
+    task = Task("single", NAMES, "mean_column_auc", ("y",))
+    ranked = combine([PROBS], "rank", task)
+    made = make(cfg, task, ranked)
+    for number, name in enumerate(NAMES):
+        assert np.argsort([float(cell) for cell in made[name]]).tolist() == np.argsort(PROBS[:, number]).tolist()

@@ -4,6 +4,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from pipeline.competition.scoring import score
 from pipeline.competition.table import Samples
 from pipeline.competition.task import Task, in_order, make_task, split_tags
 from pipeline.config import ConfigError
@@ -17,9 +18,11 @@ def samples(**columns: list[str]) -> Samples:
     return Samples(ids, ids, frame)
 
 
-def task_of(labels: Samples, metric: str = "accuracy", kind: str = "auto", separator: str = "") -> Task:
+def task_of(
+    labels: Samples, metric: str = "accuracy", kind: str = "auto", separator: str = "", order: tuple[str, ...] = ()
+) -> Task:
     data = {"labels": tuple(labels.labels.columns), "tag_separator": separator}
-    return make_task(check({"data": data, "task": {"metric": metric, "kind": kind}}), labels)
+    return make_task(check({"data": data, "task": {"metric": metric, "kind": kind, "order": order}}), labels)
 
 
 @pytest.mark.parametrize(
@@ -103,7 +106,86 @@ def test_ranks_are_no_probabilities(metric: str) -> None:
         make_task(check({**values, "task": {"metric": fitting}}), samples(y=["a", "b"]))
 
 
+@pytest.mark.parametrize(
+    "classes",
+    [
+        tuple(f"{number}.0" for number in range(1, 11)),
+        ("-1.0", "0.0", "1.0"),
+        ("0", "0.5", "1", "1.5", "10"),
+        ("-2", "-1", "0"),
+        ("1e-2", "0.1", "+3"),
+    ],
+)
+def test_grades_are_in_the_order_of_their_values(classes: tuple[str, ...]) -> None:
+    task = task_of(samples(y=sorted(classes)), "quadratic_kappa")
+    assert task.classes == classes and task.grades.tolist() == [float(name) for name in classes]
+
+
+GRADES = ("none", "mild", "moderate", "severe")
+
+
+def test_the_order_of_names_is_asked_for() -> None:
+    labels = samples(y=["severe", "none", "moderate", "mild"])
+    with pytest.raises(ConfigError, match=r'task.order must name the grades.*set task.order = \["mild", "moderate", '):
+        task_of(labels, "quadratic_kappa")
+    task = task_of(labels, "quadratic_kappa", order=GRADES)
+    assert task.classes == GRADES and task.grades.tolist() == [0, 1, 2, 3]
+    assert task.encode(labels.labels).tolist() == [3, 0, 2, 1]
+    with pytest.raises(ConfigError, match=r"task.order must have every label.* are not in it \(severe\)"):
+        task_of(labels, "quadratic_kappa", order=GRADES[:3])
+    assert task_of(labels, "accuracy").classes == tuple(sorted(GRADES)), "where order is not scored none is asked for"
+    with pytest.raises(ConfigError, match=r"task.order must be \[\] for labels of kind multi"):
+        task_of(labels, "micro_f1", "multi", " ", order=GRADES)
+    with pytest.raises(ConfigError, match="each once"):
+        task_of(labels, order=("mild", "mild"))
+
+
+def test_a_grade_that_no_train_image_has_is_in_the_order() -> None:
+    task = task_of(samples(y=["0", "1", "4"]), "quadratic_kappa", order=tuple("01234"))
+    assert task.classes == tuple("01234") and task.grades.tolist() == [0, 1, 2, 3, 4]
+    assert task_of(samples(y=["0", "1", "4"]), "quadratic_kappa").grades.tolist() == [0, 1, 4]
+
+
+def test_one_grade_written_in_two_ways() -> None:
+    with pytest.raises(ConfigError, match=r"must be different grades.*1 have the value of another \(1.0\)"):
+        task_of(samples(y=["0", "1", "1.0"]), "quadratic_kappa")
+
+
+def test_columns_of_grades() -> None:
+    labels = samples(severe=["1", "0"], none=["0", "1"])
+    with pytest.raises(ConfigError, match=r"task\.order must name the grades"):
+        task_of(labels, "quadratic_kappa", "ordinal")
+    task = task_of(labels, "quadratic_kappa", "ordinal", order=("none", "severe"))
+    assert task.encode(labels.labels).tolist() == [1, 0]
+    numbers = samples(**{"10": ["0", "1"], "9": ["1", "0"]})
+    task = task_of(numbers, "quadratic_kappa", "ordinal")
+    assert task.classes == ("9", "10") and task.encode(numbers.labels).tolist() == [0, 1]
+
+
+@pytest.mark.parametrize(
+    ("labels", "separator", "empty"),
+    [
+        ({"y": ["a b", "", "b"]}, " ", True),
+        ({"y": ["a b", "a", "b"]}, " ", False),
+        ({"x": ["1", "0"], "y": ["1", "0"]}, "", True),
+        ({"x": ["1", "0"], "y": ["1", "1"]}, "", False),
+    ],
+)
+def test_whether_images_may_have_no_tag(labels: dict, separator: str, empty: bool) -> None:
+    assert task_of(samples(**labels), "micro_f1", "multi", separator).may_be_empty == empty
+
+
+def test_numbers_that_networks_cannot_hold() -> None:
+    with pytest.raises(InputError, match=r"1 are larger \(1e39\)"):
+        task_of(samples(y=["1", "1e39"]), "rmse")
+    large = samples(y=["1", "1e30"])
+    task = task_of(large, "rmse")
+    targets = task.encode(large.labels)
+    assert score(task, targets, np.zeros_like(targets)) == pytest.approx(1e30 / 2**0.5)
+
+
 def test_order_and_tags() -> None:
+    assert in_order(["b", "1.5", "a"]) == ["1.5", "a", "b"]
     assert in_order(["10", "9", "007"]) == ["007", "9", "10"]
     assert in_order(["10", "9", "x"]) == ["10", "9", "x"]
     assert split_tags(" a  b a ", " ") == ["a", "b"]

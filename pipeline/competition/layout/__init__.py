@@ -19,6 +19,7 @@ from pipeline.competition.layout.tables import Sheet
 from pipeline.competition.layout.task import Labels, must_be_answerable, propose_groups
 from pipeline.competition.layout.train import TrainTable, find_train_table, read_by_table
 from pipeline.competition.layout.training import recipe, survey
+from pipeline.competition.mirrors import against_hflip
 from pipeline.competition.templates import fields
 from pipeline.files import InputError
 
@@ -80,7 +81,11 @@ def look(
         metric = Decision("task.metric", given["task.metric"])
     numbers = metrics.get(str(metric.value)).kinds == ("number",)
     there = survey(download.opened, [path for path in known.paths if path in download.images.known])
-    decisions += [metric, *recipe(there, len(known.paths), has_gpu, numbers=numbers, traces=known.versions)]
+    sides = "" if numbers else against_hflip(known.labels.classes(known.sheet), named=named)
+    decisions += [
+        metric,
+        *recipe(there, len(known.paths), has_gpu, numbers=numbers, traces=known.versions, sides=sides),
+    ]
     said = [Decision(key, value, "As was said with --set.") for key, value in given.items()]
     decisions = [*(item for item in decisions if item.key not in given), *said]
     return Found(

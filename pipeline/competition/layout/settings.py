@@ -19,12 +19,15 @@ _MOST_PROBLEMS = 5
 
 @dataclass(frozen=True)
 class Decision:
-    """A setting with the reason for its value. `proposed`: only shown, as a comment, for the user to decide."""
+    """A setting with the reason for its value. `proposed`: only shown, as a comment, for the user to decide; `said`: a
+    guess that can cost the score, to be printed too.
+    """
 
     key: str
     value: Value
     reason: str = ""
     proposed: bool = False
+    said: bool = False
 
 
 @dataclass(frozen=True)

@@ -29,6 +29,13 @@ class Labels:
         """The same columns, with several tags in a cell."""
         return Labels(self.columns, self.doubt, self.reason, separator)
 
+    def classes(self, sheet: Sheet) -> set[str]:
+        """The columns' names where there are several; else what stands in the cells, or the tags in them."""
+        if len(self.columns) > 1:
+            return set(self.columns)
+        cells = sheet.cells[self.columns[0]]
+        return {tag for cell in cells for tag in _tags(cell, self.separator)} if self.separator else set(cells) - {""}
+
 
 def choose_labels(sheet: Sheet, naming: Sequence[str], sample: Sample | None) -> Labels | None:
     """The label columns of a train table; None where it has none.
@@ -175,11 +182,8 @@ def must_be_answerable(root: Path, sheet: Sheet, labels: Labels, sample: Sample 
         )
     if sample is None or len(targets) < 2 or targets == set(labels.columns):
         return
-    cells = sheet.cells[labels.columns[0]] if len(labels.columns) == 1 else []
-    classes = (
-        {tag for cell in cells for tag in _tags(cell, labels.separator)} if labels.separator else set(cells) - {""}
-    )
-    if targets != (classes or set(labels.columns)):
+    classes = labels.classes(sheet)
+    if targets != classes:
         raise InputError(
             f"{root}: {sample.sheet.name} has {len(targets):,} columns to fill, which must be the classes or the label "
             f"columns of {sheet.name}. Got {quoted(sorted(targets - classes))}, and in column {labels.columns[0]!r} "

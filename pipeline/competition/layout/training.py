@@ -84,7 +84,7 @@ def _header(path: Path) -> tuple[tuple[int, int], str]:
 
 
 def recipe(
-    seen: Survey, num_images: int, has_gpu: bool, *, numbers: bool = False, traces: bool = False
+    seen: Survey, num_images: int, has_gpu: bool, *, numbers: bool = False, traces: bool = False, sides: str = ""
 ) -> list[Decision]:
     """The settings of images, network and training.
 
@@ -94,6 +94,7 @@ def recipe(
         has_gpu: whether this machine has a GPU.
         numbers: whether numbers are predicted, not classes.
         traces: whether classes are versions of one image, which differ in faint traces that resampling would blur.
+        sides: why a left-right flip would change what an image says; "" where it does not.
     """
     if traces:
         return _for_traces(seen, num_images, has_gpu)
@@ -116,28 +117,32 @@ def recipe(
     ]
     if kind == "large":
         decisions.append(Decision("image.margin", 1.15, "Room for random crops."))
-    flips = not seen.grey
+    flips = not (seen.grey or sides)
     budget = _BUDGET[kind] * (_GPU_FACTOR if has_gpu else 1)
     num_epochs = min(_MOST, max(_FEWEST, round(budget / num_images)))
     return [
         *decisions,
-        *_augment(kind, size, flips, num_epochs * num_images),
+        *_augment(kind, size, seen.grey, sides, num_epochs * num_images),
         *_train(kind, num_images, num_epochs, has_gpu, numbers),
         Decision("infer.views", ("identity", "hflip") if flips else ("identity",)),
     ]
 
 
-def _augment(kind: str, size: int, flips: bool, num_seen: int) -> list[Decision]:
+def _augment(kind: str, size: int, grey: bool, sides: str, num_seen: int) -> list[Decision]:
     """Augmentation, the stronger the more images a network will see: `num_seen`, epochs x images."""
-    if not flips:
+    if grey:
         return [
             Decision("augment.policy", "none", "Grey images may be characters or digits: no flips, small shifts only."),
             Decision("augment.pad_crop", 2 if kind == "small" else size // 16),
         ]
+    hflip = Decision("augment.hflip", 0.5, "0 where left and right differ in meaning (then no hflip in infer.views).")
+    if sides:
+        why = f"No flips: {sides}. 0.5 where flipped images are of the same class (then hflip in infer.views too)."
+        hflip = Decision("augment.hflip", 0.0, why, said=True)
     if kind == "small":
         return [
             Decision("augment.policy", "autoaugment-cifar10", "Small colour images."),
-            Decision("augment.hflip", 0.5, "0 where left and right differ in meaning (then no hflip in infer.views)."),
+            hflip,
             Decision("augment.pad_crop", max(2, size // 8)),
         ]
     strong = "trivialaugment" if kind == "medium" else "autoaugment-imagenet"
@@ -145,7 +150,7 @@ def _augment(kind: str, size: int, flips: bool, num_seen: int) -> list[Decision]
     few = f"Epochs x images are {num_seen:,}: too few to learn from {strong!r}, which is for {_ENOUGH_FOR_POLICY:,}."
     return [
         Decision("augment.policy", "none" if gentle else strong, few if gentle else "Colour images."),
-        Decision("augment.hflip", 0.5, "0 where left and right differ in meaning (then no hflip in infer.views)."),
+        hflip,
         Decision("augment.min_area", 0.7 if gentle else 0.5, "Random crops of this part of the image's area or more."),
     ]
 

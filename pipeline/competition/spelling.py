@@ -1,0 +1,122 @@
+"""Labels as text: which are numbers, which are the same label written in another way, and how the sample writes them.
+
+Where the train table has `3.0` and the sample submission `3`, or `1` and `01`, `cat` and `Cat`, `False` and `0`, a
+submission with the train table's spelling would be refused, or every answer in it counted as wrong.
+"""
+
+import re
+import unicodedata
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from decimal import Decimal
+from functools import partial
+
+Rule = Callable[[str], str]
+
+_FLAGS = {"false": "0", "true": "1"}
+
+
+def as_number(text: str) -> Decimal | None:
+    """The number that a text is, exactly; None where it is none."""
+    return Decimal(text) if re.fullmatch(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d{1,3})?", text) else None
+
+
+def same(text: str) -> str:
+    """What all spellings of one label share: its value, or its letters whatever their case, form and outer spaces."""
+    plain = _plain(text).casefold()
+    number = as_number(_FLAGS.get(plain, plain))
+    return plain if number is None else str(number.as_integer_ratio())
+
+
+def spellings(classes: Sequence[str], answers: Collection[str]) -> dict[str, str]:
+    """How the sample writes each class; empty where as the train table does.
+
+    An answer that is no class stands for the class that is the same by `same`. Classes that the sample does not have
+    are written by the first rule that gives those it has.
+
+    Args:
+        classes: the train table's.
+        answers: what the sample holds, each once.
+
+    Raises:
+        ValueError: how a class is to be written is not clear; why.
+    """
+    written: dict[str, list[str]] = {}
+    for answer in answers:
+        written.setdefault(same(answer), []).append(answer)
+    found = {name: written[same(name)] for name in classes if same(name) in written}
+    if all(name in ways for name, ways in found.items()):
+        return {}
+    if unclear := [ways for ways in found.values() if len(ways) > 1]:
+        raise ValueError(f"its answers {unclear[0][0]!r} and {unclear[0][1]!r} stand for one label of the train table")
+    known = {name: way for name, (way,) in found.items()}
+    return {name: known.get(name) or _by_rule(name, known) for name in classes}
+
+
+def _by_rule(name: str, known: Mapping[str, str]) -> str:
+    """A class in the sample's way of writing those that are known.
+
+    Raises:
+        ValueError: rules that are equally good write it in different ways, or none writes what is known.
+    """
+    for rules in _rules(known.values()):
+        ways = {rule(name) for rule in rules if all(rule(other) == way for other, way in known.items())}
+        if len(ways) == 1:
+            return ways.pop()
+        if ways:
+            raise ValueError(f"its answers leave open whether {name!r} is written {' or '.join(sorted(ways))}")
+    raise ValueError(f"its answers do not show how {name!r} is written")
+
+
+def _rules(answers: Iterable[str]) -> list[list[Rule]]:
+    """Ways of writing, those that change least first; rules in one list are equally good."""
+    padded = {len(answer) for answer in answers if answer.startswith("0")}
+    return [
+        [_plain],
+        [_whole],
+        [partial(_padded, width=width) for width in padded],
+        [_fraction],
+        [_flag],
+        [_truth, _truth_in_lower_case],
+        [partial(_cased, change=change) for change in (str.lower, str.upper, str.capitalize, str.title)],
+    ]
+
+
+def _plain(text: str) -> str:
+    return unicodedata.normalize("NFC", text).strip()
+
+
+def _whole(text: str) -> str:
+    """`3.0` as `3`."""
+    number = as_number(_plain(text))
+    return _plain(text) if number is None or number != number.to_integral_value() else str(int(number))
+
+
+def _padded(text: str, width: int) -> str:
+    """`3` as `003`."""
+    return _whole(text).zfill(width)
+
+
+def _fraction(text: str) -> str:
+    """`3` as `3.0`."""
+    number = as_number(_plain(text))
+    return _plain(text) if number is None else str(float(number))
+
+
+def _flag(text: str) -> str:
+    """`True` as `1`."""
+    return _FLAGS.get(_plain(text).casefold(), text)
+
+
+def _truth(text: str) -> str:
+    """`1` as `True`."""
+    return {"0": "False", "1": "True"}.get(_whole(text), text)
+
+
+def _truth_in_lower_case(text: str) -> str:
+    """`1` as `true`."""
+    return _truth(text).lower()
+
+
+def _cased(text: str, change: Rule) -> str:
+    """`cat` as `Cat`, or otherwise."""
+    return change(_plain(text))

@@ -1,0 +1,90 @@
+"""Flips that change what an image says: by names, and by what models take for one another."""
+
+import numpy as np
+import pytest
+
+from pipeline.competition.mirrors import against_hflip, doubts_of_flips, told_apart_by_chance
+from pipeline.competition.task import Task
+from pipeline.config_file import check
+
+DIGITS = [str(number) for number in range(10)]
+KOREAN = ["\uc67c\ucabd", "\uc624\ub978\ucabd"]  # left, right
+
+
+@pytest.mark.parametrize(
+    "classes",
+    [
+        ["left", "right"],
+        ["turnLeft", "turnRight", "straight"],
+        ["hand_l", "hand_r"],
+        ["Turn left ahead", "stop"],
+        ["East", "West"],
+        ["clockwise", "counterclockwise"],
+        ["\u2190", "\u2191"],
+        KOREAN,
+        DIGITS,
+        ["Zero", "One", "Two", "Three", "Four", "Five", "Six", "Seven", "Eight", "Nine"],
+        list("ABCDEFGHIJKLMNOPQRSTUVWXYZ"),
+        [*"abcdefghijklm", "space", "nothing"],
+    ],
+)
+def test_names_that_speak_against_flips(classes: list[str]) -> None:
+    assert against_hflip(classes) and against_hflip(classes[::-1]) == against_hflip(classes)
+
+
+@pytest.mark.parametrize(
+    "classes",
+    [
+        ["cat", "dog"],
+        ["bright", "dark"],
+        list("ABCDE"),  # kinds, or grades
+        ["0", "1", "2", "3", "4"],
+        ["healthy", "leftover", "rightful"],
+        [str(number) for number in range(20)],
+        ["l", "m", "s", "xl"],
+    ],
+)
+def test_names_that_do_not(classes: list[str]) -> None:
+    assert against_hflip(classes) == ""
+
+
+def test_ten_numbers_that_a_file_names_are_no_digits() -> None:
+    assert against_hflip(DIGITS, named=True) == ""
+
+
+def predictions(num_images: int, confused: tuple[int, int]) -> tuple[np.ndarray, np.ndarray]:
+    """Four classes, all known but two, which are told apart by a coin."""
+    rng = np.random.default_rng(0)
+    targets = np.arange(num_images) % 4
+    said = np.where(np.isin(targets, confused), rng.choice(confused, num_images), targets)
+    return targets, np.eye(4, dtype=np.float32)[said]
+
+
+def test_classes_that_flips_make_one() -> None:
+    targets, probs = predictions(400, (1, 2))
+    ((first, second, right),) = told_apart_by_chance(targets, probs)
+    within = np.isin(targets, (1, 2))
+    assert (first, second) == (1, 2) and right == (probs.argmax(1) == targets)[within].mean()
+    assert told_apart_by_chance(*predictions(40, (1, 2))) == [], "too few to say"
+    assert told_apart_by_chance(targets, np.eye(4)[targets]) == []
+    random = np.eye(4)[np.random.default_rng(1).integers(0, 4, 400)]
+    assert told_apart_by_chance(targets, random) == [], "nothing is known of them"
+
+
+TASK = Task("single", ("down", "left", "right", "up"), "accuracy", ("y",))
+
+
+def test_what_is_said_of_flips() -> None:
+    targets, probs = predictions(400, (1, 2))
+    rows = np.arange(400)
+    oof = {str(fold): (rows[fold::2], probs[fold::2]) for fold in (0, 1)}
+    sure = {part: (numbers, np.eye(4)[targets[numbers]]) for part, (numbers, _) in oof.items()}
+    flipped = check({"infer": {"views": ["identity", "hflip"]}})
+    views, pair = doubts_of_flips(flipped, TASK, targets, oof, sure)
+    accuracy = (probs.argmax(1) == targets).mean()
+    assert f"lower the accuracy of every fold, together from 1.00000 to {accuracy:.5f}" in views
+    assert pair.startswith("'left' and 'right' are told from all others, but no better than by chance from each other")
+    assert doubts_of_flips(check({}), TASK, targets, oof, sure) == [], "no flips are asked for"
+    (pair,) = doubts_of_flips(check({"augment": {"hflip": 0.5}}), TASK, targets, oof, {})
+    assert "set augment.hflip = 0" in pair
+    assert doubts_of_flips(flipped, TASK, targets, sure, oof) == [], "the views raise it"
