@@ -20,7 +20,7 @@ cli, environment      the command line that all stages share; whether a python h
 competition/          archives, opened: packed downloads
                       csv_table, json_table, long_table, templates, table, sample: tables
                       layout/ (settings, tables, images, match, download, task, train, folder, asked, box,
-                      metric, training): a downloaded folder
+                      metric, survey): a downloaded folder
                       splits, greedy_split, fold_table: folds
                       task, spelling, metrics, decide, likeliest, mirrors: labels, scores, answers
                       predictions, ensembling, scoring, form, submission: from probabilities to the file
@@ -28,6 +28,7 @@ images/               headers, decode, index, cache, fill, batches: from files t
                       augment, policies, random_draws, geometry, colour, erasing, mix,
                       albumentations_file, epoch_changes
                       practice_sources: where practice competitions come from
+recipes               image size, network and training by rule, from what detection knows
 model/                networks, build, weights, checkpoint, folding
 engine/               fit, start, run_model, resume, forecast, update, optimizer, muon, losses, machine: training
                       trained, predict: inference

@@ -4,6 +4,7 @@ import operator
 import shutil
 import sys
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from pipeline.cli import config_path, guarded, load_target, log, parse, with_log
@@ -43,9 +44,11 @@ def detect(target: Path, overrides: Sequence[str] = ()) -> Path:
     given = {key: operator.attrgetter(key)(settings) for key in changed if key in _DECIDED}
     from pipeline.competition.layout import look, render
     from pipeline.competition.opened import open_folder
+    from pipeline.recipes import recipe
 
     files = open_folder(target, settings.data.unpack_limit)
-    found = look(target, files, name=path.stem, has_gpu=has_gpu(), given=given)
+    found = look(target, files, name=path.stem, given=given)
+    found = replace(found, decisions=(*found.decisions, *recipe(found.facts, has_gpu=has_gpu())))
     text = render(found)
     cfg = loads(text, path, overrides)
     with atomic_write(path, "w", encoding="utf-8") as stream:

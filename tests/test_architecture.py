@@ -14,7 +14,7 @@ from pipeline.config_file import load
 ROOT = Path(__file__).parent.parent
 MODULES = sorted((ROOT / "pipeline").rglob("*.py"))
 # The later may import the earlier. Stages import all, and never each other.
-ROOMS = ["base", "competition", "images", "model", "engine", "stage"]
+ROOMS = ["base", "competition", "images", "model", "recipes", "engine", "stage"]
 BASE = {"config", "config_file", "files", "stamps", "freshness", "cli", "cores", "environment", "__init__"}
 TOP = {"pipeline", "input", "output", "folds", "configs", "tests", "run.sh", "pyproject.toml", "README.md"}
 
@@ -22,6 +22,8 @@ TOP = {"pipeline", "input", "output", "folds", "configs", "tests", "run.sh", "py
 def room(parts: tuple[str, ...]) -> str:
     """The room of a module `pipeline.<parts>`."""
     if len(parts) > 1 or (ROOT / "pipeline" / parts[0]).is_dir():
+        return parts[0]
+    if parts[0] in ROOMS:
         return parts[0]
     return "base" if parts[0] in BASE else "stage"
 

@@ -2,7 +2,7 @@
 
 Run: PYTHONPATH=.:tests python tests/benchmarks/same_bytes.py SHARED FILE
 The first call writes FILE, a JSON; every other compares with it, names what differs, and ends with 1. On one machine
-only: other processors give other bytes. SHARED is the folder of the shared competitions.
+only, and by one thread: others give other bytes. SHARED is the folder of the shared competitions.
 """
 
 import hashlib
@@ -59,7 +59,7 @@ def main() -> int:
 
 def run(place: Path, *arguments: str) -> None:
     """One call of the pipeline, in another folder."""
-    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    environment = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
     module = "pipeline" if arguments[0] in STAGES else f"pipeline.{arguments[0]}"
     rest = arguments if arguments[0] in STAGES else arguments[1:]
     subprocess.run(

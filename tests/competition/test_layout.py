@@ -16,9 +16,8 @@ from pipeline.competition.form import read_form
 from pipeline.competition.layout import Found, look, render
 from pipeline.competition.layout.images import ImageFiles
 from pipeline.competition.layout.match import find_template
-from pipeline.competition.layout.settings import Decision
+from pipeline.competition.layout.settings import Decision, Facts
 from pipeline.competition.layout.task import tag_separator
-from pipeline.competition.layout.training import Survey, recipe
 from pipeline.competition.submission import fill, write
 from pipeline.competition.table import Samples, read_test, read_train
 from pipeline.competition.task import make_task
@@ -26,6 +25,7 @@ from pipeline.config import Config
 from pipeline.config_file import load
 from pipeline.engine.losses import make_loss
 from pipeline.files import InputError
+from pipeline.recipes import recipe
 
 TRAIN = [f"{number:03d}" for number in range(20)]
 TEST = [f"{number:03d}" for number in range(8)]
@@ -239,7 +239,7 @@ def test_masks_and_smaller_tables_are_not_taken(tmp_path: Path) -> None:
     write_table(root / "extra" / "train_small.csv", ["id", "label"], [["000", "ant"], ["001", "bee"], ["002", "ant"]])
     found, cfg, _, _ = read(root, tmp_path)
     assert (cfg.data.image, cfg.data.train) == ("zz_photos/{id}.png", "train.csv")
-    assert found.value("image.channels") == 3
+    assert not found.facts.grey
 
 
 def test_ids_within_names(tmp_path: Path) -> None:
@@ -333,21 +333,33 @@ def test_test_images_are_never_the_train_images(tmp_path: Path) -> None:
     num_images=st.integers(1, 10**7),
     has_gpu=st.booleans(),
     numbers=st.booleans(),
+    versions=st.booleans(),
 )
 @settings(deadline=None, max_examples=60)
 def test_every_recipe_loads(
-    tmp_path_factory: pytest.TempPathFactory, side: float, grey: bool, num_images: int, has_gpu: bool, numbers: bool
+    tmp_path_factory: pytest.TempPathFactory,
+    side: float,
+    grey: bool,
+    num_images: int,
+    has_gpu: bool,
+    numbers: bool,
+    versions: bool,
 ) -> None:
-    decisions = recipe(Survey(1, 0, side, grey, "one image"), num_images, has_gpu, numbers=numbers)
+    facts = Facts(side, grey, "one image", num_images, numbers, versions)
+    decisions = recipe(facts, has_gpu=has_gpu)
     path = tmp_path_factory.getbasetemp() / "recipe.toml"
-    path.write_text(render(Found("recipe", "c", (), tuple(decisions))), encoding="utf-8")
+    path.write_text(render(Found("recipe", "c", (), tuple(decisions), facts)), encoding="utf-8")
     cfg = load(path)
     assert cfg.image.channels == (1 if grey else 3)
+    if versions:
+        assert cfg.model.name == "cifarnet" and cfg.augment.policy == "none"
+        return
     assert make_loss(cfg.train, "number" if numbers else "single", None)
     assert (cfg.augment.hflip > 0) == (not grey) == ("hflip" in cfg.infer.views)
     assert cfg.image.stored >= cfg.image.size and 4 <= cfg.train.num_epochs <= 40
 
 
+FACTS = Facts(32, False, "one image", 10)
 any_text = st.characters(codec="utf-8", exclude_characters="\0")
 
 
@@ -356,13 +368,13 @@ any_text = st.characters(codec="utf-8", exclude_characters="\0")
 def test_any_name_is_written_as_toml(tmp_path_factory: pytest.TempPathFactory, text: str, root: str) -> None:
     path = tmp_path_factory.getbasetemp() / "names.toml"
     decisions = (Decision("data.root", root, text), Decision("data.group", text, text, proposed=True))
-    path.write_text(render(Found(text, root, (text,), decisions)), encoding="utf-8")
+    path.write_text(render(Found(text, root, (text,), decisions, FACTS)), encoding="utf-8")
     assert load(path).data.root == root
 
 
 def test_a_name_that_no_text_can_hold_is_refused() -> None:
     with pytest.raises(InputError, match="must be UTF-8"):
-        render(Found("c", "c", (), (Decision("data.image", "train\udcff/{id}.png"),)))
+        render(Found("c", "c", (), (Decision("data.image", "train\udcff/{id}.png"),), FACTS))
 
 
 @given(st.lists(st.sampled_from(["ant", "bee", "cow", "dog"]), min_size=2, max_size=30))
@@ -460,10 +472,10 @@ def test_a_folder_of_nothing_to_find_is_zero_and_versions_are_groups(tmp_path: P
             Image.fromarray(noise[number] + step * alike).save(root / folder / f"{number}.jpg")
     put(root, [f"Test/{number}.jpg" for number in range(6)])
     write_table(root / "sample_submission.csv", ["Id", "score"], [[f"{number}.jpg", 0] for number in range(6)])
-    _, cfg, train, _ = read(root, tmp_path)
+    found, cfg, train, _ = read(root, tmp_path)
     wanted = ("None", "roc_auc", 27) if alike == 1 else ("", "accuracy", 27)
     assert (cfg.data.negative, cfg.task.metric, len(train)) == wanted
-    assert cfg.data.group == ("file" if alike == 1 else "") and (cfg.augment.policy == "none") == (alike == 1)
+    assert cfg.data.group == ("file" if alike == 1 else "") and found.facts.versions == (alike == 1)
     assert alike > 1 or set(train.groups or []) == {f"group {number}.jpg" for number in range(9)}
     assert list(train.labels["label"]).count("0") == 9 or alike > 1
 

@@ -14,11 +14,11 @@ from pipeline.competition.layout.folder import Folders, class_folders, given_fol
 from pipeline.competition.layout.images import paths_of
 from pipeline.competition.layout.match import find_template
 from pipeline.competition.layout.metric import are_named, choose_metric, choose_negative
-from pipeline.competition.layout.settings import SAY, Decision, Found, Given, listed, quoted, render
+from pipeline.competition.layout.settings import SAY, Decision, Facts, Found, Given, listed, quoted, render
+from pipeline.competition.layout.survey import survey
 from pipeline.competition.layout.tables import Sheet
 from pipeline.competition.layout.task import Labels, must_be_answerable, propose_groups
 from pipeline.competition.layout.train import TrainTable, find_train_table, read_by_table
-from pipeline.competition.layout.training import recipe, survey
 from pipeline.competition.mirrors import against_hflip
 from pipeline.competition.templates import fields
 from pipeline.files import InputError
@@ -37,20 +37,17 @@ class _Known:
     versions: bool = False
 
 
-def look(
-    folder: Path, opened: Path | None = None, *, name: str = "", has_gpu: bool = False, given: Given | None = None
-) -> Found:
+def look(folder: Path, opened: Path | None = None, *, name: str = "", given: Given | None = None) -> Found:
     """Look at a competition's folder as it was downloaded.
 
     Args:
         folder: the folder, as `data.root` is to name it.
         opened: where its files are read, if that is another folder: its archives lie open there.
         name: the run's name; else the folder's.
-        has_gpu: whether training will have a GPU: larger images, more epochs.
         given: settings that the user has decided, by `section.key`: those of `data`, and the metric.
 
     Returns:
-        What was seen and every decision with its reason.
+        What was seen, every decision about the files with its reason, and what training may be chosen by.
 
     Raises:
         InputError: the folder is empty, has no images, or its tables, images and folders allow no reading, or two
@@ -82,17 +79,15 @@ def look(
     numbers = metrics.get(str(metric.value)).kinds == ("number",)
     there = survey(download.opened, [path for path in known.paths if path in download.images.known])
     sides = "" if numbers else against_hflip(known.labels.classes(known.sheet), named=named)
-    decisions += [
-        metric,
-        *recipe(there, len(known.paths), has_gpu, numbers=numbers, traces=known.versions, sides=sides),
-    ]
+    facts = Facts(there.side, there.grey, there.text, len(known.paths), numbers, known.versions, sides)
     said = [Decision(key, value, "As was said with --set.") for key, value in given.items()]
-    decisions = [*(item for item in decisions if item.key not in given), *said]
+    decisions = [*(item for item in (*decisions, metric) if item.key not in given), *said]
     return Found(
         name or Path(os.path.abspath(folder)).name,
         str(folder),
         tuple(download.seen),
         (Decision("data.root", str(folder)), *decisions),
+        facts,
     )
 
 

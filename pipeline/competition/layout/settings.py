@@ -31,13 +31,34 @@ class Decision:
 
 
 @dataclass(frozen=True)
+class Facts:
+    """What image size, network and training are chosen by.
+
+    side: longer side of the median train image, in pixels; grey: whether all are; text: what was looked at, in words.
+    num_images: how many there are to train on.
+    numbers: whether numbers are predicted, not classes.
+    versions: whether classes are versions of one image, which differ in faint traces.
+    sides: why a left-right flip would change what an image says; "" where it does not.
+    """
+
+    side: float
+    grey: bool
+    text: str
+    num_images: int
+    numbers: bool = False
+    versions: bool = False
+    sides: str = ""
+
+
+@dataclass(frozen=True)
 class Found:
-    """What was seen in a competition's folder, in sentences, and what was decided from it."""
+    """What was seen in a competition's folder, in sentences, what was decided from it, and what more may be."""
 
     name: str
     root: str
     seen: tuple[str, ...]
     decisions: tuple[Decision, ...]
+    facts: Facts
 
     def value(self, key: str) -> Value | None:
         """The value decided for `section.key`; None where it is left at its default."""

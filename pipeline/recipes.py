@@ -1,0 +1,198 @@
+"""Image size, network, augmentation and epochs by rule: a row for each kind of images, with what it was chosen by."""
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from pipeline.competition.layout.settings import Decision, Facts
+
+Settings = tuple[Decision, ...]
+
+# How much more a GPU does in the same time, about.
+_GPU_FACTOR = 20
+_FEWEST_EPOCHS, _MOST_EPOCHS = 4, 40
+# Train images below which batches are small: there would be few steps in an epoch.
+_FEW = 5000
+# Epochs x images from which a published policy is used on images that are not small. Networks that see fewer do better
+# without: cross-validation of ResNet-18, 64 px, 12 epochs of 280 images: mean column AUC 0.935 against 0.817, ROC AUC
+# 0.958 against 0.874; accuracy on one fold, 96 px, 20 epochs of 960 photos of clothes: 0.488 against 0.392.
+_ENOUGH_FOR_POLICY = 100_000
+# Traces are looked for in images of up to this many pixels a side, twice as many with a GPU.
+_LARGEST_TRACES = 256
+_CROPS = "Random crops of this part of the image's area or more."
+
+
+@dataclass(frozen=True)
+class Row:
+    """What is chosen for one kind of images.
+
+    most_side: longer side of the median image, in pixels, up to which the row is for.
+    size: height and width that the network sees, in pixels, and why, from that side and whether there is a GPU.
+    crop: pixels by which images are moved, from the size: of grey ones, and of those in colour; 0: they are not.
+    budget: epochs x images for which five folds take about an hour on two cores at `speed` images a second: each fold
+        trains on four fifths, so all on 4 x images.
+    policy: of images in colour, why, and the epochs x images from which it is used.
+    augment: more for images in colour: where the policy is used, and where it is not.
+    network, few, many: network and training; what suits few images, and many.
+    """
+
+    most_side: float
+    size: Callable[[float, bool], tuple[int, str]]
+    crop: tuple[Callable[[int], int], Callable[[int], int]]
+    budget: int
+    speed: int
+    policy: tuple[str, str, int]
+    augment: tuple[Settings, Settings]
+    network: Settings
+    few: Settings
+    many: Settings
+    images: Settings = ()
+
+
+def _own_size(side: float, has_gpu: bool) -> tuple[int, str]:
+    return max(16, math.ceil(side / 4) * 4), f"the images' own side ({side:.0f} px) up to the next multiple of 4."
+
+
+def _near_size(side: float, has_gpu: bool) -> tuple[int, str]:
+    return max(32, round(side / 32) * 32), f"the images' side ({side:.0f} px) to the nearest multiple of 32."
+
+
+def _photo_size(side: float, has_gpu: bool) -> tuple[int, str]:
+    why = f"for photos of {side:.0f} px: 224 with a GPU, 128 without; a larger size scores better, more slowly."
+    return 224 if has_gpu else 128, why
+
+
+_SMALL = Row(
+    most_side=40,
+    size=_own_size,
+    crop=(lambda size: 2, lambda size: max(2, size // 8)),
+    budget=240_000,
+    speed=280,  # resnet9, width 32, 32 px
+    policy=("autoaugment-cifar10", "Small colour images.", 0),
+    augment=((), ()),
+    network=(
+        Decision("model.name", "resnet9"),
+        Decision("model.width", 32),
+        Decision("train.optimizer", "nesterov"),
+        Decision("train.weight_decay", 5e-4),
+        Decision("train.schedule", "onecycle"),
+        Decision("train.label_smoothing", 0.1),
+    ),
+    few=(Decision("train.batch_size", 64), Decision("train.lr", 0.1)),
+    many=(Decision("train.batch_size", 256), Decision("train.lr", 0.2)),
+)
+_MEDIUM = Row(
+    most_side=128,
+    size=_near_size,
+    crop=(lambda size: size // 16, lambda size: 0),
+    budget=60_000,
+    speed=80,  # resnet18, 96 px
+    policy=("trivialaugment", "Colour images.", _ENOUGH_FOR_POLICY),
+    augment=((Decision("augment.min_area", 0.5, _CROPS),), (Decision("augment.min_area", 0.7, _CROPS),)),
+    network=(
+        Decision("model.name", "resnet18", "Any name of timm; pretrained = true starts from its published weights."),
+        Decision("train.optimizer", "adamw"),
+        Decision("train.lr", 1e-3),
+    ),
+    few=(Decision("train.batch_size", 32),),
+    many=(Decision("train.batch_size", 64),),
+)
+_LARGE = Row(
+    most_side=math.inf,
+    size=_photo_size,
+    crop=_MEDIUM.crop,
+    budget=36_000,
+    speed=40,  # resnet18, 128 px
+    policy=("autoaugment-imagenet", "Colour images.", _ENOUGH_FOR_POLICY),
+    augment=_MEDIUM.augment,
+    network=_MEDIUM.network,
+    few=_MEDIUM.few,
+    many=_MEDIUM.many,
+    images=(Decision("image.margin", 1.15, "Room for random crops."),),
+)
+ROWS = (_SMALL, _MEDIUM, _LARGE)
+
+# Versions of one image are told apart by faint traces: nothing that resamples pixels, and a network whose first layer
+# whitens, which makes faint high frequencies as strong as the picture. ResNet-18 stays at chance where it finds every
+# trace (280 images at 64 px, one fold of five).
+_TRACES = (
+    Decision(
+        "augment.policy",
+        "none",
+        "Classes are versions of one image, told apart by faint traces: nothing that resamples pixels.",
+    ),
+    Decision("augment.hflip", 0.5),
+    Decision("augment.vflip", 0.5),
+    Decision("model.name", "cifarnet", "Its first layer whitens, which makes faint high frequencies strong."),
+    Decision("train.batch_size", 32),
+    Decision("train.optimizer", "muon"),
+    Decision("train.lr", 0.02),
+    Decision("train.momentum", 0.6),
+    Decision("train.weight_decay", 0.5),
+    Decision("train.schedule", "cosine"),
+    Decision("train.warmup", 0.1),
+    Decision("train.label_smoothing", 0.1),
+    Decision("infer.views", ("identity", "hflip")),
+)
+
+
+def recipe(facts: Facts, *, has_gpu: bool) -> list[Decision]:
+    """The settings of folds, images, network, training and inference.
+
+    Args:
+        facts: what is known of the images and their classes.
+        has_gpu: whether this machine has a GPU: larger images, more epochs.
+    """
+    row = next(row for row in ROWS if facts.side <= row.most_side)
+    budget = (_MEDIUM if facts.versions else row).budget * (_GPU_FACTOR if has_gpu else 1)
+    num_epochs = min(_MOST_EPOCHS, max(_FEWEST_EPOCHS, round(budget / facts.num_images)))
+    decisions = [
+        Decision("folds.num_folds", 5, "Five models, each validated on the fifth that it has not seen."),
+        Decision("image.channels", 1 if facts.grey else 3),
+    ]
+    shares = f"{budget:,} / {facts.num_images:,} images"
+    if facts.versions:
+        size = min(math.ceil(facts.side / 4) * 4, _LARGEST_TRACES * (2 if has_gpu else 1))
+        why = f"{facts.text}. Size: the images' own, as scaling would blur the traces."
+        epochs = Decision("train.num_epochs", num_epochs, f"{shares}, {_FEWEST_EPOCHS} to {_MOST_EPOCHS}.")
+        return [*decisions, Decision("image.size", size, why), *_TRACES, epochs]
+    size, why = row.size(facts.side, has_gpu)
+    minutes = 4 * facts.num_images * num_epochs / row.speed / 60
+    cost = "by the budget of a GPU" if has_gpu else f"about {minutes:,.0f} minutes on two cores"
+    epochs = Decision(
+        "train.num_epochs",
+        num_epochs,
+        f"{shares}, at least {_FEWEST_EPOCHS}, at most {_MOST_EPOCHS}: five folds take {cost}.",
+    )
+    flips = not (facts.grey or facts.sides)
+    return [
+        *decisions,
+        Decision("image.size", size, f"{facts.text}. Size: {why}"),
+        *row.images,
+        *_augment(row, facts, size, num_epochs * facts.num_images),
+        *(item for item in row.network if not (facts.numbers and item.key == "train.label_smoothing")),
+        *(row.few if facts.num_images < _FEW else row.many),
+        epochs,
+        Decision("infer.views", ("identity", "hflip") if flips else ("identity",)),
+    ]
+
+
+def _augment(row: Row, facts: Facts, size: int, num_seen: int) -> list[Decision]:
+    """Augmentation, the stronger the more images a network will see: `num_seen`, epochs x images."""
+    crop_grey, crop_colour = (crop(size) for crop in row.crop)
+    if facts.grey:
+        why = "Grey images may be characters or digits: no flips, small shifts only."
+        return [Decision("augment.policy", "none", why), Decision("augment.pad_crop", crop_grey)]
+    policy, why, enough = row.policy
+    strong, gentle = row.augment
+    if num_seen < enough:
+        why = f"Epochs x images are {num_seen:,}: too few to learn from {policy!r}, which is for {enough:,}."
+        policy, strong = "none", gentle
+    hflip = Decision("augment.hflip", 0.5, "0 where left and right differ in meaning (then no hflip in infer.views).")
+    if facts.sides:
+        why_not = (
+            f"No flips: {facts.sides}. 0.5 where flipped images are of the same class (then hflip in infer.views)."
+        )
+        hflip = Decision("augment.hflip", 0.0, why_not, said=True)
+    crops = [Decision("augment.pad_crop", crop_colour)] if crop_colour else []
+    return [Decision("augment.policy", policy, why), hflip, *crops, *strong]
