@@ -13,8 +13,6 @@ from typing import Any
 import numpy as np
 import pytest
 from PIL import Image
-from test_elsewhere import run_sh
-from test_stages import CONFIG, RUN, run_all
 
 from making import picture
 from pipeline import ensemble, files
@@ -22,6 +20,7 @@ from pipeline import prepare as prepare_stage
 from pipeline.config import Config
 from pipeline.config_file import load
 from pipeline.images.cache import open_images
+from running import CONFIG, RUN, run_all, run_sh
 
 ROOT = Path(__file__).parent.parent
 

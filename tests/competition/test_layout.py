@@ -2,7 +2,6 @@
 
 import json
 import random
-from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +10,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
+from downloads import LABELS, NAMES, TEST, TRAIN, plain, put, read
 from making import write_table
 from pipeline.competition.layout import Found, look, render
 from pipeline.competition.layout.images import ImageFiles
@@ -19,40 +19,10 @@ from pipeline.competition.layout.settings import Decision
 from pipeline.competition.layout.task import tag_separator
 from pipeline.competition.layout.training import Survey, recipe
 from pipeline.competition.submission import fill, read_form, write
-from pipeline.competition.table import Samples, read_test, read_train
 from pipeline.competition.task import make_task
-from pipeline.config import Config
 from pipeline.config_file import load
 from pipeline.engine.losses import make_loss
 from pipeline.files import InputError
-
-TRAIN = [f"{number:03d}" for number in range(20)]
-TEST = [f"{number:03d}" for number in range(8)]
-NAMES = ["ant", "bee", "cow", "dog"]
-LABELS = [NAMES[number % 4] for number in range(20)]
-
-
-def put(root: Path, paths: Sequence[str], size: tuple[int, int] = (8, 8), mode: str = "RGB") -> None:
-    """Write an image at each path."""
-    for path in paths:
-        (root / path).parent.mkdir(parents=True, exist_ok=True)
-        Image.new(mode, size).save(root / path)
-
-
-def plain(root: Path, header: tuple[str, str] = ("id", "label"), labels: Sequence[object] = LABELS) -> None:
-    """Two tables and two flat folders, test ids among the train ids."""
-    put(root, [f"train/{id_}.png" for id_ in TRAIN] + [f"test/{id_}.png" for id_ in TEST])
-    write_table(root / "train.csv", list(header), [list(row) for row in zip(TRAIN, labels, strict=True)])
-    write_table(root / "sample_submission.csv", list(header), [[id_, labels[0]] for id_ in TEST])
-
-
-def read(root: Path, tmp_path: Path) -> tuple[Found, Config, Samples, Samples]:
-    """Look, render, load, and read both parts with their files."""
-    found = look(root)
-    path = tmp_path / "found.toml"
-    path.write_text(render(found), encoding="utf-8")
-    cfg = load(path)
-    return found, cfg, read_train(cfg, files=True), read_test(cfg, files=True)
 
 
 def test_two_tables_and_flat_folders(tmp_path: Path) -> None:

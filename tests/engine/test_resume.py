@@ -5,12 +5,12 @@ from typing import Any
 
 import pytest
 import torch
-from test_stages import CONFIG, RUN, run_all
 
 from pipeline.config import Config
 from pipeline.engine import fit as fit_room
 from pipeline.engine.resume import Resume
 from pipeline.engine.update import Update
+from running import CONFIG, RUN, run_all
 
 SETTINGS = (
     "model.width=4",
