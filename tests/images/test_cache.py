@@ -21,13 +21,13 @@ from pipeline.images import cache, fill
 def decoded(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """The paths that are decoded while a test runs."""
     paths: list[str] = []
-    original = fill._decode_one
+    original = fill.decode_one
 
     def spy(*arguments: Any) -> cache.Entry:
         paths.append(arguments[-1])
         return original(*arguments)
 
-    monkeypatch.setattr(fill, "_decode_one", spy)
+    monkeypatch.setattr(fill, "decode_one", spy)
     return paths
 
 
