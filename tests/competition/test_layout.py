@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
@@ -35,7 +35,7 @@ def test_two_tables_and_flat_folders(tmp_path: Path) -> None:
     assert len(train) == 20 and len(test) == 8 and cfg.task.metric == "accuracy"
 
 
-@settings(deadline=None, max_examples=12, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=12)
 @given(
     seed=st.integers(0, 2**16),
     id_=st.sampled_from(["no", "file_name", "\uc774\ubbf8\uc9c0", "a.b"]),
@@ -303,7 +303,7 @@ def test_test_images_are_never_the_train_images(tmp_path: Path) -> None:
     has_gpu=st.booleans(),
     numbers=st.booleans(),
 )
-@settings(deadline=None, max_examples=60)
+@settings(max_examples=60)
 def test_every_recipe_loads(
     tmp_path_factory: pytest.TempPathFactory, side: float, grey: bool, num_images: int, has_gpu: bool, numbers: bool
 ) -> None:
@@ -321,7 +321,7 @@ any_text = st.characters(codec="utf-8", exclude_characters="\0")
 
 
 @given(st.text(any_text, max_size=40), st.text(any_text, min_size=1, max_size=40))
-@settings(deadline=None, max_examples=80)
+@settings(max_examples=80)
 def test_any_name_is_written_as_toml(tmp_path_factory: pytest.TempPathFactory, text: str, root: str) -> None:
     path = tmp_path_factory.getbasetemp() / "names.toml"
     decisions = (Decision("data.root", root, text), Decision("data.group", text, text, proposed=True))
@@ -335,7 +335,7 @@ def test_a_name_that_no_text_can_hold_is_refused() -> None:
 
 
 @given(st.lists(st.sampled_from(["ant", "bee", "cow", "dog"]), min_size=2, max_size=30))
-@settings(deadline=None, max_examples=30)
+@settings(max_examples=30)
 def test_single_labels_have_no_separator(cells: list[str]) -> None:
     assert tag_separator(cells) == ""
 

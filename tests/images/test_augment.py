@@ -58,7 +58,7 @@ def fake_photos(num_images, size, channels=3, seed=0):
 # ---- random draws
 
 
-@settings(deadline=None, max_examples=25)
+@settings(max_examples=25)
 @given(seed=st.integers(0, 2**32 - 1), epoch=st.integers(0, 100_000), first=st.integers(-(2**63), 2**63 - 5000))
 def test_draws_are_uniform_and_uncorrelated(seed, epoch, first):
     # The keys of neighbouring images are the hardest: consecutive numbers.
@@ -259,7 +259,7 @@ def test_moves_before_a_policy_are_part_of_its_map(pad_crop):
     assert difference.max() <= 1 and difference.float().mean() < 0.01
 
 
-@settings(deadline=None, max_examples=20)
+@settings(max_examples=20)
 @given(size=st.integers(8, 40), min_area=st.floats(0.05, 0.99), seed=st.integers(0, 1000))
 def test_crops_have_their_area_aspect_and_place(size, min_area, seed):
     augment = Augment(AugmentConfig(min_area=min_area), size, seed)
