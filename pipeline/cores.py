@@ -16,14 +16,14 @@ def num_cores() -> int:
     if limit := os.environ.get("OMP_NUM_THREADS", ""):
         return max(1, int(limit)) if limit.isdigit() else 1
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    return max(1, min(cores, _quota(_QUOTA)))
+    return max(1, min(cores, quota(_QUOTA)))
 
 
-def _quota(path: Path) -> int:
+def quota(path: Path) -> int:
     """Cores that a quota allows, rounded up; a great many where there is none."""
     none = 2**16
     try:
-        quota, period = path.read_text(encoding="utf-8").split()
-        return none if quota == "max" else math.ceil(int(quota) / int(period))
+        share, period = path.read_text(encoding="utf-8").split()
+        return none if share == "max" else math.ceil(int(share) / int(period))
     except (OSError, ValueError):
         return none

@@ -1,10 +1,14 @@
-"""What the tests share: a tiny competition, and where the shared ones are."""
+"""What the tests share: a tiny competition, and where the shared ones are; and what keeps time and chance out."""
 
 import os
-from collections.abc import Callable
+import random
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import hypothesis
+import numpy as np
 import pytest
+import torch
 
 from making import TOML, tiny_competition
 from pipeline.config import Config
@@ -12,23 +16,47 @@ from pipeline.config_file import load
 
 SHARED = Path(__file__).parent.parent.parent / "shared"
 
+# The same examples at every run, however slow the machine is at the moment.
+hypothesis.settings.register_profile(
+    "same", deadline=None, derandomize=True, suppress_health_check=[hypothesis.HealthCheck.too_slow]
+)
+hypothesis.settings.load_profile("same")
+
 
 def pytest_configure(config: pytest.Config) -> None:
-    import torch
-
     torch.set_num_threads(1)
     os.environ["OMP_NUM_THREADS"] = "1"
+
+
+@pytest.fixture(scope="session", autouse=True)
+def no_waiting(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """Spare what tests would only wait for.
+
+    No test sees whether bytes are on the disk itself: an fsync takes 5 ms. And where the packages were installed
+    without bytecode, processes that tests start compile torch once, not each for itself: that takes 6 s.
+    """
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(os, "fsync", lambda descriptor: None)
+        if not Path(torch.__cached__).is_file():
+            patch.delenv("PYTHONDONTWRITEBYTECODE", raising=False)
+            patch.setenv("PYTHONPYCACHEPREFIX", str(tmp_path_factory.mktemp("bytecode")))
+        yield
+
+
+@pytest.fixture(autouse=True)
+def same_draws() -> None:
+    """What draws without a seed of its own draws the same, whichever tests ran before."""
+    random.seed(0)
+    np.random.seed(0)
+    torch.default_generator.manual_seed(0)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         if "shared" in item.keywords and not SHARED.is_dir():
             item.add_marker(pytest.mark.skip(reason="the shared competitions are not beside the checkout"))
-        if "gpu" in item.keywords:
-            import torch
-
-            if not torch.cuda.is_available():
-                item.add_marker(pytest.mark.skip(reason="no CUDA here"))
+        if "gpu" in item.keywords and not torch.cuda.is_available():
+            item.add_marker(pytest.mark.skip(reason="no CUDA here"))
 
 
 @pytest.fixture

@@ -9,10 +9,13 @@ from pathlib import Path
 import pytest
 
 import pipeline
+from pipeline.cli import DEFAULT_CONFIG
 from pipeline.config_file import load
 
 ROOT = Path(__file__).parent.parent
 MODULES = sorted((ROOT / "pipeline").rglob("*.py"))
+TESTS = sorted((ROOT / "tests").rglob("*.py"))
+TEST_FILES = [path for path in TESTS if path.stem.startswith("test_") or path.stem == "conftest"]
 # The later may import the earlier. Stages import all, and never each other.
 ROOMS = ["base", "competition", "images", "model", "recipes", "engine", "stage"]
 BASE = {"config", "config_file", "files", "stamps", "freshness", "cli", "cores", "environment", "__init__"}
@@ -100,11 +103,58 @@ def test_the_map_names_every_room_and_stage() -> None:
             assert name in text, f"{name} is not on the map in pipeline/__init__.py"
 
 
-def test_the_top_level_is_what_is_drawn() -> None:
-    done = subprocess.run(["git", "ls-files"], cwd=ROOT, capture_output=True, text=True)
+def defined(tree: ast.AST) -> set[str]:
+    """Names that a module gives to functions, classes, variables and attributes."""
+    kinds = (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)
+    names = {node.name for node in ast.walk(tree) if isinstance(node, kinds)}
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Name | ast.Attribute) and isinstance(node.ctx, ast.Store):
+            names.add(node.id if isinstance(node, ast.Name) else node.attr)
+    return names
+
+
+def imported(tree: ast.AST) -> set[str]:
+    """Every word of a module's imports."""
+    words: set[str] = set()
+    for node in ast.walk(tree):
+        if isinstance(node, ast.ImportFrom | ast.Import):
+            for name in (getattr(node, "module", None) or "", *(alias.name for alias in node.names)):
+                words |= set(name.split("."))
+    return words
+
+
+def test_no_test_imports_another() -> None:
+    for path in TESTS:
+        found = imported(ast.parse(path.read_text(encoding="utf-8"))) & {other.stem for other in TEST_FILES}
+        assert not found, f"{path}: what several tests need stands in a module of its own beside them"
+
+
+def test_tests_use_what_is_public() -> None:
+    """No private name of the pipeline is imported, behind a dot, or the last of a text such as "pipeline.files.x"."""
+    defined_there = set().union(*(defined(ast.parse(path.read_text(encoding="utf-8"))) for path in MODULES))
+    private = {name for name in defined_there if re.match("_[^_]", name)}
+    for path in TESTS:
+        tree = ast.parse(path.read_text(encoding="utf-8"))
+        used = imported(tree)
+        for node in ast.walk(tree):
+            if isinstance(node, ast.Attribute):
+                used.add(node.attr)
+            elif isinstance(node, ast.Constant) and isinstance(node.value, str):
+                used.add(node.value.rpartition(".")[2])
+        found = used & private - defined(tree)
+        assert not found, f"{path}: what tests need is public, or seen from outside"
+
+
+def tracked(folder: str = ".") -> list[str]:
+    """The project's own files, as git knows them."""
+    done = subprocess.run(["git", "ls-files", folder], cwd=ROOT, capture_output=True, text=True)
     if done.returncode or not done.stdout:
         pytest.skip("no git checkout")
-    top = {name.split("/")[0] for name in done.stdout.splitlines()}
+    return done.stdout.splitlines()
+
+
+def test_the_top_level_is_what_is_drawn() -> None:
+    top = {name.split("/")[0] for name in tracked()}
     assert {name for name in top if not name.startswith(".")} <= TOP
 
 
@@ -164,7 +214,15 @@ def test_no_column_class_or_folder_of_the_miniatures_stands_in_the_code(shared: 
         assert not found, path
 
 
-@pytest.mark.parametrize("path", sorted((ROOT / "configs").glob("*.toml")), ids=lambda path: path.name)
-def test_a_config_is_sound_and_opens_with_its_command(path: Path) -> None:
-    load(path)
-    assert path.read_text().startswith(f"# bash run.sh{'' if path.name == 'digits.toml' else f' configs/{path.name}'}")
+# Users copy configs to change them: what is said of the project's own is not asked of theirs.
+CONFIGS = re.findall(r"^\| `(configs/\w+\.toml)` \|", (ROOT / "README.md").read_text(encoding="utf-8"), re.MULTILINE)
+
+
+def test_the_readme_lists_the_project_s_configs() -> None:
+    assert sorted(CONFIGS) == sorted(tracked("configs"))
+
+
+@pytest.mark.parametrize("name", CONFIGS)
+def test_a_config_is_sound_and_opens_with_its_command(name: str) -> None:
+    load(ROOT / name)
+    assert (ROOT / name).read_text().startswith(f"# bash run.sh{'' if name == DEFAULT_CONFIG else f' {name}'}\n")

@@ -1,5 +1,6 @@
 """Settings: every mistake is one sentence that names the key, the value and what is allowed."""
 
+import json
 import shlex
 import subprocess
 import sys
@@ -102,25 +103,38 @@ def test_any_value_is_taken_or_refused_in_one_line(value: object) -> None:
                 assert isinstance(cfg, Config)
 
 
-@pytest.mark.parametrize("stage", ["detect", "prepare", "folds", "train", "infer", "ensemble", "practice"])
-def test_help_and_mistakes_answer_before_anything_heavy(stage: str) -> None:
-    code = (
-        "import sys, runpy\n"
-        f"sys.argv = ['x', *sys.argv[1:]]\n"
-        f"try: runpy.run_module('pipeline.{stage}', run_name='__main__')\n"
-        "except SystemExit as e: status = e.code\n"
-        "heavy = {'torch', 'pandas', 'timm', 'sklearn', 'cv2', 'torchvision', 'pyarrow'}\n"
-        "print(sorted(heavy & set(sys.modules)), status)"
-    )
-    for arguments, status in ((["--help"], 0), (["--bogus", "1"], 2), (["--config", "configs/none.toml"], 2)):
-        if stage in ("practice", "detect") and arguments[0] == "--config":
-            continue
-        done = subprocess.run(
-            [sys.executable, "-c", code, *arguments], capture_output=True, text=True, cwd=ROOT, timeout=60
-        )
-        assert done.stdout.splitlines()[-1] == f"[] {status}", done.stderr
-        if status:
-            assert len(done.stderr.strip().splitlines()) == 1
+STAGES = ["detect", "prepare", "folds", "train", "infer", "ensemble", "practice"]
+ANSWERS = """
+import contextlib, io, json, runpy, sys
+heavy, answers = {'torch', 'pandas', 'timm', 'sklearn', 'cv2', 'torchvision', 'pyarrow'}, {}
+for stage in sys.argv[1:]:
+    for arguments in ('--help', '--bogus 1', '--config configs/none.toml'):
+        sys.argv, said, status = ['x', *arguments.split()], io.StringIO(), None
+        with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(said):
+            try:
+                runpy.run_module(f'pipeline.{stage}', run_name='__main__')
+            except SystemExit as error:
+                status = error.code
+        lines = len(said.getvalue().splitlines())
+        answers[f'{stage} {arguments}'] = [status, lines, sorted(heavy & set(sys.modules))]
+print(json.dumps(answers))
+"""
+
+
+@pytest.fixture(scope="module")
+def answers() -> dict[str, list[object]]:
+    """What a fresh process answers to a stage and its arguments: exit status, lines on stderr, heavy packages."""
+    done = subprocess.run([sys.executable, "-c", ANSWERS, *STAGES], capture_output=True, text=True, cwd=ROOT)
+    assert done.returncode == 0, done.stderr
+    return dict(json.loads(done.stdout))
+
+
+@pytest.mark.parametrize("stage", STAGES)
+def test_help_and_mistakes_answer_before_anything_heavy(answers: dict[str, list[object]], stage: str) -> None:
+    assert answers[f"{stage} --help"] == [0, 0, []]
+    assert answers[f"{stage} --bogus 1"] == [2, 1, []]
+    if stage != "practice":
+        assert answers[f"{stage} --config configs/none.toml"] == [2, 1, []]
 
 
 def test_what_a_message_tells_to_run_has_the_settings_of_this_call(tmp_path: Path) -> None:

@@ -11,14 +11,14 @@ from pipeline import cores
 @pytest.mark.parametrize(("text", "expected"), [("250000 100000", 3), ("50000 100000", 1)])
 def test_a_quota_is_a_limit(text: str, expected: int, tmp_path: Path) -> None:
     (tmp_path / "cpu.max").write_text(text + "\n")
-    assert cores._quota(tmp_path / "cpu.max") == expected
+    assert cores.quota(tmp_path / "cpu.max") == expected
 
 
 @pytest.mark.parametrize("text", ["max 100000", "", "nonsense"])
 def test_no_quota_is_none(text: str, tmp_path: Path) -> None:
     (tmp_path / "cpu.max").write_text(text)
-    assert cores._quota(tmp_path / "cpu.max") > 1000
-    assert cores._quota(tmp_path / "none") > 1000
+    assert cores.quota(tmp_path / "cpu.max") > 1000
+    assert cores.quota(tmp_path / "none") > 1000
 
 
 def test_the_user_decides(monkeypatch: pytest.MonkeyPatch) -> None:

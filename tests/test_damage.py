@@ -13,8 +13,6 @@ from typing import Any
 import numpy as np
 import pytest
 from PIL import Image
-from test_elsewhere import run_sh
-from test_stages import CONFIG, RUN, run_all
 
 from making import picture
 from pipeline import ensemble, files
@@ -22,6 +20,7 @@ from pipeline import prepare as prepare_stage
 from pipeline.config import Config
 from pipeline.config_file import load
 from pipeline.images.cache import open_images
+from running import CONFIG, RUN, run_all, run_sh
 
 ROOT = Path(__file__).parent.parent
 
@@ -185,19 +184,19 @@ def test_what_changes_while_it_is_prepared_counts_as_changed(
     competition: Callable[..., Config], monkeypatch: pytest.MonkeyPatch, what: str
 ) -> None:
     cfg = competition()
-    original = prepare_stage._write_audit
+    original = prepare_stage.write_stamp
 
-    def changing(*arguments: Any) -> None:
-        original(*arguments)
+    def changing(*arguments: Any, **notes: Any) -> None:
         if what == "image":
             Image.fromarray(picture(1, 99)).save(cfg.root / "train" / "000.png")
         else:
             table = cfg.root / "train.csv"
             table.write_text(table.read_text().replace("023,cow", "023,ant"))
+        original(*arguments, **notes)
 
-    monkeypatch.setattr(prepare_stage, "_write_audit", changing)
+    monkeypatch.setattr(prepare_stage, "write_stamp", changing)
     assert prepare_stage.main(CONFIG) == 0
-    monkeypatch.setattr(prepare_stage, "_write_audit", original)
+    monkeypatch.setattr(prepare_stage, "write_stamp", original)
     assert run_sh() == 0
     assert open_images(cfg, "train", ["train/000.png"]).gather(np.array([0])).shape == (1, 12, 12, 3)
     pixels = open_images(cfg, "train", ["train/000.png"]).gather(np.array([0]))[0]

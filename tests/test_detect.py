@@ -1,6 +1,7 @@
 """The stage: what it writes, where, and what it answers to mistakes."""
 
 import io
+import os
 import shutil
 import subprocess
 import sys
@@ -101,10 +102,8 @@ def test_mistakes_are_answered_before_anything_heavy_and_torch_never_comes(tiny:
         "status = main(['--config', 'input/tiny', '--set', 'x.y=1']); heavy = 'pandas' in sys.modules; "
         "again = main(['--config', 'input/tiny']); print(status, heavy, again, 'torch' in sys.modules)"
     )
-    root = Path(__file__).parent.parent
-    done = subprocess.run(
-        [sys.executable, "-c", code], capture_output=True, text=True, check=True, env={"PYTHONPATH": str(root)}
-    )
+    environ = {**os.environ, "PYTHONPATH": str(Path(__file__).parent.parent)}
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, env=environ)
     assert done.stdout.splitlines()[-1] == "2 False 0 False"
 
 

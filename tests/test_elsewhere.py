@@ -10,19 +10,11 @@ from pathlib import Path
 
 import pytest
 from PIL import Image
-from test_stages import CONFIG, RUN, run_all
 
 from making import picture, write_table
 from pipeline import train
-from pipeline.__main__ import main
 from pipeline.config import Config
-
-STAGES = ["detect", "prepare", "folds", "train", "infer", "ensemble"]
-
-
-def run_sh(*settings: str) -> int:
-    """The stages as run.sh starts them."""
-    return main([*STAGES, *CONFIG, *(["--set", *settings] if settings else [])])
+from running import CONFIG, RUN, run_all, run_sh
 
 
 def bring(*names: str) -> None:

@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from test_stages import run_all
 
 from making import write_table
 from pipeline.config import Config, sections
@@ -20,6 +19,7 @@ from pipeline.freshness import (
     prepared_from,
     trained_from,
 )
+from running import run_all
 
 # Another value of each setting, and the stages whose product depends on it by itself: what comes after such a stage
 # depends on its product. P prepare, F folds, T train, I infer, E ensemble.

@@ -9,11 +9,11 @@ from pathlib import Path
 
 import pytest
 from PIL import Image
-from test_stages import CONFIG, RUN, run_all
 
 from making import picture
 from pipeline import detect, prepare
 from pipeline.config import Config
+from running import CONFIG, RUN, run_all
 
 ROOT = Path("input/tiny")
 ESCAPES = "\x1b[31mred\x1b]0;title\x07\x9b2J<script>alert(1)</script>\u202e"

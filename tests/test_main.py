@@ -1,6 +1,7 @@
 """Several stages in one process: in the order given, until one fails; wrong names are one line."""
 
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 
@@ -8,10 +9,10 @@ from pipeline import ensemble, folds, prepare
 from pipeline.__main__ import STAGES, main
 from pipeline.config import Config
 
+ROOT = Path(__file__).parent.parent
+
 
 def test_the_stages_are_those_of_run_sh() -> None:
-    from test_environment import ROOT
-
     assert f"-m pipeline {' '.join(STAGES)} --config" in (ROOT / "run.sh").read_text()
 
 

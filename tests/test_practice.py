@@ -263,14 +263,14 @@ def test_what_is_there_is_left_alone(workplace: Path, capsys: pytest.CaptureFixt
 def test_half_made_is_made_again_and_a_failure_leaves_nothing(workplace: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     make_competition(workplace / "source")
 
-    def interrupted(path: Path, rows: object) -> None:
+    def interrupted(stream: object, **options: object) -> None:
         raise KeyboardInterrupt
 
     leftover = workplace / "input" / ".cifar10.making" / "made" / "train"
     leftover.mkdir(parents=True)
     (leftover / "old.jpg").write_bytes(b"old")
     with monkeypatch.context() as patch:
-        patch.setattr("pipeline.practice._write_table", interrupted)
+        patch.setattr("pipeline.practice.csv.writer", interrupted)
         with pytest.raises(KeyboardInterrupt):
             practice("cifar10", workplace / "source", Path("input/cifar10"))
     assert [path.name for path in Path("input").iterdir()] == [".cifar10.lock"]

@@ -23,18 +23,7 @@ from pipeline.config import Config
 from pipeline.config_file import load
 from pipeline.files import InputError
 from pipeline.freshness import ensembled_from, inferred_from, trained_from
-
-CONFIG = ["--config", "configs/tiny.toml"]
-RUN = Path("output/tiny")
-
-
-def run_all(*settings: str) -> int:
-    """Every stage in run.sh's order; the first exit status that is not 0."""
-    options = [*CONFIG, *(["--set", *settings] if settings else [])]
-    for stage in (prepare, folds, train, infer, ensemble):
-        if status := stage.main(options):
-            return status
-    return 0
+from running import CONFIG, RUN, run_all
 
 
 def products() -> dict[str, bytes]:

@@ -127,12 +127,12 @@ def _by_rule(device: torch.device, model: nn.Module) -> Precision:
     if device.type == "cuda":
         return "bfloat16" if torch.cuda.get_device_capability(device) >= (8, 0) else "float16"
     if device.type == "cpu":
-        fast = torch.cpu._is_amx_tile_supported() or (torch.cpu._is_avx512_bf16_supported() and _vendor() == "amd")
+        fast = torch.cpu._is_amx_tile_supported() or (torch.cpu._is_avx512_bf16_supported() and cpu_vendor() == "amd")
         return "bfloat16" if fast and not _is_depthwise(model) else "float32"
     return "float32"
 
 
-def _vendor() -> str:
+def cpu_vendor() -> str:
     """Who made the CPU: amd, intel, or "" where it is not known."""
     try:
         text = Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace")

@@ -103,7 +103,7 @@ def _moved(images: Tensor, name: str) -> Tensor:
     return images
 
 
-class _Views(nn.Module):
+class Views(nn.Module):
     """The mean of a network's probabilities over views of a batch of uint8 images, on their device."""
 
     def __init__(
@@ -169,7 +169,7 @@ def predict(
         batches = Batches(
             images, numbers[usable], batch_size, first.size, None, machine.device, machine.dtype, targets=truth
         )
-        views = [_Views(each.model, each.task, each.normalisation, machine.dtype, infer.views) for each in models]
+        views = [Views(each.model, each.task, each.normalisation, machine.dtype, infer.views) for each in models]
         keep = keeper(task, infer.keep_top, activated=True)
         outputs = run_model(_SideBySide(views), batches, "test", machine, label=label, keep=keep).outputs.numpy()
         for filled, part in zip(rows, np.split(outputs, len(models), axis=1), strict=True):

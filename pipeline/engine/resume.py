@@ -112,12 +112,13 @@ class Resume:
         }
         self.wait()
         path = self.epoch_end if epoch_end else self.within_epoch
-        self.under_way = self.writer.submit(self._write, path, kept, copy.deepcopy(values))
+        self.under_way = self.writer.submit(self.write, path, kept, copy.deepcopy(values))
         self.saved_at = time.monotonic()
         if wait:
             self.wait()
 
-    def _write(self, path: Path, tensors: dict[str, Tensor], values: dict[str, Any]) -> None:
+    def write(self, path: Path, tensors: dict[str, Tensor], values: dict[str, Any]) -> None:
+        """Write one file, whole or not at all; the thread's work."""
         with atomic_path(path) as temporary:
             text = json.dumps({**values, "sha256": _digest(tensors)}, sort_keys=True)
             safetensors.torch.save_file(tensors, temporary, {_KEY: text})

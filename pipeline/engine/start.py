@@ -72,7 +72,7 @@ def _normalisation(cfg: Config, model: nn.Module, images: Images, numbers: Array
     if rule == "data" or known is None:
         return statistics(images, numbers)
     # Other channels than the weights were made for: fewer, or what is more, are normalised by the mean over theirs.
-    return _spread(known[0], channels), _spread(known[1], channels)
+    return spread(known[0], channels), spread(known[1], channels)
 
 
 def _whiten(model: CifarNet, images: Images, numbers: Array, normalisation: Statistics, size: int) -> None:
@@ -82,7 +82,7 @@ def _whiten(model: CifarNet, images: Images, numbers: Array, normalisation: Stat
     model.whiten(next(iter(batches)).images)
 
 
-def _spread(values: tuple[float, ...], channels: int) -> tuple[float, ...]:
+def spread(values: tuple[float, ...], channels: int) -> tuple[float, ...]:
     """Statistics of some channels for another number of them."""
     mean = sum(values) / len(values)
     return (mean,) * channels if channels < len(values) else (*values, *[mean] * (channels - len(values)))

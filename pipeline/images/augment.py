@@ -41,7 +41,7 @@ _CROP = range(_NUM_DRAWS, _NUM_DRAWS + 22)
 
 
 @dataclass(frozen=True)
-class _Plan:
+class Plan:
     """What is done to each sample of a batch, all on the CPU; pairs are x then y, lengths in stored pixels."""
 
     operations: Tensor  # int64 (batch, slot)
@@ -79,10 +79,11 @@ class Augment:
         assert images.dtype == torch.uint8 and keys.dtype == torch.int64 and len(images) == len(keys)
         stored = images.shape[2]
         assert stored == images.shape[3] >= self.size, "images are square and at least as large as the result"
-        plan = self._draw(keys, epoch, stored)
+        plan = self.draw(keys, epoch, stored)
         return self._apply(images.permute(0, 2, 3, 1), plan).permute(0, 3, 1, 2)
 
-    def _draw(self, keys: Tensor, epoch: int, stored: int) -> _Plan:
+    def draw(self, keys: Tensor, epoch: int, stored: int) -> Plan:
+        """Draw what is done to each sample of a batch; the arguments are those of a call, `stored` the images' side."""
         cfg = self.cfg
         draws = uniform(self.seed, keys, epoch, range(_NUM_DRAWS))
         operations, magnitudes = keys.new_zeros(len(keys), 0), draws[:, :0]
@@ -95,17 +96,17 @@ class Augment:
             magnitudes = self._magnitudes[chosen]
             magnitudes = torch.where(negative, -magnitudes, magnitudes)
         steps = (draws[:, _SHIFT] * (2 * cfg.pad_crop + 1)).floor_().long() - cfg.pad_crop
-        sides, corners = self._draw_crops(keys, epoch, stored)
+        sides, corners = self.draw_crops(keys, epoch, stored)
         # The first draw of the flips is the image's own, not the epoch's: from epoch to epoch it goes on by `hflip`, so
         # that an image is flipped in just that part of the epochs, by 0.5 in every second one (Jordan 2024, "94% on
         # CIFAR-10 in 3.29 Seconds on a Single GPU", section 3.5).
         own = uniform(self.seed, keys, 0, range(_FLIPS.start, _FLIPS.start + 1))[:, 0]
         hflip = (own + cfg.hflip * epoch) % 1.0 < cfg.hflip
         flips = torch.stack([hflip, draws[:, _FLIPS.stop - 1] < cfg.vflip], 1)
-        return _Plan(operations, magnitudes, steps, sides, corners, flips, draws[:, _ERASING])
+        return Plan(operations, magnitudes, steps, sides, corners, flips, draws[:, _ERASING])
 
-    def _draw_crops(self, keys: Tensor, epoch: int, stored: int) -> tuple[Tensor, Tensor]:
-        """Sides and top left corner of each sample's crop in stored pixels, float64 (batch, 2), x then y.
+    def draw_crops(self, keys: Tensor, epoch: int, stored: int) -> tuple[Tensor, Tensor]:
+        """Draw the sides and top left corner of each sample's crop in stored pixels, float64 (batch, 2), x then y.
 
         As torchvision's RandomResizedCrop: sides rounded to whole pixels, the first of ten tries that fits, else all.
         Szegedy et al. 2015, "Going Deeper with Convolutions", section 6.
@@ -123,7 +124,7 @@ class Augment:
         sides = torch.where(fits.any(1)[:, None], tries[torch.arange(len(keys)), first], whole)
         return sides, (place * (stored - sides + 1)).floor()
 
-    def _apply(self, images: Tensor, plan: _Plan) -> Tensor:
+    def _apply(self, images: Tensor, plan: Plan) -> Tensor:
         """Do what is planned; images uint8 (batch, height, width, channel), which may be returned, not changed."""
         geometric = plan.operations < NUM_GEOMETRIC
         coloured = ~geometric & (plan.operations != IDENTITY)
@@ -143,7 +144,7 @@ class Augment:
             erasing.erase(result, plan.erasing, self.cfg.erasing)
         return result
 
-    def _move(self, images: Tensor, plan: _Plan) -> Tensor:
+    def _move(self, images: Tensor, plan: Plan) -> Tensor:
         """All geometry; returns its input where there is none to do."""
         stored = images.shape[1]
         sampled = (plan.operations < NUM_GEOMETRIC).any(1) | (plan.sides != stored).any(1) | (stored != self.size)
@@ -181,7 +182,7 @@ def resize_to(images: Tensor, size: int) -> Tensor:
     return values.add_(0.5).to(torch.uint8).contiguous(memory_format=torch.channels_last)
 
 
-def _colour(images: Tensor, plan: _Plan, wanted: Tensor) -> None:
+def _colour(images: Tensor, plan: Plan, wanted: Tensor) -> None:
     """Do the wanted operations (bool (batch, slot)) slot by slot, in place."""
     for slot, chosen in enumerate(wanted.unbind(1)):
         if chosen.any():

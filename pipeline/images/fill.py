@@ -118,7 +118,7 @@ def _decode_all(cfg: Config, index: Index, kept: list[str], rest: list[str], poo
             _decode_shard(cfg, index, kept[start : start + per_shard], pool, bar)
         for start in range(0, len(rest), SHARD_IMAGES):
             some = rest[start : start + SHARD_IMAGES]
-            entries = _in_jobs(partial(_decode_file, data_dir(cfg), cfg.image, None, NOT_STORED), some, pool, bar)
+            entries = _in_jobs(partial(decode_file, data_dir(cfg), cfg.image, None, NOT_STORED), some, pool, bar)
             index.write(index.next_number(), list(entries))
 
 
@@ -167,7 +167,7 @@ def _decode_shard(cfg: Config, index: Index, paths: list[str], pool: ThreadPoolE
         else:
             stream.truncate(offset + num_bytes)
         pixels = np.memmap(stream, np.uint8, "r+", offset, shape)
-        work = partial(_decode_file, data_dir(cfg), cfg.image, pixels, number)
+        work = partial(decode_file, data_dir(cfg), cfg.image, pixels, number)
         entries, checksum = [], hashlib.sha256(header.getvalue())
         for entry in _in_jobs(work, paths, pool, bar):
             checksum.update(pixels[entry.row])  # while the threads decode what comes next
@@ -188,7 +188,7 @@ def _num_threads(root: Path, paths: Sequence[str]) -> int:
     )
 
 
-def _decode_file(
+def decode_file(
     root: Path, settings: ImageConfig, pixels: Array | None, shard: int, file: str, boxes: Sequence[tuple[int, str]]
 ) -> list[Entry]:
     """Read, hash and decode one file, and put each of its boxes ("": all of it) into its row where pixels are kept."""

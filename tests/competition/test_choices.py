@@ -5,8 +5,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
-from competition.test_layout import LABELS, NAMES, TEST, TRAIN, plain, put, read
 
+from downloads import LABELS, NAMES, TEST, TRAIN, plain, put, read
 from making import write_table
 from pipeline.competition.form import read_form
 from pipeline.competition.layout import Found, look, render

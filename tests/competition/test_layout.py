@@ -2,15 +2,15 @@
 
 import json
 import random
-from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
+from downloads import LABELS, NAMES, TEST, TRAIN, plain, put, read
 from making import write_table
 from pipeline.competition.form import read_form
 from pipeline.competition.layout import Found, look, render
@@ -19,41 +19,11 @@ from pipeline.competition.layout.match import find_template
 from pipeline.competition.layout.settings import Decision, Facts
 from pipeline.competition.layout.task import tag_separator
 from pipeline.competition.submission import fill, write
-from pipeline.competition.table import Samples, read_test, read_train
 from pipeline.competition.task import make_task
-from pipeline.config import Config
 from pipeline.config_file import load
 from pipeline.engine.losses import make_loss
 from pipeline.files import InputError
 from pipeline.recipes import recipe
-
-TRAIN = [f"{number:03d}" for number in range(20)]
-TEST = [f"{number:03d}" for number in range(8)]
-NAMES = ["ant", "bee", "cow", "dog"]
-LABELS = [NAMES[number % 4] for number in range(20)]
-
-
-def put(root: Path, paths: Sequence[str], size: tuple[int, int] = (8, 8), mode: str = "RGB") -> None:
-    """Write an image at each path."""
-    for path in paths:
-        (root / path).parent.mkdir(parents=True, exist_ok=True)
-        Image.new(mode, size).save(root / path)
-
-
-def plain(root: Path, header: tuple[str, str] = ("id", "label"), labels: Sequence[object] = LABELS) -> None:
-    """Two tables and two flat folders, test ids among the train ids."""
-    put(root, [f"train/{id_}.png" for id_ in TRAIN] + [f"test/{id_}.png" for id_ in TEST])
-    write_table(root / "train.csv", list(header), [list(row) for row in zip(TRAIN, labels, strict=True)])
-    write_table(root / "sample_submission.csv", list(header), [[id_, labels[0]] for id_ in TEST])
-
-
-def read(root: Path, tmp_path: Path) -> tuple[Found, Config, Samples, Samples]:
-    """Look, render, load, and read both parts with their files."""
-    found = look(root)
-    path = tmp_path / "found.toml"
-    path.write_text(render(found), encoding="utf-8")
-    cfg = load(path)
-    return found, cfg, read_train(cfg, files=True), read_test(cfg, files=True)
 
 
 def test_two_tables_and_flat_folders(tmp_path: Path) -> None:
@@ -66,7 +36,7 @@ def test_two_tables_and_flat_folders(tmp_path: Path) -> None:
     assert len(train) == 20 and len(test) == 8 and cfg.task.metric == "accuracy"
 
 
-@settings(deadline=None, max_examples=12, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=12)
 @given(
     seed=st.integers(0, 2**16),
     id_=st.sampled_from(["no", "file_name", "\uc774\ubbf8\uc9c0", "a.b"]),
@@ -335,7 +305,7 @@ def test_test_images_are_never_the_train_images(tmp_path: Path) -> None:
     numbers=st.booleans(),
     versions=st.booleans(),
 )
-@settings(deadline=None, max_examples=60)
+@settings(max_examples=60)
 def test_every_recipe_loads(
     tmp_path_factory: pytest.TempPathFactory,
     side: float,
@@ -364,7 +334,7 @@ any_text = st.characters(codec="utf-8", exclude_characters="\0")
 
 
 @given(st.text(any_text, max_size=40), st.text(any_text, min_size=1, max_size=40))
-@settings(deadline=None, max_examples=80)
+@settings(max_examples=80)
 def test_any_name_is_written_as_toml(tmp_path_factory: pytest.TempPathFactory, text: str, root: str) -> None:
     path = tmp_path_factory.getbasetemp() / "names.toml"
     decisions = (Decision("data.root", root, text), Decision("data.group", text, text, proposed=True))
@@ -378,7 +348,7 @@ def test_a_name_that_no_text_can_hold_is_refused() -> None:
 
 
 @given(st.lists(st.sampled_from(["ant", "bee", "cow", "dog"]), min_size=2, max_size=30))
-@settings(deadline=None, max_examples=30)
+@settings(max_examples=30)
 def test_single_labels_have_no_separator(cells: list[str]) -> None:
     assert tag_separator(cells) == ""
 

@@ -17,6 +17,7 @@ from pipeline.competition.predictions import Predictions, read_predictions, writ
 from pipeline.competition.task import Task
 from pipeline.config import Config, ConfigError
 from pipeline.engine.predict import keeper, kept
+from running import RUN, run_all
 
 NUM_CLASSES = 1200
 TASK = Task("single", tuple(f"c{number:04d}" for number in range(NUM_CLASSES)), "accuracy", ("label",))
@@ -128,8 +129,6 @@ def test_twenty_thousand_classes_take_little_memory(tmp_path: Path) -> None:
 
 
 def test_a_run_with_many_classes(competition: Callable[..., Config]) -> None:
-    from test_stages import RUN, run_all
-
     cfg = competition("model.name=mlp", num_train=2100, num_test=30)
     text = (cfg.root / "train.csv").read_text().splitlines()
     rows = [f"{line.split(',')[0]},c{number % 1050:04d}" for number, line in enumerate(text[1:])]

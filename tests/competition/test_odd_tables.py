@@ -6,9 +6,9 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from test_stages import RUN, run_all
 
 from pipeline.config import Config
+from running import RUN, run_all
 
 ROOT = Path("input/tiny")
 

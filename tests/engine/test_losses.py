@@ -141,7 +141,7 @@ def test_class_weights_of_numbers_are_refused():
         make_loss(TrainConfig(), "number", torch.ones(1))
 
 
-@settings(deadline=None, max_examples=50)
+@settings(max_examples=50)
 @given(st.lists(st.integers(0, 5), min_size=1, max_size=40))
 def test_balanced_weights_are_scikit_learns(labels):
     weights = class_weights(torch.tensor(labels), 7)

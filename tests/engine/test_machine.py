@@ -8,7 +8,7 @@ from torch import nn
 
 from pipeline.config import ConfigError
 from pipeline.engine import machine
-from pipeline.engine.machine import _must_have_kernels, failures_named, find_machine
+from pipeline.engine.machine import failures_named, find_device, find_machine
 from pipeline.files import InputError
 
 
@@ -20,7 +20,7 @@ def cpu(monkeypatch: pytest.MonkeyPatch) -> Callable[[bool, bool, str], None]:
         monkeypatch.setattr(machine, "find_device", lambda: torch.device("cpu"))
         monkeypatch.setattr(torch.cpu, "_is_amx_tile_supported", lambda: amx)
         monkeypatch.setattr(torch.cpu, "_is_avx512_bf16_supported", lambda: avx)
-        monkeypatch.setattr(machine, "_vendor", lambda: vendor)
+        monkeypatch.setattr(machine, "cpu_vendor", lambda: vendor)
 
     return make
 
@@ -49,6 +49,18 @@ def test_the_precision_follows_a_rule_and_the_setting(
         find_machine("float16", plain)
 
 
+@pytest.fixture
+def gpu(monkeypatch: pytest.MonkeyPatch) -> Callable[[tuple[int, int], list[str]], None]:
+    """Make this machine one with a GPU of some compute capability, for which torch has some kernels."""
+
+    def make(capability: tuple[int, int], built: list[str]) -> None:
+        monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+        monkeypatch.setattr(torch.cuda, "get_device_capability", lambda device: capability)
+        monkeypatch.setattr(torch.cuda, "get_arch_list", lambda: built)
+
+    return make
+
+
 @pytest.mark.parametrize(
     ("capability", "built"),
     [
@@ -59,17 +71,23 @@ def test_the_precision_follows_a_rule_and_the_setting(
         ((13, 0), ["sm_75", "compute_120"]),
     ],
 )
-def test_a_gpu_with_kernels_is_taken(capability: tuple[int, int], built: list[str]) -> None:
-    assert _must_have_kernels(capability, built) is None  # type: ignore[func-returns-value]
+def test_a_gpu_with_kernels_is_taken(
+    gpu: Callable[[tuple[int, int], list[str]], None], capability: tuple[int, int], built: list[str]
+) -> None:
+    gpu(capability, built)
+    assert find_device() == torch.device("cuda", 0)
 
 
 @pytest.mark.parametrize(
     ("capability", "built"),
     [((6, 0), ["sm_75", "sm_80", "compute_120"]), ((8, 0), ["sm_75", "sm_86"]), ((10, 0), ["sm_90a"])],
 )
-def test_a_gpu_without_kernels_is_refused(capability: tuple[int, int], built: list[str]) -> None:
+def test_a_gpu_without_kernels_is_refused(
+    gpu: Callable[[tuple[int, int], list[str]], None], capability: tuple[int, int], built: list[str]
+) -> None:
+    gpu(capability, built)
     with pytest.raises(InputError, match=f"capability {capability[0]}.{capability[1]}.*CUDA_VISIBLE_DEVICES="):
-        _must_have_kernels(capability, built)
+        find_device()
 
 
 def test_a_lack_of_memory_names_the_stage_s_own_setting() -> None:

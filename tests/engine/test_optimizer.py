@@ -162,7 +162,7 @@ def test_warmup_is_linear_and_ends_at_the_full_rate(schedule):
     assert [lr_factor(cfg, step, 20, 20) for step in range(5)] == pytest.approx([0.2, 0.4, 0.6, 0.8, 1.0])
 
 
-@settings(deadline=None, max_examples=200)
+@settings(max_examples=200)
 @given(
     schedule=st.sampled_from(["constant", "step", "linear", "cosine", "onecycle"]),
     warmup=st.floats(0, 1),

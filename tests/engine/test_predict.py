@@ -7,7 +7,7 @@ from torch import nn
 
 from pipeline.competition.task import Task
 from pipeline.engine.machine import Machine
-from pipeline.engine.predict import _Views, activate, view
+from pipeline.engine.predict import Views, activate, view
 
 IMAGE = torch.arange(2 * 3 * 64 * 64, dtype=torch.float32).reshape(2, 3, 64, 64)
 
@@ -58,7 +58,7 @@ def test_views_are_averaged_as_probabilities() -> None:
     pixels = torch.randint(0, 256, (4, 3, 8, 8), dtype=torch.uint8)
     images = (pixels.float() / 255 - 0.5) / 0.25
     expected = (images[:, :2, 0, 0].softmax(1) + images[:, :2, 0, -1].softmax(1)) / 2
-    views = _Views(Corner(), task, ((0.5,) * 3, (0.25,) * 3), torch.float32, ("identity", "hflip"))
+    views = Views(Corner(), task, ((0.5,) * 3, (0.25,) * 3), torch.float32, ("identity", "hflip"))
     assert torch.allclose(views(pixels), expected, atol=1e-6)
 
 

@@ -5,12 +5,12 @@ from typing import Any
 
 import pytest
 import torch
-from test_stages import CONFIG, RUN, run_all
 
 from pipeline.config import Config
 from pipeline.engine import fit as fit_room
 from pipeline.engine.resume import Resume
 from pipeline.engine.update import Update
+from running import CONFIG, RUN, run_all
 
 SETTINGS = (
     "model.width=4",
@@ -78,20 +78,19 @@ def test_killed_after_any_step(
     assert train_one(*settings) == 0
     whole, steps = products(), 9
     assert not list((RUN / "fold0").glob("resume*"))
-    original, made = fit_room._saving, []
+    original, made = fit_room.run_model, []
 
-    def killing(*arguments: object) -> object:
-        after = original(*arguments)  # type: ignore[arg-type]
-
-        def after_step(step: int, *rest: object) -> None:
-            after(step, *rest)  # type: ignore[arg-type]
+    def killing(*arguments: Any, after_step: Callable[..., None] | None = None, **options: Any) -> object:
+        def then(step: int, *rest: Any) -> None:
+            assert after_step
+            after_step(step, *rest)
             made.append(step)
             if len(made) % 2 == 0 and len(made) < 2 * steps:
                 raise Killed
 
-        return after_step
+        return original(*arguments, after_step=then if after_step else None, **options)
 
-    monkeypatch.setattr(fit_room, "_saving", killing)
+    monkeypatch.setattr(fit_room, "run_model", killing)
     for name in (*FILES, "train.json"):
         (RUN / "fold0" / name).unlink()
     num_kills = kills_until_the_end(settings)
@@ -247,8 +246,8 @@ def test_a_step_that_breaks_the_weights_is_not_kept(
     competition()
 
     class Breaking(Update):
-        def _step(self) -> None:
-            super()._step()
+        def __call__(self, loss: torch.Tensor) -> None:
+            super().__call__(loss)
             if self.step == 6:
                 next(self.model.parameters()).data.fill_(float("nan"))
 

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from pipeline.engine.start import _spread
+from pipeline.engine.start import spread
 from pipeline.model.checkpoint import Checkpoint, save, saved_normalisation
 
 
@@ -25,7 +25,7 @@ def test_weights_of_this_pipeline_bring_their_normalisation(tmp_path: Path) -> N
         ((0.5,), 3, (0.5, 0.5, 0.5)),
     ],
 )
-def test_statistics_are_spread_over_the_images_channels(
+def test_statistics_arespread_over_the_images_channels(
     values: tuple[float, ...], channels: int, expected: tuple[float, ...]
 ) -> None:
-    assert _spread(values, channels) == pytest.approx(expected)
+    assert spread(values, channels) == pytest.approx(expected)

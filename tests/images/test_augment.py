@@ -58,7 +58,7 @@ def fake_photos(num_images, size, channels=3, seed=0):
 # ---- random draws
 
 
-@settings(deadline=None, max_examples=25)
+@settings(max_examples=25)
 @given(seed=st.integers(0, 2**32 - 1), epoch=st.integers(0, 100_000), first=st.integers(-(2**63), 2**63 - 5000))
 def test_draws_are_uniform_and_uncorrelated(seed, epoch, first):
     # The keys of neighbouring images are the hardest: consecutive numbers.
@@ -259,11 +259,11 @@ def test_moves_before_a_policy_are_part_of_its_map(pad_crop):
     assert difference.max() <= 1 and difference.float().mean() < 0.01
 
 
-@settings(deadline=None, max_examples=20)
+@settings(max_examples=20)
 @given(size=st.integers(8, 40), min_area=st.floats(0.05, 0.99), seed=st.integers(0, 1000))
 def test_crops_have_their_area_aspect_and_place(size, min_area, seed):
     augment = Augment(AugmentConfig(min_area=min_area), size, seed)
-    sides, corners = augment._draw_crops(torch.arange(300), 0, size)
+    sides, corners = augment.draw_crops(torch.arange(300), 0, size)
     assert (corners >= 0).all() and (corners + sides <= size).all() and torch.equal(sides, sides.round())
     area, aspect = sides.prod(1) / size**2, sides[:, 0] / sides[:, 1]
     slack = 1.5 / size
@@ -276,7 +276,7 @@ def test_crops_have_their_area_aspect_and_place(size, min_area, seed):
 def test_a_crop_shows_its_part_enlarged():
     ramp = torch.arange(32, dtype=torch.uint8).mul(8).view(1, 1, 1, 32).expand(50, 3, 32, 32)
     augment = Augment(AugmentConfig(min_area=0.2), 32, 0)
-    sides, corners = augment._draw_crops(torch.arange(50), 0, 32)
+    sides, corners = augment.draw_crops(torch.arange(50), 0, 32)
     result = augment(ramp, torch.arange(50), 0).float()
     for image, side, corner in zip(result, sides[:, 0].tolist(), corners[:, 0].tolist(), strict=True):
         places = (torch.arange(32) + 0.5) * side / 32 + corner - 0.5
@@ -289,7 +289,7 @@ def test_a_crop_of_just_the_size_is_cut_out_exactly(policy):
     """A crop may have the result's size by chance while the stored image has not."""
     images, keys = fake_photos(1000, 17), torch.arange(1000)
     augment = Augment(AugmentConfig(min_area=0.7, policy=policy), 16, 0)
-    plan = augment._draw(keys, 0, 17)
+    plan = augment.draw(keys, 0, 17)
     exact = (plan.sides == 16).all(1) & (plan.operations == OPERATIONS.index("Identity")).all(1)
     assert exact.any()
     result = augment(images, keys, 0)
@@ -325,7 +325,7 @@ def test_black_corners_follow_the_order_drawn():
     """Every sub-policy of torchvision, done by both: order, signs, magnitudes, statistics and fill."""
     images = fake_photos(600, 32)
     augment = Augment(AugmentConfig(policy="autoaugment-svhn"), 32, 0)
-    plan = augment._draw(torch.arange(600), 0, 32)
+    plan = augment.draw(torch.arange(600), 0, 32)
     result = augment(images, torch.arange(600), 0)
     for image, operations, magnitudes, ours in zip(images, plan.operations, plan.magnitudes, result, strict=True):
         names = [OPERATIONS[index] for index in operations]
@@ -342,7 +342,7 @@ def test_black_corners_follow_the_order_drawn():
 @pytest.mark.parametrize("policy", POLICIES)
 def test_operations_are_as_frequent_as_in_torchvision(policy, monkeypatch):
     num_images = 20_000
-    plan = Augment(AugmentConfig(policy=policy), 32, 0)._draw(torch.arange(num_images), 0, 32)
+    plan = Augment(AugmentConfig(policy=policy), 32, 0).draw(torch.arange(num_images), 0, 32)
     drawn = {}
     transform = torchvision_policy(policy)
     module = "torchvision.transforms.autoaugment._apply_op"

@@ -74,7 +74,7 @@ def test_special_files_are_left_to_pillow(mode: str, kind: str, options: dict[st
 
 
 @given(seed=st.integers(0, 10**6), place=st.floats(0, 1), flip=st.integers(1, 255), cut=st.booleans())
-@settings(deadline=None, max_examples=150)
+@settings(max_examples=150)
 @pytest.mark.parametrize("mode", ["L", "RGB"])
 def test_a_damaged_png_is_never_read_as_another_picture(
     mode: str, seed: int, place: float, flip: int, cut: bool
@@ -94,7 +94,6 @@ def test_a_damaged_png_is_never_read_as_another_picture(
 
 
 @given(st.binary(max_size=80))
-@settings(deadline=None)
 @pytest.mark.parametrize("start", [b"\xff\xd8", b"\x89PNG\r\n\x1a\n", b"\xff\xd8\xff\xda\xff\xd9", b""])
 def test_any_bytes_are_refused_without_a_failure(start: bytes, rest: bytes) -> None:
     with contextlib.suppress(ValueError):

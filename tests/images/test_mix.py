@@ -23,7 +23,7 @@ def test_nothing_is_touched_without_alphas():
     assert mixed is images and targets is TARGETS
 
 
-@settings(deadline=None, max_examples=30)
+@settings(max_examples=30)
 @given(step=st.integers(0, 10_000), epoch=st.integers(0, 500), cutmix=st.booleans(), size=st.sampled_from([1, 5, 16]))
 def test_targets_weigh_what_the_pixels_show(step, epoch, cutmix, size):
     cfg = AugmentConfig(cutmix=1.0) if cutmix else AugmentConfig(mixup=0.4)

@@ -14,16 +14,15 @@ import signal
 import sys
 
 POINTS = {
-    "decode": ("pipeline.images.fill", "_decode_one"),
+    "decode": ("pipeline.images.fill", "decode_file"),
     "index": ("pipeline.images.index", "Index.write"),
-    "audit": ("pipeline.prepare", "_write_audit"),
     "read": ("pipeline.competition.table", "read_train"),
     "split": ("pipeline.competition.splits", "split"),
     "write_folds": ("pipeline.competition.fold_table", "write_folds"),
     "step": ("pipeline.engine.update", "Update.__call__"),
     "save": ("pipeline.engine.resume", "Resume.save"),
-    "written": ("pipeline.engine.resume", "Resume._write"),
-    "batch": ("pipeline.engine.predict", "_Views.forward"),
+    "written": ("pipeline.engine.resume", "Resume.write"),
+    "batch": ("pipeline.engine.predict", "Views.forward"),
     "predictions": ("pipeline.competition.predictions", "write_predictions"),
     "score": ("pipeline.competition.scoring", "cross_validation"),
     "fill": ("pipeline.competition.submission", "fill"),

@@ -70,7 +70,7 @@ def test_tied_weights_and_views_are_saved_each(tmp_path):
     assert all(torch.equal(again[name], value) for name, value in weights.items())
 
 
-@settings(deadline=None, max_examples=25)
+@settings(max_examples=25)
 @given(
     classes=st.lists(st.text(max_size=5), max_size=4),
     mean=st.lists(st.floats(allow_nan=False, allow_infinity=False), min_size=1, max_size=4),
