@@ -131,8 +131,8 @@ class _Training:
         self.changes = EpochChanges(
             cfg.augment, cfg.image.size, settings.num_epochs, settings.seed, mix_seed, keys, num_classes
         )
-        num_batches = len(self.make_batches(self.train_numbers, settings.batch_size))
-        self.update = Update(settings, self.model, self.machine, num_batches)
+        bounds = self.make_batches(self.train_numbers, settings.batch_size).bounds()
+        self.update = Update(settings, self.model, self.machine, [stop - start for start, stop in bounds])
         self.final = copy.deepcopy(self.model) if self.update.ema else self.model
         self.valid_outputs: Tensor | None = None
         seen = settings.num_epochs * (len(self.train_numbers) + VALIDATION * len(self.valid_numbers))
