@@ -255,7 +255,13 @@ class InferConfig(Section):
         description=f"views whose probabilities are averaged: identity, {', '.join(MOVES)}, or several of these moves, "
         "as in hflip+shift_up",
     )
-    batch_size: int = Field(0, ge=0, le=65_536, description="images in a batch; 0: the larger of 128 and train's")
+    batch_size: int = Field(
+        0,
+        ge=0,
+        le=65_536,
+        description="images in a batch, in validation too; halved where memory runs out; 0: four times train's, up to "
+        "128, or train's where that is more",
+    )
     keep_top: int = Field(
         100, ge=1, le=1000, description="above 1,000 classes: probabilities kept of each image, the likeliest"
     )

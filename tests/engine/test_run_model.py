@@ -1,5 +1,7 @@
 """The loop: loss and outputs over every image, gradients in training alone, and a step for each batch."""
 
+import gc
+import weakref
 from collections.abc import Callable
 
 import numpy as np
@@ -11,8 +13,8 @@ from torch.nn import functional
 from pipeline.competition.table import read_train
 from pipeline.config import Config, TrainConfig
 from pipeline.engine.losses import make_loss
-from pipeline.engine.machine import Machine
-from pipeline.engine.run_model import run_model
+from pipeline.engine.machine import Machine, TooLittleMemory
+from pipeline.engine.run_model import evaluate, run_model
 from pipeline.engine.update import Update
 from pipeline.images import cache, fill
 from pipeline.images.batches import Batches
@@ -201,3 +203,40 @@ def test_a_step_that_the_scaler_of_float16_skips_is_no_loss_that_diverged(images
     assert update.scaler.get_scale() < 2.0**127, "it skipped"
     assert result.bad_step == -1 and result.loss is not None and np.isfinite(result.loss)
     assert torch.equal(model.linear.weight, before) or model.linear.weight.isfinite().all()
+
+
+class Greedy(nn.Module):
+    """The wrapped network on a device that has room for some images, and for any number in its first pass."""
+
+    def __init__(self, model: nn.Module, room: int) -> None:
+        super().__init__()
+        self.model = model
+        self.room = room
+        self.sizes: list[int] = []
+        self.used: list[weakref.ref[Tensor]] = []
+
+    def forward(self, images: Tensor) -> Tensor:
+        assert not [used for used in self.used if used() is not None], "the pass that failed holds memory"
+        self.sizes.append(len(images))
+        activations = images * 2
+        if len(images) > self.room and len(self.sizes) != 1:
+            self.used.append(weakref.ref(activations))
+            raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2 GiB")
+        return self.model(images)
+
+
+@pytest.mark.parametrize("mode", ["valid", "test"])
+def test_evaluation_begins_again_with_half_the_images_at_once(images: cache.Images, mode: str) -> None:
+    model, loss = small(), LOSS if mode == "valid" else None
+    expected = run_model(model, batches(images, 3), mode, CPU, loss=loss)  # type: ignore[arg-type]
+    greedy = Greedy(model, 4)
+    gc.disable()  # what only the collector would find still takes the device's memory
+    try:
+        result = evaluate(greedy, batches(images, 14), mode, CPU, loss=loss)  # type: ignore[arg-type]
+    finally:
+        gc.enable()
+    assert greedy.sizes == [14, 10, 7, *[3] * 8]
+    assert result.batches.batch_size == 3 and torch.equal(result.outputs, expected.outputs)
+    assert result.loss == expected.loss
+    with pytest.raises(TooLittleMemory, match=r"batches of 1\. Lower image\.size or take a smaller model\.name"):
+        evaluate(Greedy(model, 0), batches(images, 5), mode, CPU, loss=loss)  # type: ignore[arg-type]
