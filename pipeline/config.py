@@ -240,7 +240,8 @@ class TrainConfig(Section):
     )
     on_nan: Literal["stop", "rollback"] = Field(
         "stop",
-        description="a loss that is not finite: stop, or go back to the last epoch's end and on at half the rate, once",
+        description="a loss that is not finite, in training or in validation: stop, or go back to the last epoch's end "
+        "where it was finite, and on at half the rate, once",
     )
     seed: int = Field(0, ge=0, lt=2**32, description="seed of weights, order and augmentation")
     deterministic: bool = Field(False, description="on a GPU: the same bytes at every run, more slowly")

@@ -76,11 +76,11 @@ def fit(
         while progress.epoch < cfg.train.num_epochs:
             try:
                 trained, row = training.train_epoch(progress)
+                row |= training.validate(progress)
             except Diverged as error:
                 progress = training.back(error)
                 continue
-            row |= training.validate(progress)
-            progress = Progress(progress.epoch + 1, 0, [*progress.history, row])
+            progress = training.keep(Progress(progress.epoch + 1, 0, [*progress.history, row]))
             name = training.name_of(progress.epoch)
             log.info("train %s, %.0f images/s", line(name, row, cfg.task.metric), trained.images_per_second)
         return training.fitted(progress.history)
@@ -176,7 +176,8 @@ class _Training:
         diverged = partial(self._diverged, f"epoch {epoch + 1}", batches)
         after_step = None
         if self.resume:
-            after_step = _saving(self.resume, progress, self.model, self.update, len(batches), diverged)
+            validates = len(self.valid_numbers) > 0
+            after_step = _saving(self.resume, progress, self.model, self.update, len(batches), diverged, validates)
         with stops_after_step():
             trained = run_model(
                 self.model,
@@ -217,6 +218,15 @@ class _Training:
         self.valid_batch, self.valid_outputs = valid.batches.batch_size, valid.outputs
         return scores(valid, self.labelled, self.valid_numbers)
 
+    def keep(self, progress: Progress) -> Progress:
+        """Have the state after an epoch saved that its validation has shown to be good, to go on from and `back` to.
+
+        None after the last epoch: what was said of the fold then is no part of a state, and is said again.
+        """
+        if self.resume and len(self.valid_numbers) and progress.epoch < self.cfg.train.num_epochs:
+            self.resume.save(progress, self.model, self.update, epoch_end=True)
+        return progress
+
     def back(self, error: "Diverged") -> Progress:
         """Go back to the last epoch's end and on at half the rate, once and where the settings say so.
 
@@ -226,7 +236,8 @@ class _Training:
         if self.resume is None or not self.may_go_back or self.update.lr_scale < 1:
             raise error
         progress = self.resume.back(self.model, self.update, self.machine)
-        where = f"the end of epoch {progress.epoch + 1}" if progress.step else "its beginning"
+        num_epochs = progress.epoch + (progress.step > 0)
+        where = f"the end of epoch {num_epochs}" if num_epochs else "its beginning"
         log.info("train %s: %s. It goes back to %s and on at half the rate", self.part, error, where)
         return progress
 
@@ -269,6 +280,7 @@ def _saving(
     update: Update,
     num_steps: int,
     diverged: Callable[[int], InputError],
+    validates: bool,
 ) -> AfterStep:
     """What is done after each step of an epoch: the training is saved where it is time, after the last step, and where
     the process is asked to stop. Nothing is saved after a loss that is not finite, or a step that broke the weights.
@@ -282,7 +294,7 @@ def _saving(
             if (bad := int(bad_step)) >= 0 or not _is_finite(model):
                 raise diverged(bad if bad >= 0 else step - 1)
             now = Progress(progress.epoch, step, progress.history, outputs, total, progress.lr)
-            resume.save(now, model, update, epoch_end=is_last, wait=stop)
+            resume.save(now, model, update, epoch_end=is_last and not validates, wait=stop)
             if stop:
                 stop_now()
 
