@@ -135,7 +135,7 @@ def guarded(stage: str, work: Callable[[], None], folder: Path | None) -> int:
 def _in_words(error: Exception) -> str:
     """What is said of an error that the data or the machine caused."""
     if isinstance(error, MemoryError) and not str(error):
-        return "memory has run out. Lower train.batch_size or image.size, or end other programs, then go on"
+        return "memory has run out. End other programs; the same command goes on from here"
     if not isinstance(error, OSError) or error.errno not in _MACHINE_S:
         return str(error) or type(error).__name__
     where = f" ({error.filename})" if error.filename else ""

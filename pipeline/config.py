@@ -249,7 +249,8 @@ class TrainConfig(Section):
     )
     on_nan: Literal["stop", "rollback"] = Field(
         "stop",
-        description="a loss that is not finite: stop, or go back to the last epoch's end and on at half the rate, once",
+        description="a loss that is not finite, in training or in validation: stop, or go back to the last epoch's end "
+        "where it was finite, and on at half the rate, once",
     )
     seed: int = Field(0, ge=0, lt=2**32, description="seed of weights, order and augmentation")
     deterministic: bool = Field(False, description="on a GPU: the same bytes at every run, more slowly")
@@ -264,7 +265,13 @@ class InferConfig(Section):
         description=f"views whose probabilities are averaged: identity, {', '.join(MOVES)}, or several of these moves, "
         "as in hflip+shift_up",
     )
-    batch_size: int = Field(0, ge=0, le=65_536, description="images in a batch; 0: the larger of 128 and train's")
+    batch_size: int = Field(
+        0,
+        ge=0,
+        le=65_536,
+        description="images in a batch, in validation too; halved where memory runs out; 0: four times train's, up to "
+        "128, or train's where that is more",
+    )
     keep_top: int = Field(
         100, ge=1, le=1000, description="above 1,000 classes: probabilities kept of each image, the likeliest"
     )

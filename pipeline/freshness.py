@@ -148,7 +148,10 @@ def trained_from(cfg: Config, part: int | str) -> dict[str, Any]:
 
 
 def inferred_from(cfg: Config, part: int | str) -> dict[str, Any]:
-    """What a model's predictions are made from."""
+    """What a model's predictions are made from.
+
+    The batch size too, though it changes no more than rounding: predictions are those of the settings, to the byte.
+    """
     model = trained_from(cfg, part)
     return {
         "settings": training_settings(cfg),

@@ -103,11 +103,15 @@ def _measured_before(cfg: Config, part: int | str) -> list[Path]:
 
 
 def _said_in_training(cfg: Config, part: int | str) -> Path | None:
-    """What the model said of its fold at the end of training, where inference would only say it again."""
-    path = fold_dir(cfg, part) / "valid.parquet"
-    if cfg.infer != InferConfig() or not path.is_file():
+    """What the model said of its fold at the end of training, where inference would only say it again, to the byte."""
+    from pipeline.engine.trained import evaluation_batch
+
+    path, stamp = fold_dir(cfg, part) / "valid.parquet", train_stamp(cfg, part)
+    asked = cfg.infer.model_copy(update={"batch_size": InferConfig().batch_size})
+    same_batch = note(stamp, "valid batch") == evaluation_batch(cfg.infer, cfg.train.batch_size)
+    if asked != InferConfig() or not same_batch or not path.is_file():
         return None
-    return path if digest_file(path) == note(train_stamp(cfg, part), path.name) else None
+    return path if digest_file(path) == note(stamp, path.name) else None
 
 
 def infer_all(cfg: Config, fold: str | None) -> None:

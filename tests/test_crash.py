@@ -21,7 +21,7 @@ ROOT = Path(__file__).parent.parent
 SETTINGS = (
     *("model.name=resnet9", "model.width=8", "model.dropout=0.2", "train.ema=0.9", "train.num_epochs=6"),
     *("augment.policy=randaugment", "augment.hflip=0.5", "augment.mixup=0.2", "train.checkpoint_minutes=0.0005"),
-    "infer.batch_size=4",  # other than the default, so that inference asks the models of their folds again
+    *("infer.batch_size=4", "infer.views=['hflip']"),  # another view, so that inference asks the models of their folds
 )
 STEPS = 2 * 6 * 15
 # Points of tests/killed/sitecustomize.py in each stage's own loop, how often an unbroken run reaches them, and how many

@@ -1,6 +1,5 @@
 """The training of one model: from its images to its checkpoint."""
 
-import copy
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from functools import partial
@@ -11,19 +10,20 @@ import torch
 from torch import Tensor, nn
 
 from pipeline.cli import log, stop_now, stop_requested, stops_after_step
-from pipeline.competition import metrics, scoring
+from pipeline.competition import metrics
 from pipeline.competition.csv_table import some
 from pipeline.competition.fold_table import Labelled
 from pipeline.competition.likeliest import Probs
 from pipeline.config import Config, InferConfig
 from pipeline.engine.forecast import VALIDATION, Forecast
+from pipeline.engine.history import line, scores
 from pipeline.engine.losses import class_weights, make_loss
-from pipeline.engine.machine import Machine
-from pipeline.engine.predict import activate, keeper, kept, prior_row, probabilities
+from pipeline.engine.machine import SMALLER, Machine, memory_named
+from pipeline.engine.predict import activate, keeper, kept, prior_row
 from pipeline.engine.resume import Progress, Resume
-from pipeline.engine.run_model import AfterStep, Result, run_model
+from pipeline.engine.run_model import AfterStep, Result, evaluate, run_model
 from pipeline.engine.start import make_start
-from pipeline.engine.trained import evaluation_batch, for_inference
+from pipeline.engine.trained import copied_to_cpu, evaluation_batch, for_inference
 from pipeline.engine.update import Update
 from pipeline.files import InputError
 from pipeline.freshness import training_settings
@@ -68,20 +68,22 @@ def fit(
 
     Raises:
         InputError: no image is left to train on, or the loss is not finite.
+        TooLittleMemory: the network or a batch of training does not fit; what to change.
     """
-    training = _Training(cfg, part, labelled, images, num_models, resume)
-    progress = training.begin()
-    while progress.epoch < cfg.train.num_epochs:
-        try:
-            trained, row = training.train_epoch(progress)
-        except Diverged as error:
-            progress = training.back(error)
-            continue
-        row |= training.validate(progress)
-        progress = Progress(progress.epoch + 1, 0, [*progress.history, row])
-        name = training.name_of(progress.epoch)
-        log.info("train %s, %.0f images/s", _line(name, row, cfg.task.metric), trained.images_per_second)
-    return training.fitted(progress.history)
+    with memory_named("to train", SMALLER):
+        training = _Training(cfg, part, labelled, images, num_models, resume)
+        progress = training.begin()
+        while progress.epoch < cfg.train.num_epochs:
+            try:
+                trained, row = training.train_epoch(progress)
+                row |= training.validate(progress)
+            except Diverged as error:
+                progress = training.back(error)
+                continue
+            progress = training.keep(Progress(progress.epoch + 1, 0, [*progress.history, row]))
+            name = training.name_of(progress.epoch)
+            log.info("train %s, %.0f images/s", line(name, row, cfg.task.metric), trained.images_per_second)
+        return training.fitted(progress.history)
 
 
 class _Training:
@@ -131,9 +133,10 @@ class _Training:
         self.changes = EpochChanges(
             cfg.augment, cfg.image.size, settings.num_epochs, settings.seed, mix_seed, keys, num_classes
         )
-        num_batches = len(self.make_batches(self.train_numbers, settings.batch_size))
-        self.update = Update(settings, self.model, self.machine, num_batches)
-        self.final = copy.deepcopy(self.model) if self.update.ema else self.model
+        bounds = self.make_batches(self.train_numbers, settings.batch_size).bounds()
+        self.update = Update(settings, self.model, self.machine, [stop - start for start, stop in bounds])
+        self.final = copied_to_cpu(self.model) if self.update.ema else self.model
+        self.valid_batch = evaluation_batch(cfg.infer, settings.batch_size)
         self.valid_outputs: Tensor | None = None
         seen = settings.num_epochs * (len(self.train_numbers) + VALIDATION * len(self.valid_numbers))
         models = "1 model" if num_models == 1 else f"{num_models} models"
@@ -173,7 +176,8 @@ class _Training:
         diverged = partial(self._diverged, f"epoch {epoch + 1}", batches)
         after_step = None
         if self.resume:
-            after_step = _saving(self.resume, progress, self.model, self.update, len(batches), diverged)
+            validates = len(self.valid_numbers) > 0
+            after_step = _saving(self.resume, progress, self.model, self.update, len(batches), diverged, validates)
         with stops_after_step():
             trained = run_model(
                 self.model,
@@ -191,21 +195,7 @@ class _Training:
             )
         if trained.bad_step >= 0:
             raise diverged(trained.bad_step)
-        scores = _scores("train", trained.loss, trained.outputs, self.labelled, order)
-        return trained, {"epoch": epoch + 1, "lr": progress.lr, **scores}
-
-    def back(self, error: "Diverged") -> Progress:
-        """Go back to the last epoch's end and on at half the rate, once and where the settings say so.
-
-        Raises:
-            Diverged: they do not, or it was done before.
-        """
-        if self.resume is None or not self.may_go_back or self.update.lr_scale < 1:
-            raise error
-        progress = self.resume.back(self.model, self.update, self.machine)
-        where = f"the end of epoch {progress.epoch + 1}" if progress.step else "its beginning"
-        log.info("train %s: %s. It goes back to %s and on at half the rate", self.part, error, where)
-        return progress
+        return trained, {"epoch": epoch + 1, "lr": progress.lr, **scores(trained, self.labelled, order)}
 
     def validate(self, progress: Progress) -> dict[str, float | None]:
         """Score the weights after an epoch on the fold's images; nothing where it has none.
@@ -219,14 +209,37 @@ class _Training:
         if not len(self.valid_numbers):
             return {}
         task, epoch = self.labelled.task, progress.epoch + 1
-        batches = self.make_batches(self.valid_numbers, evaluation_batch(self.cfg.train.batch_size))
-        network = for_inference(self.final, self.machine, self.cfg.image.size, self.cfg.image.channels)
-        keep, label = keeper(task, InferConfig().keep_top), f"{self.name_of(epoch)} valid"
-        valid = run_model(network, batches, "valid", self.machine, loss=self.loss, label=label, keep=keep)
+        batches = self.make_batches(self.valid_numbers, self.valid_batch)
+        network = self.machine.place(for_inference(self.final, self.cfg.image.size, self.cfg.image.channels))
+        keep, label = keeper(task, InferConfig().keep_top), f"train {self.name_of(epoch)} valid"
+        valid = evaluate(network, batches, "valid", self.machine, loss=self.loss, label=label, keep=keep)
         if valid.bad_step >= 0:
-            raise self._diverged(f"the validation of epoch {epoch}", batches, valid.bad_step)
-        self.valid_outputs = valid.outputs
-        return _scores("valid", valid.loss, valid.outputs, self.labelled, self.valid_numbers)
+            raise self._diverged(f"the validation of epoch {epoch}", valid.batches, valid.bad_step)
+        self.valid_batch, self.valid_outputs = valid.batches.batch_size, valid.outputs
+        return scores(valid, self.labelled, self.valid_numbers)
+
+    def keep(self, progress: Progress) -> Progress:
+        """Have the state after an epoch saved that its validation has shown to be good, to go on from and `back` to.
+
+        None after the last epoch: what was said of the fold then is no part of a state, and is said again.
+        """
+        if self.resume and len(self.valid_numbers) and progress.epoch < self.cfg.train.num_epochs:
+            self.resume.save(progress, self.model, self.update, epoch_end=True)
+        return progress
+
+    def back(self, error: "Diverged") -> Progress:
+        """Go back to the last epoch's end and on at half the rate, once and where the settings say so.
+
+        Raises:
+            Diverged: they do not, or it was done before.
+        """
+        if self.resume is None or not self.may_go_back or self.update.lr_scale < 1:
+            raise error
+        progress = self.resume.back(self.model, self.update, self.machine)
+        num_epochs = progress.epoch + (progress.step > 0)
+        where = f"the end of epoch {num_epochs}" if num_epochs else "its beginning"
+        log.info("train %s: %s. It goes back to %s and on at half the rate", self.part, error, where)
+        return progress
 
     def fitted(self, history: list[dict[str, Any]]) -> Fitted:
         """The model after the last epoch, and what it says of its fold."""
@@ -267,18 +280,21 @@ def _saving(
     update: Update,
     num_steps: int,
     diverged: Callable[[int], InputError],
+    validates: bool,
 ) -> AfterStep:
-    """What is done after each step of an epoch: the training is saved where it is time, at the epoch's end, and where
+    """What is done after each step of an epoch: the training is saved where it is time, after the last step, and where
     the process is asked to stop. Nothing is saved after a loss that is not finite, or a step that broke the weights.
+
+    The last step's state is one to go back to where no validation follows that may say otherwise; see `_Training.keep`.
     """
 
     def after_step(step: int, outputs: torch.Tensor, total: torch.Tensor, bad_step: torch.Tensor) -> None:
-        stop, epoch_end = stop_requested(), step == num_steps
-        if update.is_between_steps and (epoch_end or resume.is_due or stop):
+        stop, is_last = stop_requested(), step == num_steps
+        if update.is_between_steps and (is_last or resume.is_due or stop):
             if (bad := int(bad_step)) >= 0 or not _is_finite(model):
                 raise diverged(bad if bad >= 0 else step - 1)
             now = Progress(progress.epoch, step, progress.history, outputs, total, progress.lr)
-            resume.save(now, model, update, epoch_end=epoch_end, wait=stop)
+            resume.save(now, model, update, epoch_end=is_last and not validates, wait=stop)
             if stop:
                 stop_now()
 
@@ -289,26 +305,6 @@ def _is_finite(model: nn.Module) -> bool:
     """Whether all weights and statistics are, with one wait for the device."""
     tensors = [tensor for tensor in model.state_dict().values() if tensor.is_floating_point()]
     return bool(torch.stack([tensor.isfinite().all() for tensor in tensors]).all())
-
-
-def _scores(
-    mode: str, loss: float | None, outputs: torch.Tensor, labelled: Labelled, numbers: Array
-) -> dict[str, float | None]:
-    """Loss and metric over every image of a pass."""
-    probs = probabilities(outputs, labelled.task)
-    return {f"{mode}_loss": loss, f"{mode}_score": scoring.score(labelled.task, labelled.targets[numbers], probs)}
-
-
-def _line(name: str, row: dict[str, Any], metric: str) -> str:
-    """One epoch in a line; train's figures are of augmented images, before each step."""
-    text = f"{name}: train loss {row['train_loss']:.4f}"
-    for mode in ("train", "valid"):
-        if mode == "valid" and "valid_loss" in row:
-            text += f", valid loss {row['valid_loss']:.4f}"
-        score = row.get(f"{mode}_score")
-        if score is not None:
-            text += f" {metric} {score:.4f}"
-    return text
 
 
 def _prior(labelled: Labelled, numbers: Array) -> list[float]:

@@ -154,33 +154,62 @@ def keep_memory() -> None:
     With huge pages: 10 to 20 % more images/s (ResNet-9, width 32, 32 px, batch 256, bfloat16, two cores), as 25,000 to
     60,000 page faults a step become a hundred. Elsewhere than with glibc nothing is done.
     """
+    if sys.platform != "linux":
+        return  # Windows would refuse to open the process itself as a library
     libc = ctypes.CDLL(None)
-    if sys.platform == "linux" and hasattr(libc, "mallopt"):
+    if hasattr(libc, "mallopt"):
         m_trim_threshold, m_mmap_max = -1, -4  # malloc.h
         libc.mallopt(m_mmap_max, 0)
         libc.mallopt(m_trim_threshold, 2**31 - 1)
 
 
+# What to do where the network itself has no room.
+SMALLER = "End other programs that use it, or take a smaller model.name"
+
+
+class TooLittleMemory(MemoryError):
+    """Memory ran out; the message says for what it was too little, and what to change."""
+
+
 @contextlib.contextmanager
-def failures_named(setting: str, batch_size: int) -> Iterator[None]:
-    """Turn what the device lacks, memory or a kernel, into the settings to change.
+def memory_named(what: str, way_out: str) -> Iterator[None]:
+    """Turn memory that runs out, the device's or the computer's, into what it was needed for and what to change.
 
     Args:
-        setting: the one that the batch size comes from.
-        batch_size: images in a batch.
+        what: as it follows "there is too little memory".
+        way_out: what to change, of what is really read there.
+
+    Raises:
+        TooLittleMemory: it ran out.
     """
     try:
         yield
-    except torch.OutOfMemoryError as error:
-        raise MemoryError(
-            f"the device has too little memory for batches of {batch_size}. Lower {setting}, image.size, or take a "
-            f"smaller model.name. ({str(error).splitlines()[0]})"
+    except (MemoryError, RuntimeError) as error:
+        if isinstance(error, TooLittleMemory) or not _is_out_of_memory(error):
+            raise
+        reason = str(error).partition("\n")[0]
+        raise TooLittleMemory(
+            f"there is too little memory {what}. {way_out}" + (f" ({reason})" if reason else "")
         ) from None
+
+
+def _is_out_of_memory(error: Exception) -> bool:
+    """Whether memory ran out. torch has a class for its CUDA allocator alone; the CUDA runtime and libraries, Apple's
+    GPU and CPUs (of Linux, of Windows) say it in words."""
+    words = ("out of memory", "_ALLOC_FAILED", "can't allocate memory", "not enough memory")
+    return isinstance(error, (MemoryError, torch.OutOfMemoryError)) or any(word in str(error) for word in words)
+
+
+@contextlib.contextmanager
+def failures_named() -> Iterator[None]:
+    """Turn what a network cannot do here, for its batch norms or for want of a kernel, into the setting to change."""
+    try:
+        yield
     except ValueError as error:
         if "more than 1 value per channel" in str(error):
             raise ConfigError(
-                f"{setting} must be 2 or more for this network, whose batch norm needs several values in training, and "
-                "every fold must leave as many images. Raise it or image.size"
+                "train.batch_size must be 2 or more for this network, whose batch norm needs several values in "
+                "training, and every fold must leave as many images. Raise it or image.size"
             ) from None
         raise
     except RuntimeError as error:

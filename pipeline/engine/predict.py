@@ -1,6 +1,7 @@
 """Probabilities of images: one way for validation and test, so that what is measured is what is submitted."""
 
-from collections.abc import Sequence
+import contextlib
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -8,10 +9,12 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from pipeline.cli import log
 from pipeline.competition.likeliest import Probs, from_pairs
 from pipeline.competition.task import Task
 from pipeline.config import InferConfig
-from pipeline.engine.run_model import Keep, run_model
+from pipeline.engine.machine import SMALLER, Machine, TooLittleMemory, memory_named
+from pipeline.engine.run_model import Keep, evaluate
 from pipeline.engine.trained import Trained, evaluation_batch
 from pipeline.images.batches import Batches, Statistics, normalise, scale_and_shift
 from pipeline.images.cache import Images
@@ -157,7 +160,27 @@ def predict(
     Returns:
         For each model float32 (len(numbers), num_outputs), in the order of `numbers`, of many classes the likeliest
         alone; an image that cannot be read gets the shares of the model's train classes.
+
+    Where memory runs out, batches are halved, down to one image, and then the models that are asked at once.
+
+    Raises:
+        TooLittleMemory: one model and one image are too much.
     """
+    try:
+        return _predict(models, images, numbers, infer, label, targets)
+    except TooLittleMemory as error:
+        if len(models) == 1:
+            raise
+        log.info("%s: %s; one half of the models after the other", label, error)
+    half = len(models) // 2
+    parts = (models[:half], models[half:])
+    return [probs for part in parts for probs in predict(part, images, numbers, infer, label, targets)]
+
+
+def _predict(
+    models: Sequence[Trained], images: Images, numbers: Array, infer: InferConfig, label: str, targets: Array | None
+) -> list[Probs]:
+    """What `predict` does, with all models at once."""
     usable = images.readable[numbers]
     first = models[0]
     task, machine = first.task, first.machine
@@ -165,13 +188,28 @@ def predict(
     width = 2 * (min(infer.keep_top, task.num_outputs) + (truth is not None)) if task.is_many else task.num_outputs
     rows = [np.tile(prior_row(model.prior, width, task), (len(numbers), 1)) for model in models]
     if usable.any():
-        batch_size = infer.batch_size or evaluation_batch(first.batch_size)
+        batch_size = evaluation_batch(infer, first.batch_size)
         batches = Batches(
             images, numbers[usable], batch_size, first.size, None, machine.device, machine.dtype, targets=truth
         )
-        views = [Views(each.model, each.task, each.normalisation, machine.dtype, infer.views) for each in models]
         keep = keeper(task, infer.keep_top, activated=True)
-        outputs = run_model(_SideBySide(views), batches, "test", machine, label=label, keep=keep).outputs.numpy()
+        with _placed(models, machine):
+            views = [Views(each.model, each.task, each.normalisation, machine.dtype, infer.views) for each in models]
+            outputs = evaluate(_SideBySide(views), batches, "test", machine, label=label, keep=keep).outputs.numpy()
         for filled, part in zip(rows, np.split(outputs, len(models), axis=1), strict=True):
             filled[usable] = part
     return [kept(filled, task) for filled in rows]
+
+
+@contextlib.contextmanager
+def _placed(models: Sequence[Trained], machine: Machine) -> Iterator[None]:
+    """Have the networks of some models on the device, which has room for others afterwards."""
+    try:
+        what = "the network" if len(models) == 1 else f"{len(models)} networks at once"
+        with memory_named(f"for {what}", SMALLER):
+            for each in models:
+                machine.place(each.model)
+        yield
+    finally:
+        for each in models:
+            each.model.cpu()

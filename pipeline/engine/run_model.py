@@ -2,15 +2,16 @@
 
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
 from tqdm import tqdm
 
+from pipeline.cli import log
 from pipeline.engine.forecast import Forecast
-from pipeline.engine.machine import Machine, failures_named
+from pipeline.engine.machine import Machine, TooLittleMemory, failures_named, memory_named
 from pipeline.engine.update import Update
 from pipeline.images.batches import Batches, derived_seed
 
@@ -27,6 +28,7 @@ AfterStep = Callable[[int, Tensor, Tensor, Tensor], None]
 class Result:
     """What a pass over all images of an epoch gave.
 
+    batches: those of the pass.
     outputs: float32 (num_images, num_outputs) on the CPU, in the order of `batches.numbers`: the network's logits (in
         training those before each step), or whatever the given module returns; of them what is kept.
     loss: mean over every image; None in mode `test`.
@@ -34,6 +36,7 @@ class Result:
     """
 
     mode: Mode
+    batches: Batches
     outputs: Tensor
     loss: float | None
     seconds: float
@@ -80,6 +83,10 @@ def run_model(
 
     Returns:
         Outputs and mean loss over every image of the pass, not over the last batch.
+
+    Raises:
+        TooLittleMemory: batches of this size do not fit.
+        ConfigError: the network cannot do here what a setting asks for.
     """
     assert (mode == "train") == (update is not None), "update belongs to mode 'train'"
     assert (mode == "test") == (loss is None), "a loss belongs to modes 'train' and 'valid'"
@@ -94,7 +101,8 @@ def run_model(
     shown = _Shown(machine)
     with (
         torch.set_grad_enabled(mode == "train"),
-        failures_named(f"{'infer' if mode == 'test' else 'train'}.batch_size", batches.batch_size),
+        failures_named(),
+        memory_named(f"for batches of {batches.batch_size}", _way_out(mode, batches.batch_size)),
         tqdm(total=batches.num_images, desc=label or mode, unit="img", disable=None, leave=False, delay=1) as bar,
     ):
         bar.update(batches.bounds()[first_step - 1][1] if first_step else 0)
@@ -123,7 +131,56 @@ def run_model(
                 bar.set_postfix(loss=f"{mean:.4f}", refresh=False)
     assert outputs is not None, "there must be at least one batch"
     whole = float(total) / batches.num_images if loss is not None else None
-    return Result(mode, outputs.cpu(), whole, time.perf_counter() - began, int(bad_step))
+    return Result(mode, batches, outputs.cpu(), whole, time.perf_counter() - began, int(bad_step))
+
+
+def _way_out(mode: Mode, batch_size: int) -> str:
+    """What to change where a pass needs too much memory."""
+    smaller = {
+        "train": "Lower train.batch_size and raise train.accumulate as much, lower image.size, or take",
+        "valid": "Lower infer.batch_size or image.size, or take",
+        "test": "Lower infer.batch_size or image.size, or take",
+    }
+    return f"{smaller[mode] if batch_size > 1 else 'Lower image.size or take'} a smaller model.name"
+
+
+def evaluate(
+    model: nn.Module,
+    batches: Batches,
+    mode: Literal["valid", "test"],
+    machine: Machine,
+    *,
+    loss: Loss | None = None,
+    label: str = "",
+    keep: Keep | None = None,
+) -> Result:
+    """Run a network over batches without gradients, in batches half as large for as long as memory runs out.
+
+    The arguments are those of `run_model`. A pass begins again with its new batches, so that all its outputs are of
+    batches of one size: outputs differ by rounding between sizes.
+
+    Raises:
+        TooLittleMemory: one image is too much.
+        ConfigError: the network cannot do here what a setting asks for.
+    """
+    while True:
+        size = min(batches.batch_size, batches.num_images)
+        try:
+            return run_model(model, batches, mode, machine, loss=loss, label=label, keep=keep)
+        except TooLittleMemory:
+            if size == 1:
+                raise
+        # Behind the except clause, as an error that is being handled holds on to the tensors of the pass that failed.
+        half = size // 2
+        batches = replace(batches, batch_size=half)
+        log.info(
+            "%s: there is too little memory for batches of %s. It begins again with %s: infer.batch_size = %s does so "
+            "at once",
+            label or mode,
+            size,
+            half,
+            half,
+        )
 
 
 class _Shown:

@@ -1,6 +1,7 @@
 """From a batch's loss to new weights: accumulation, clipping, schedule, float16 scaling, averaging."""
 
 import math
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor, nn
@@ -17,15 +18,15 @@ class Update:
         cfg: the settings of training.
         model: on its device.
         machine: device and precision.
-        batches_per_epoch: batches in an epoch.
+        batch_sizes: images in each batch of an epoch, in order.
     """
 
-    def __init__(self, cfg: TrainConfig, model: nn.Module, machine: Machine, batches_per_epoch: int) -> None:
+    def __init__(self, cfg: TrainConfig, model: nn.Module, machine: Machine, batch_sizes: Sequence[int]) -> None:
         self.cfg = cfg
         self.model = model
         self.machine = machine
-        self.batches_per_epoch = batches_per_epoch
-        self.steps_per_epoch = math.ceil(batches_per_epoch / cfg.accumulate)
+        self.batch_sizes = batch_sizes
+        self.steps_per_epoch = math.ceil(len(batch_sizes) / cfg.accumulate)
         self.num_steps = self.steps_per_epoch * cfg.num_epochs
         self.step = 0
         self.batch = 0
@@ -45,20 +46,22 @@ class Update:
     @property
     def is_between_steps(self) -> bool:
         """Whether no gradients wait for more batches."""
-        in_epoch = self.batch % self.batches_per_epoch
+        in_epoch = self.batch % len(self.batch_sizes)
         return in_epoch % self.cfg.accumulate == 0
 
     def __call__(self, loss: Tensor) -> None:
         """Backpropagate a batch's mean loss; step where its group of batches is whole.
 
-        An epoch's last group may be smaller: its batches then count for more, so that every step has a mean gradient.
+        A step's gradient is the mean over all images of its group: a batch counts by its images, and an epoch's last
+        group, which may be smaller, in full.
         """
-        in_epoch = self.batch % self.batches_per_epoch
+        in_epoch = self.batch % len(self.batch_sizes)
         first = in_epoch - in_epoch % self.cfg.accumulate
-        group = min(self.cfg.accumulate, self.batches_per_epoch - first)
-        self.scaler.scale(loss / group if group > 1 else loss).backward()  # type: ignore[no-untyped-call]
+        group = self.batch_sizes[first : first + self.cfg.accumulate]
+        part = sum(group) / self.batch_sizes[in_epoch]  # exact for batches of one size
+        self.scaler.scale(loss / part if part > 1 else loss).backward()  # type: ignore[no-untyped-call]
         self.batch += 1
-        if in_epoch - first + 1 == group:
+        if in_epoch - first + 1 == len(group):
             self._step()
 
     def _step(self) -> None:

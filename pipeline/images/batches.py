@@ -86,9 +86,11 @@ class Batches:
         return len(self.numbers)
 
     def bounds(self) -> list[tuple[int, int]]:
-        """First and last position of each batch. A last batch of one joins the one before: batch norm needs two."""
+        """First and last position of each batch. A last batch of one joins the one before, unless all are of one: batch
+        norm needs two.
+        """
         starts = list(range(0, self.num_images, self.batch_size))
-        if len(starts) > 1 and self.num_images - starts[-1] == 1:
+        if self.batch_size > 1 and len(starts) > 1 and self.num_images - starts[-1] == 1:
             starts.pop()
         return list(zip(starts, [*starts[1:], self.num_images], strict=True))
 

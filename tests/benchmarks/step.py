@@ -62,7 +62,7 @@ def make_loop(job: str, folder: Path) -> tuple[Callable[[], float], nn.Module, U
     order = np.random.default_rng(0).permutation(num_images)
     normalisation = ((0.5,) * 3, (0.25,) * 3)
     targets = (torch.arange(num_images) % 10).to(machine.device)
-    update = Update(cfg, model, machine, num_images // batch_size)
+    update = Update(cfg, model, machine, [batch_size] * (num_images // batch_size))
     resident = on_device(images, machine.device)
     epochs = iter(range(NUM_EPOCHS))
 

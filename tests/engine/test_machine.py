@@ -8,7 +8,14 @@ from torch import nn
 
 from pipeline.config import ConfigError
 from pipeline.engine import machine
-from pipeline.engine.machine import failures_named, find_device, find_machine
+from pipeline.engine.machine import (
+    TooLittleMemory,
+    failures_named,
+    find_device,
+    find_machine,
+    keep_memory,
+    memory_named,
+)
 from pipeline.files import InputError
 
 
@@ -90,12 +97,46 @@ def test_a_gpu_without_kernels_is_refused(
         find_device()
 
 
-def test_a_lack_of_memory_names_the_stage_s_own_setting() -> None:
+@pytest.mark.parametrize(
+    "error",
+    [
+        torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2 GiB"),
+        torch.AcceleratorError("CUDA error: out of memory"),
+        RuntimeError("CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling `cublasCreate(handle)`"),
+        RuntimeError("cuDNN error: CUDNN_STATUS_ALLOC_FAILED"),
+        RuntimeError("MPS backend out of memory (MPS allocated: 5.50 GB, other allocations: 14.76 GB)"),
+        RuntimeError("DefaultCPUAllocator: not enough memory: you tried to allocate 4000000000 bytes."),
+        MemoryError("Unable to allocate 7.11 PiB for an array with shape (1000000000000000,)"),
+    ],
+    ids=lambda error: str(error)[:30],
+)
+def test_a_lack_of_memory_of_any_kind_is_named_with_the_way_out(error: Exception) -> None:
+    with pytest.raises(TooLittleMemory) as caught, memory_named("for batches of 512", "Lower infer.batch_size"):
+        raise type(error)(f"{error}\nException raised from malloc")
+    assert str(caught.value) == f"there is too little memory for batches of 512. Lower infer.batch_size ({error})"
+
+
+def test_a_lack_of_memory_on_this_cpu_is_seen() -> None:
+    with pytest.raises(TooLittleMemory, match=r"Lower it .*allocate"), memory_named("here", "Lower it"):
+        torch.empty(2**60, dtype=torch.uint8)
     with (
-        pytest.raises(MemoryError, match=r"batches of 512\. Lower infer.batch_size"),
-        failures_named("infer.batch_size", 512),
+        pytest.raises(TooLittleMemory, match=r"^there is too little memory here\. Lower it$"),
+        memory_named("anywhere", "Lower another"),
+        memory_named("here", "Lower it"),
     ):
-        raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2 GiB")
+        raise MemoryError
+
+
+def test_memory_is_kept_with_glibc_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuses(name: object) -> None:
+        raise TypeError("bad argument type for built-in operation")  # what CDLL(None) is on Windows
+
+    monkeypatch.setattr("sys.platform", "win32")
+    monkeypatch.setattr("ctypes.CDLL", refuses)
+    keep_memory()
+    monkeypatch.setattr("sys.platform", "linux")
+    with pytest.raises(TypeError):
+        keep_memory()
 
 
 @pytest.mark.parametrize(
@@ -106,10 +147,12 @@ def test_a_lack_of_memory_names_the_stage_s_own_setting() -> None:
     ],
 )
 def test_a_missing_kernel_names_the_setting(reason: str, advice: str) -> None:
-    with pytest.raises(ConfigError, match=advice), failures_named("train.batch_size", 8):
+    with pytest.raises(ConfigError, match=advice), failures_named():
         raise RuntimeError(reason)
 
 
 def test_other_errors_are_left_alone() -> None:
-    with pytest.raises(RuntimeError, match="a bug"), failures_named("train.batch_size", 8):
-        raise RuntimeError("a bug")
+    for error in (RuntimeError("a bug"), ValueError("a bug"), torch.AcceleratorError("CUDA error: device-side assert")):
+        with pytest.raises(type(error)) as caught, failures_named(), memory_named("here", "Lower it"):
+            raise error
+        assert caught.value is error

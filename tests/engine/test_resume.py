@@ -52,13 +52,13 @@ def kills_until_the_end(settings: tuple[str, ...]) -> int:
             num_kills += 1
 
 
-def train_one(*settings: str) -> int:
+def train_one(*settings: str, fold: str = "0") -> int:
     from pipeline import folds, prepare, train
 
     options = [*CONFIG, "--set", *settings]
     for stage in (prepare, folds):
         assert stage.main(options) == 0
-    return train.main([*options, "--fold", "0"])
+    return train.main([*options, "--fold", fold])
 
 
 @pytest.mark.parametrize(
@@ -118,12 +118,12 @@ def test_what_is_broken_or_of_another_training_is_not_gone_on_with(
 
     assert "goes on" not in again() and within.is_file()
     assert "goes on in epoch 2 after 2 steps" in again() and products() == whole
-    content = bytearray(end.read_bytes())
+    content = bytearray(within.read_bytes())
     content[-5] ^= 1
-    end.write_bytes(content)
+    within.write_bytes(content)
     said = again()
     assert "is not whole (its checksum is another)" in said and products() == whole
-    assert "goes on in epoch 2 after 1 steps" in said, "the one before is there"
+    assert "goes on in epoch 2 after 0 steps" in said, "the one before is there"
     for path in (within, end):
         path.write_bytes(b"half")
     said = again()
@@ -150,8 +150,15 @@ def updates(monkeypatch: pytest.MonkeyPatch) -> list[Update]:
     return made
 
 
-def spoil(monkeypatch: pytest.MonkeyPatch, updates: list[Update], step: int, *, always: bool = False) -> None:
-    """Make the loss of a step of training infinite: at the full rate, or always."""
+def spoil(
+    monkeypatch: pytest.MonkeyPatch,
+    updates: list[Update],
+    step: int,
+    *,
+    always: bool = False,
+    validation: bool = False,
+) -> None:
+    """Make the loss of a step of training infinite, or of the validation after it: at the full rate, or always."""
     original = fit_room.make_loss
 
     def make_loss(*arguments: Any) -> Callable[[torch.Tensor, torch.Tensor], torch.Tensor]:
@@ -159,7 +166,7 @@ def spoil(monkeypatch: pytest.MonkeyPatch, updates: list[Update], step: int, *, 
 
         def spoiled(outputs: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
             now = updates[0]
-            bad = torch.is_grad_enabled() and now.step == step and (always or now.lr_scale == 1)
+            bad = torch.is_grad_enabled() != validation and now.step == step and (always or now.lr_scale == 1)
             return loss(outputs, targets) * (float("inf") if bad else 1)
 
         return spoiled
@@ -203,11 +210,64 @@ def test_a_training_that_diverges_goes_back_once_and_on_at_half_the_rate(
     assert products() == whole
 
 
-def test_what_was_gone_back_on_is_remembered(
-    competition: Callable[..., Config], monkeypatch: pytest.MonkeyPatch, updates: list[Update]
+@pytest.mark.parametrize(
+    ("epoch", "place"), [(1, "its beginning"), (2, "the end of epoch 1"), (4, "the end of epoch 3")]
+)
+def test_a_validation_that_diverges_goes_back_before_the_epoch_that_made_it(
+    competition: Callable[..., Config],
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    updates: list[Update],
+    epoch: int,
+    place: str,
+) -> None:
+    """The model is that of a training in which a step of the same epoch diverged."""
+    competition()
+    step = 3 * (epoch - 1) + 1
+    with monkeypatch.context() as patch:
+        spoil(patch, updates, step)
+        assert train_one(*STEPS, "train.on_nan=rollback") == 0
+    expected = products()
+    for name in (*FILES, "train.json"):
+        (RUN / "fold0" / name).unlink()
+    spoil(monkeypatch, updates, 3 * epoch, validation=True)
+    capsys.readouterr()
+    assert train_one(*STEPS) == 1, "without being asked it does not"
+    said = capsys.readouterr().err
+    assert f"in the validation of epoch {epoch}, step 1, of 12 images" in said and "train.on_nan = 'rollback'" in said
+    assert train_one(*STEPS, "train.on_nan=rollback") == 0, "what was kept is not what diverged"
+    assert f"It goes back to {place} and on at half the rate" in capsys.readouterr().out
+    assert products() == expected
+    for name in (*FILES, "train.json"):
+        (RUN / "fold0" / name).unlink()
+    assert train_one(*STEPS, "train.on_nan=rollback") == 0
+    assert products() == expected, "in one go"
+
+
+def test_a_model_of_all_images_goes_back_too(
+    competition: Callable[..., Config],
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    updates: list[Update],
 ) -> None:
     competition()
-    spoil(monkeypatch, updates, 4)
+    spoil(monkeypatch, updates, 14)  # of 6 an epoch
+    assert train_one(*STEPS, "train.on_nan=rollback", "folds.full_fit=true", fold="full") == 0
+    assert "It goes back to the end of epoch 2 and on at half the rate" in capsys.readouterr().out
+    rates = [line.split(",")[1] for line in (RUN / "full" / "history.csv").read_text().splitlines()[1:]]
+    assert rates == ["0.01", "0.01", "0.005", "0.005"]
+
+
+@pytest.mark.parametrize(("step", "validation"), [(4, False), (6, True)])
+def test_what_was_gone_back_on_is_remembered(
+    competition: Callable[..., Config],
+    monkeypatch: pytest.MonkeyPatch,
+    updates: list[Update],
+    step: int,
+    validation: bool,
+) -> None:
+    competition()
+    spoil(monkeypatch, updates, step, validation=validation)
     settings = (*STEPS, "train.checkpoint_minutes=0", "train.on_nan=rollback")
     assert train_one(*settings) == 0
     whole = products()
@@ -226,14 +286,17 @@ def test_what_was_gone_back_on_is_remembered(
     assert num_kills >= 4 and products() == whole
 
 
+@pytest.mark.parametrize(("step", "validation"), [(4, False), (6, True)])
 def test_the_second_time_it_stops(
     competition: Callable[..., Config],
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
     updates: list[Update],
+    step: int,
+    validation: bool,
 ) -> None:
     competition()
-    spoil(monkeypatch, updates, 4, always=True)
+    spoil(monkeypatch, updates, step, always=True, validation=validation)
     assert train_one(*STEPS, "train.on_nan=rollback") == 1
     said = capsys.readouterr()
     assert said.out.count("goes back") == 1 and "must be finite" in said.err

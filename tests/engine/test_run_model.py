@@ -1,5 +1,7 @@
 """The loop: loss and outputs over every image, gradients in training alone, and a step for each batch."""
 
+import gc
+import weakref
 from collections.abc import Callable
 
 import numpy as np
@@ -11,8 +13,8 @@ from torch.nn import functional
 from pipeline.competition.table import read_train
 from pipeline.config import Config, TrainConfig
 from pipeline.engine.losses import make_loss
-from pipeline.engine.machine import Machine
-from pipeline.engine.run_model import run_model
+from pipeline.engine.machine import Machine, TooLittleMemory
+from pipeline.engine.run_model import evaluate, run_model
 from pipeline.engine.update import Update
 from pipeline.images import cache, fill
 from pipeline.images.batches import Batches
@@ -78,7 +80,7 @@ def test_only_training_has_gradients_and_changes_the_network(images: cache.Image
     model = small()
     before = {name: value.clone() for name, value in model.state_dict().items()}
     cfg = TrainConfig(num_epochs=1, batch_size=8, schedule="constant")
-    update = Update(cfg, model, CPU, 3) if learns else None
+    update = Update(cfg, model, CPU, [8] * 3) if learns else None
     loss = None if mode == "test" else LOSS
     result = run_model(model, batches(images, 8), mode, CPU, loss=loss, update=update)  # type: ignore[arg-type]
     assert {(grad, training) for _, grad, training in model.seen} == {(learns, learns)}
@@ -100,7 +102,7 @@ def epoch(images: cache.Images, **settings: object) -> tuple[nn.Module, Update, 
         **{"num_epochs": 2, "batch_size": 4, "schedule": "cosine", "lr": 0.1, "optimizer": "sgd", **settings}
     )  # type: ignore[arg-type]
     model = small()
-    update = Update(cfg, model, CPU, 6)
+    update = Update(cfg, model, CPU, [4] * 6)
     rates = []
     for number in range(2):
         rates.append(update.lr_at(update.step))
@@ -123,23 +125,36 @@ def test_the_schedule_falls_and_accumulation_makes_fewer_steps(images: cache.Ima
     assert update.step == 4  # two an epoch: four batches, then the two that are left
 
 
-def test_accumulated_batches_make_the_gradient_of_one_large_batch() -> None:
-    inputs, targets = torch.randn(12, 5), torch.arange(12) % 3
-
-    def weights(batch_size: int, accumulate: int) -> Tensor:
-        torch.manual_seed(0)
-        model = nn.Linear(5, 3)
-        cfg = TrainConfig(
-            num_epochs=1, accumulate=accumulate, optimizer="sgd", lr=0.1, momentum=0.0, schedule="constant"
-        )
-        update = Update(cfg, model, CPU, 12 // batch_size)
-        for start in range(0, 12, batch_size):
-            part = slice(start, start + batch_size)
-            update(LOSS(model(inputs[part]), targets[part]).mean())
-        return model.weight.detach()
-
-    assert torch.allclose(weights(12, 1), weights(3, 4), atol=1e-6)
-    assert torch.allclose(weights(12, 1), weights(4, 5), atol=1e-6), "a smaller last group counts in full"
+@pytest.mark.parametrize(
+    ("sizes", "accumulate"),
+    [([3] * 4, 4), ([4] * 3, 5), ([32, 2], 2), ([8, 8, 8, 8, 2], 3), ([5, 5, 5, 5, 3], 2), ([4, 4, 5], 3)],
+)
+def test_accumulated_batches_make_the_gradient_of_one_large_batch(sizes: list[int], accumulate: int) -> None:
+    """Against plain torch: a step for the mean loss over all images of a group, of whatever sizes its batches are."""
+    torch.manual_seed(0)
+    inputs, targets = torch.randn(sum(sizes), 5).split(sizes), (torch.arange(sum(sizes)) % 3).split(sizes)
+    model, plain = nn.Linear(5, 3), nn.Linear(5, 3)
+    plain.load_state_dict(model.state_dict())
+    cfg = TrainConfig(
+        num_epochs=2,
+        accumulate=accumulate,
+        optimizer="sgd",
+        lr=0.1,
+        momentum=0.0,
+        weight_decay=0.0,
+        schedule="constant",
+    )
+    update = Update(cfg, model, CPU, sizes)
+    sgd = torch.optim.SGD(plain.parameters(), 0.1)
+    for _ in range(2):
+        for part, wanted in zip(inputs, targets, strict=True):
+            update(LOSS(model(part), wanted).mean())
+        for first in range(0, len(sizes), accumulate):
+            group = slice(first, first + accumulate)
+            sgd.zero_grad()
+            functional.cross_entropy(plain(torch.cat(inputs[group])), torch.cat(targets[group])).backward()
+            sgd.step()
+    assert torch.allclose(model.weight, plain.weight, atol=1e-6) and torch.allclose(model.bias, plain.bias, atol=1e-6)
 
 
 def test_gradients_are_clipped_and_weights_averaged(images: cache.Images) -> None:
@@ -154,7 +169,7 @@ def test_gradients_are_clipped_and_weights_averaged(images: cache.Images) -> Non
         schedule="constant",
         ema=0.9,
     )
-    update = Update(cfg, model, CPU, 1)
+    update = Update(cfg, model, CPU, [4])
     before = torch.cat([p.detach().flatten().clone() for p in model.parameters()])
     update(LOSS(model(torch.full((4, 2), 100.0)), torch.zeros(4, dtype=torch.long)).mean())
     after = torch.cat([p.detach().flatten() for p in model.parameters()])
@@ -174,17 +189,54 @@ def test_it_runs_on_a_gpu(images: cache.Images) -> None:
     machine = Machine(torch.device("cuda", 0), "bfloat16")
     model = machine.place(small())
     on_gpu = Batches(images, np.arange(24), 8, 12, NORM, machine.device, machine.dtype, TARGETS)
-    update = Update(TrainConfig(num_epochs=1), model, machine, 3)
+    update = Update(TrainConfig(num_epochs=1), model, machine, [8] * 3)
     assert run_model(model, on_gpu, "train", machine, loss=LOSS, update=update).loss is not None
     assert run_model(model, on_gpu, "test", machine).outputs.shape == (24, 3)
 
 
 def test_a_step_that_the_scaler_of_float16_skips_is_no_loss_that_diverged(images: cache.Images) -> None:
     machine, model = Machine(torch.device("cpu"), "float16"), small()
-    update = Update(TrainConfig(num_epochs=1, batch_size=8), model, machine, 3)
+    update = Update(TrainConfig(num_epochs=1, batch_size=8), model, machine, [8] * 3)
     update.scaler = torch.amp.GradScaler("cpu", init_scale=2.0**127)  # gradients overflow at first
     before = model.linear.weight.clone()
     result = run_model(model, batches(images, 8), "train", machine, loss=LOSS, update=update, seed=(0,))
     assert update.scaler.get_scale() < 2.0**127, "it skipped"
     assert result.bad_step == -1 and result.loss is not None and np.isfinite(result.loss)
     assert torch.equal(model.linear.weight, before) or model.linear.weight.isfinite().all()
+
+
+class Greedy(nn.Module):
+    """The wrapped network on a device that has room for some images, and for any number in its first pass."""
+
+    def __init__(self, model: nn.Module, room: int) -> None:
+        super().__init__()
+        self.model = model
+        self.room = room
+        self.sizes: list[int] = []
+        self.used: list[weakref.ref[Tensor]] = []
+
+    def forward(self, images: Tensor) -> Tensor:
+        assert not [used for used in self.used if used() is not None], "the pass that failed holds memory"
+        self.sizes.append(len(images))
+        activations = images * 2
+        if len(images) > self.room and len(self.sizes) != 1:
+            self.used.append(weakref.ref(activations))
+            raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2 GiB")
+        return self.model(images)
+
+
+@pytest.mark.parametrize("mode", ["valid", "test"])
+def test_evaluation_begins_again_with_half_the_images_at_once(images: cache.Images, mode: str) -> None:
+    model, loss = small(), LOSS if mode == "valid" else None
+    expected = run_model(model, batches(images, 3), mode, CPU, loss=loss)  # type: ignore[arg-type]
+    greedy = Greedy(model, 4)
+    gc.disable()  # what only the collector would find still takes the device's memory
+    try:
+        result = evaluate(greedy, batches(images, 14), mode, CPU, loss=loss)  # type: ignore[arg-type]
+    finally:
+        gc.enable()
+    assert greedy.sizes == [14, 10, 7, *[3] * 8]
+    assert result.batches.batch_size == 3 and torch.equal(result.outputs, expected.outputs)
+    assert result.loss == expected.loss
+    with pytest.raises(TooLittleMemory, match=r"batches of 1\. Lower image\.size or take a smaller model\.name"):
+        evaluate(Greedy(model, 0), batches(images, 5), mode, CPU, loss=loss)  # type: ignore[arg-type]

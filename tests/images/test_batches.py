@@ -54,6 +54,17 @@ def test_every_image_comes_once_with_its_target(images: cache.Images, batch_size
         assert np.allclose(image.permute(1, 2, 0).numpy(), expected, atol=1e-5)
 
 
+@pytest.mark.parametrize(
+    ("batch_size", "num_images", "expected"),
+    [(1, 3, [1, 1, 1]), (1, 1, [1]), (2, 5, [2, 3]), (4, 6, [4, 2]), (4, 1, [1]), (8, 17, [8, 9])],
+)
+def test_no_batch_is_of_one_image_unless_all_are(
+    images: cache.Images, batch_size: int, num_images: int, expected: list[int]
+) -> None:
+    bounds = batches(images, np.arange(num_images), batch_size).bounds()
+    assert [stop - start for start, stop in bounds] == expected
+
+
 @pytest.mark.parametrize("batch_size", [1, 3, 7, 24])
 def test_batches_that_are_augmented_together_are_those_of_each_alone(
     images: cache.Images, batch_size: int, monkeypatch: pytest.MonkeyPatch

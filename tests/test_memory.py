@@ -1,0 +1,181 @@
+"""Devices with too little memory: evaluation goes on with smaller batches and fewer networks, training says what to
+change, and nothing ends in a traceback. The device is faked: it has room for so many images and networks at once."""
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from test_stages import CONFIG, RUN, run_all
+from torch import nn
+
+from pipeline import ensemble, folds, infer, prepare, train
+from pipeline.competition.predictions import read_predictions
+from pipeline.config import Config
+from pipeline.engine.machine import Machine
+from pipeline.images.batches import Batch, Batches
+
+ANY = 10**6
+
+
+class Device:
+    """What there is room for, and the sizes of the batches that were tried."""
+
+    def __init__(self) -> None:
+        self.train_images = self.images = self.networks = ANY
+        self.trained: list[int] = []
+        self.evaluated: list[int] = []
+        self.placed: set[int] = set()
+
+
+@pytest.fixture
+def device(monkeypatch: pytest.MonkeyPatch) -> Device:
+    """A device with room for anything at first."""
+    fake = Device()
+    batch, place, cpu = Batches._batch, Machine.place, nn.Module.cpu
+
+    def limited_batch(self: Batches, images: torch.Tensor, step: int, start: int, stop: int) -> Batch:
+        tried, room = (fake.trained, fake.train_images) if torch.is_grad_enabled() else (fake.evaluated, fake.images)
+        tried.append(stop - start)
+        if tried[-1] > room:
+            raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2 GiB.\nAnd more")
+        return batch(self, images, step, start, stop)
+
+    def limited_place(self: Machine, model: nn.Module) -> nn.Module:
+        fake.placed.add(id(model))
+        if len(fake.placed) > fake.networks:
+            raise torch.AcceleratorError("CUDA error: out of memory")
+        return place(self, model)
+
+    def taken_back(self: nn.Module) -> nn.Module:
+        fake.placed.discard(id(self))
+        return cpu(self)
+
+    monkeypatch.setattr(Batches, "_batch", limited_batch)
+    monkeypatch.setattr(Machine, "place", limited_place)
+    monkeypatch.setattr(nn.Module, "cpu", taken_back)
+    return fake
+
+
+def model_bytes() -> list[bytes]:
+    return [(RUN / f"fold{k}" / "model.safetensors").read_bytes() for k in (0, 1)]
+
+
+def predicted() -> np.ndarray[Any, Any]:
+    names = [f"fold{k}/{name}.parquet" for k in (0, 1) for name in ("oof", "test")]
+    return np.concatenate([read_predictions(RUN / name, "infer").probs for name in names])
+
+
+def forget(*names: str) -> None:
+    for k in (0, 1):
+        for name in names:
+            (RUN / f"fold{k}" / name).unlink()
+
+
+def test_evaluation_halves_its_batches_and_changes_no_model(
+    competition: Callable[..., Config], capsys: pytest.CaptureFixture[str], device: Device
+) -> None:
+    competition()
+    assert run_all() == 0
+    whole, probs = model_bytes(), predicted()
+    forget("model.safetensors", "train.json", "infer.json")
+    device.images = 4
+    device.evaluated.clear()
+    capsys.readouterr()
+    assert run_all() == 0
+    said = capsys.readouterr().out
+    assert "train 0 epoch 1/2 valid: there is too little memory for batches of 12. It begins again with 6" in said
+    assert "batches of 6. It begins again with 3: infer.batch_size = 3 does so at once" in said
+    assert "infer 0, 1 test: there is too little memory for batches of 8. It begins again with 4" in said
+    assert "epoch 2/2 valid: there" not in said, "what was found is kept"
+    assert max(device.evaluated) == 12 and set(device.evaluated[-2:]) == {4}
+    assert model_bytes() == whole and np.allclose(predicted(), probs, atol=1e-6)
+
+
+def test_one_setting_is_read_wherever_nothing_is_learned(competition: Callable[..., Config], device: Device) -> None:
+    competition()
+    assert run_all() == 0
+    whole = model_bytes()
+    assert set(device.evaluated) == {12, 8}, "four times train's 8 images, of those that there are"
+    forget("model.safetensors", "train.json", "infer.json")
+    device.evaluated.clear()
+    assert run_all("infer.batch_size=4") == 0
+    assert set(device.evaluated) == {4} and model_bytes() == whole
+    assert len(device.evaluated) == 2 * 2 * 3 + 2, "two models, two validations, three batches; two of test images"
+    (RUN / "fold0" / "infer.json").unlink()
+    device.evaluated.clear()
+    assert run_all("infer.batch_size=5") == 0, "another batch size later asks the models again, for the same bytes"
+    assert sorted(device.evaluated) == [2, 2, 3, 5, 5, 5, 5, 5] and model_bytes() == whole
+
+
+def test_a_training_goes_on_with_another_batch_size_of_evaluation(
+    competition: Callable[..., Config], capsys: pytest.CaptureFixture[str], device: Device
+) -> None:
+    competition()
+    assert run_all() == 0
+    whole = model_bytes()
+    forget("model.safetensors", "train.json", "infer.json")
+    device.images = 0
+    assert run_all() == 1
+    said = capsys.readouterr().err
+    assert "too little memory for batches of 1. Lower image.size or take a smaller model.name (CUDA out of" in said
+    assert "And more" not in said
+    device.images = 4
+    device.trained.clear()
+    assert run_all("infer.batch_size=4") == 0
+    assert "train 0: goes on in epoch 1 after 2 steps" in capsys.readouterr().out
+    assert len(device.trained) == 2 + 4, "no step is made twice"
+    assert model_bytes() == whole
+
+
+def test_training_says_what_is_read_there(
+    competition: Callable[..., Config], capsys: pytest.CaptureFixture[str], device: Device
+) -> None:
+    competition()
+    for stage in (prepare, folds):
+        assert stage.main(CONFIG) == 0
+    device.train_images = 4
+    assert train.main(CONFIG) == 1
+    said = capsys.readouterr().err
+    assert "too little memory for batches of 8. Lower train.batch_size and raise train.accumulate as much, " in said
+    assert set(device.trained) == {8}, "other batches would make another model"
+    assert train.main([*CONFIG, "--set", "train.batch_size=4", "train.accumulate=2"]) == 0
+    forget("model.safetensors", "train.json")
+    device.train_images = 0
+    assert train.main([*CONFIG, "--set", "train.batch_size=1"]) == 1
+    assert "batches of 1. Lower image.size or take a smaller model.name (" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("room", [0, 1])
+def test_a_network_that_has_no_room_in_training(
+    competition: Callable[..., Config], capsys: pytest.CaptureFixture[str], device: Device, room: int
+) -> None:
+    """There is none for the network that trains, or for the one that predicts beside it."""
+    competition()
+    device.networks = room
+    assert run_all() == 1
+    said = capsys.readouterr().err
+    assert "there is too little memory to train. End other programs that use it, or take a smaller model.name" in said
+    assert "CUDA error: out of memory" in said
+
+
+def test_networks_that_have_no_room_beside_each_other_predict_one_after_the_other(
+    competition: Callable[..., Config], capsys: pytest.CaptureFixture[str], device: Device
+) -> None:
+    competition()
+    for stage in (prepare, folds, train, infer):
+        assert stage.main(CONFIG) == 0
+    expected = [(RUN / f"fold{k}" / "test.parquet").read_bytes() for k in (0, 1)]
+    forget("infer.json")
+    device.placed.clear()
+    device.networks = 1
+    capsys.readouterr()
+    assert infer.main(CONFIG) == 0 and ensemble.main(CONFIG) == 0
+    said = capsys.readouterr().out
+    assert "infer 0, 1 test: there is too little memory for 2 networks at once. End" in said
+    assert [(RUN / f"fold{k}" / "test.parquet").read_bytes() for k in (0, 1)] == expected
+    forget("infer.json")
+    device.networks = 0
+    assert infer.main(CONFIG) == 1
+    assert "there is too little memory for the network. End other programs" in capsys.readouterr().err
