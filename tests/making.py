@@ -2,6 +2,8 @@
 
 import csv
 import io
+import struct
+import zlib
 from pathlib import Path
 from typing import Any
 
@@ -45,6 +47,26 @@ def saved(image: Image.Image, kind: str, **options: Any) -> bytes:
     stream = io.BytesIO()
     image.save(stream, kind, **options)
     return stream.getvalue()
+
+
+def black_png(side: int) -> bytes:
+    """A square grey PNG without light, made without holding its pixels."""
+    num_rows = side // 100
+    packer = zlib.compressobj(1, zlib.DEFLATED, -zlib.MAX_WBITS)
+    # A full flush forgets what was before: the same bytes may follow again and again.
+    rows = packer.compress(bytes((side + 1) * num_rows)) + packer.flush(zlib.Z_FULL_FLUSH)
+    rest = side % num_rows
+    end = zlib.compressobj(1, zlib.DEFLATED, -zlib.MAX_WBITS)
+    pixels = rows * (side // num_rows) + end.compress(bytes((side + 1) * rest)) + end.flush()
+    adler = side * (side + 1) % 65521 << 16 | 1  # RFC 1950, of zeros
+    header = struct.pack(">IIBBBBB", side, side, 8, 0, 0, 0, 0)
+    stream = b"\x78\x01" + pixels + struct.pack(">I", adler)
+    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", stream) + chunk(b"IEND", b"")
+
+
+def chunk(kind: bytes, data: bytes) -> bytes:
+    """A chunk of a PNG."""
+    return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
 
 
 def write_table(path: Path, header: list[str], rows: list[list[object]], encoding: str = "utf-8") -> None:

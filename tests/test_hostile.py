@@ -25,7 +25,7 @@ def nothing_hangs() -> Iterator[None]:
         raise AssertionError("it hangs")
 
     signal.signal(signal.SIGALRM, give_up)
-    signal.alarm(60)
+    signal.alarm(600)  # however slow the machine is at the moment
     yield
     signal.alarm(0)
 

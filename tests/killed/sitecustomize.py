@@ -1,9 +1,9 @@
-"""Python imports this at its start where the folder is on PYTHONPATH: it counts what a process does, and kills it.
+"""Python imports this at its start where the folder is on PYTHONPATH: it counts what a process does, and ends it.
 
 JOURNAL  a file: a letter for each step that was computed (s), each state of a training that was handed over to be
          written (b), and each that is on the disk (c), in the same order
 KILL_AT  POINT:NUMBER:WHO  at the NUMBERth time that POINT is reached WHO is killed: python, group (run.sh and python)
-         or bash (run.sh alone, python goes on)
+         or bash (run.sh alone, python goes on); or WHO is a signal that is sent: SIGTERM-bash, SIGINT-group
 """
 
 import importlib.abc
@@ -12,10 +12,13 @@ import importlib.util
 import os
 import signal
 import sys
+import types
 
 POINTS = {
     "decode": ("pipeline.images.fill", "decode_file"),
     "index": ("pipeline.images.index", "Index.write"),
+    "look": ("importlib.metadata", "version"),
+    "load": ("pipeline.config_file", "load"),
     "read": ("pipeline.competition.table", "read_train"),
     "split": ("pipeline.competition.splits", "split"),
     "write_folds": ("pipeline.competition.fold_table", "write_folds"),
@@ -33,7 +36,27 @@ POINTS = {
 JOURNALED = {"step": b"s", "save": b"b", "written": b"c"}
 
 
+def _signal(name, to):
+    """Send a signal that python gets through run.sh, or twice: in the midst of the call that has reached the point."""
+    # However late the second comes, it is the first one passed on.
+    sys.modules["pipeline.cli"].time = types.SimpleNamespace(monotonic=lambda: 0.0)
+    came, wake = os.pipe()
+    os.set_blocking(wake, False)
+    signal.set_wakeup_fd(wake)
+    number = signal.Signals[name]
+    if to == "group":
+        os.killpg(os.getpgid(0), number)
+        os.read(came, 1)
+    else:
+        os.kill(os.getppid(), number)
+    os.read(came, 1)
+    signal.set_wakeup_fd(-1)
+
+
 def _kill(who):
+    if who.startswith("SIG"):
+        _signal(*who.split("-"))
+        return
     if who == "bash":
         os.kill(os.getppid(), signal.SIGKILL)
         return
@@ -88,13 +111,13 @@ class _Finder(importlib.abc.MetaPathFinder):
         return spec
 
 
-# run.sh starts small processes too; only the one that runs the stages is watched.
-if "JOURNAL" in os.environ and "prepare" in sys.orig_argv:
+# run.sh looks whether a python has the packages, then runs the stages; other processes are not watched.
+if "JOURNAL" in os.environ and {"pipeline.environment", "prepare"} & set(sys.orig_argv):
     journal = os.open(os.environ["JOURNAL"], os.O_WRONLY | os.O_CREAT | os.O_APPEND)
     chosen = os.environ.get("KILL_AT", "").split(":")
     chosen = chosen if len(chosen) == 3 else None
     names = {*JOURNALED, *(chosen[:1] if chosen else ())}
-    if chosen and POINTS[chosen[0]][0] == "os":
-        _watch(chosen[0], os, chosen)
-        names.discard(chosen[0])
-    sys.meta_path.insert(0, _Finder(names, chosen))
+    loaded = {name for name in names if POINTS[name][0] in sys.modules}
+    for name in loaded:
+        _watch(name, sys.modules[POINTS[name][0]], chosen)
+    sys.meta_path.insert(0, _Finder(names - loaded, chosen))
