@@ -7,8 +7,9 @@ import numpy as np
 from torch import nn
 
 from pipeline.competition.task import Task
-from pipeline.config import ModelConfig
+from pipeline.config import AugmentConfig, ModelConfig
 from pipeline.engine.machine import Machine, find_machine
+from pipeline.images.epoch_changes import smallest_size
 from pipeline.model.build import build_model
 from pipeline.model.checkpoint import read
 from pipeline.model.folding import fold_norms
@@ -39,7 +40,10 @@ class Trained:
         channels = int(checkpoint.config["image"]["channels"])
         model = build_model(named, self.size, channels, self.task.num_outputs, 0)
         model.load_state_dict(checkpoint.weights)
-        self.machine = find_machine(train["precision"], model, deterministic=train["deterministic"])
+        # As in training, so that what was measured is what is submitted.
+        smallest = smallest_size(self.size, AugmentConfig(**checkpoint.config["augment"]))
+        shape = (channels, smallest, smallest)
+        self.machine = find_machine(train["precision"], model, shape, deterministic=train["deterministic"])
         self.model = for_inference(model, self.machine, self.size, channels)
 
 
