@@ -242,7 +242,7 @@ class TrainConfig(Section):
     ema: float = Field(0.0, ge=0.0, lt=1.0, description="decay of the averaged weights per step; 0: none")
     clip_grad: float = Field(0.0, ge=0.0, le=1e6, description="largest norm of the gradient; 0: any")
     precision: Literal["auto", "float32", "bfloat16", "float16"] = Field(
-        "auto", description="of the multiplications; auto: by rule from the machine and the network"
+        "auto", description="of the multiplications; auto: by rule from the machine, the network and the image size"
     )
     checkpoint_minutes: float = Field(
         2.0, ge=0.0, description="between two savings of a training under way; after every epoch anyway; 0: every step"

@@ -15,6 +15,7 @@ from torch import nn
 from pipeline.config import ConfigError
 from pipeline.cores import num_cores
 from pipeline.files import InputError
+from pipeline.model.convolutions import convolutions
 
 Precision = Literal["float32", "bfloat16", "float16"]
 
@@ -92,14 +93,22 @@ def _architecture(name: str) -> tuple[str, int, int]:
     return kind, number // 10, number % 10
 
 
-def find_machine(precision: str, model: nn.Module, *, deterministic: bool = False) -> Machine:
+def find_machine(
+    precision: str, model: nn.Module, shape: tuple[int, int, int], *, deterministic: bool = False
+) -> Machine:
     """The device, and the precision by rule where the setting is `auto`.
 
     The rule asks the device's capability and the network, never a clock: bfloat16 on CUDA from compute capability 8.0
     (Ampere), float16 with a scaler on older ones; bfloat16 on CPUs that multiply in it faster (AMX; AVX512-BF16 of AMD:
     Intel's, where AMX is switched off as in some virtual machines, does as many float32 products and is slower for the
-    conversions), but float32 there for networks made of depthwise convolutions, which such CPUs do not speed up;
-    float32 elsewhere. The figures are in `tests/benchmarks/README.md`.
+    conversions), but float32 there for networks made of depthwise convolutions, which such CPUs do not speed up, and
+    for those that `steps_over` their maps; float32 elsewhere. The figures are in `tests/benchmarks/README.md`.
+
+    Args:
+        precision: `train.precision`.
+        model: on the CPU, in float32.
+        shape: channels, height and width of the smallest images that it is trained on.
+        deterministic: `train.deterministic`.
 
     Raises:
         ConfigError: float16 is asked for on a CPU, where its kernels are a hundred times slower.
@@ -119,16 +128,48 @@ def find_machine(precision: str, model: nn.Module, *, deterministic: bool = Fals
         os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
     torch.use_deterministic_algorithms(deterministic and device.type == "cuda")
     torch.backends.cudnn.benchmark = not deterministic
-    chosen: Precision = _by_rule(device, model) if precision == "auto" else precision  # type: ignore[assignment]
+    chosen: Precision = _by_rule(device, model, shape) if precision == "auto" else precision  # type: ignore[assignment]
     return Machine(device, chosen)
 
 
-def _by_rule(device: torch.device, model: nn.Module) -> Precision:
+def must_train(machine: Machine, model: nn.Module, shape: tuple[int, int, int]) -> None:
+    """Refuse bfloat16 where the rule would never choose it: gradients would be wrong. To predict in it is well.
+
+    Args:
+        machine: as found for the network.
+        model: on the CPU, in float32.
+        shape: channels, height and width of the smallest images that it is trained on.
+
+    Raises:
+        ConfigError: the machine is a CPU that multiplies in bfloat16, and the network steps over its maps.
+    """
+    if machine.device.type == "cpu" and machine.precision == "bfloat16" and steps_over(model, shape):
+        raise ConfigError(
+            f"train.precision must be auto or float32 without a GPU for images of {min(shape[1:])} px in this network: "
+            "convolutions with a map smaller than their stride have wrong gradients in bfloat16 there. Got 'bfloat16': "
+            "take auto, or raise image.size or augment.first_size"
+        )
+
+
+def steps_over(model: nn.Module, shape: tuple[int, int, int]) -> bool:
+    """Whether any convolution meets a map with a side smaller than its stride; see `convolutions`.
+
+    In bfloat16 on CPUs, oneDNN makes the weight gradients of such a layer from memory that nothing wrote: they are not
+    finite, or others in every call (torch 2.13, with AVX512-BF16 and without it; `tests/benchmarks/precision.py`).
+    """
+    return any(
+        side < stride
+        for convolution in convolutions(model, shape)
+        for side, stride in zip(convolution.map[1:], convolution.stride, strict=True)
+    )
+
+
+def _by_rule(device: torch.device, model: nn.Module, shape: tuple[int, int, int]) -> Precision:
     if device.type == "cuda":
         return "bfloat16" if torch.cuda.get_device_capability(device) >= (8, 0) else "float16"
     if device.type == "cpu":
         fast = torch.cpu._is_amx_tile_supported() or (torch.cpu._is_avx512_bf16_supported() and cpu_vendor() == "amd")
-        return "bfloat16" if fast and not _is_depthwise(model) else "float32"
+        return "bfloat16" if fast and not _is_depthwise(model) and not steps_over(model, shape) else "float32"
     return "float32"
 
 

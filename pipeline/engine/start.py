@@ -9,9 +9,10 @@ import torch
 from torch import nn
 
 from pipeline.config import Config
-from pipeline.engine.machine import Machine, find_machine
+from pipeline.engine.machine import Machine, find_machine, must_train
 from pipeline.images.batches import Batches, Statistics, statistics
 from pipeline.images.cache import Images
+from pipeline.images.epoch_changes import smallest_size
 from pipeline.model.build import build_model, must_take_size, own_name, pretrained_statistics
 from pipeline.model.checkpoint import saved_normalisation
 from pipeline.model.networks import CifarNet
@@ -50,12 +51,15 @@ def make_start(cfg: Config, images: Images, numbers: Array, num_outputs: int, se
     size, channels = cfg.image.size, cfg.image.channels
     model = build_model(cfg.model, size, channels, num_outputs, seed)
     name = own_name(cfg.model, model, size, channels, num_outputs)
-    machine = find_machine(cfg.train.precision, model, deterministic=cfg.train.deterministic)
+    smallest = smallest_size(size, cfg.augment)
+    if smallest < size:
+        must_take_size(model, cfg.model.name, smallest, channels, num_outputs)
+    shape = (channels, smallest, smallest)
+    machine = find_machine(cfg.train.precision, model, shape, deterministic=cfg.train.deterministic)
+    must_train(machine, model, shape)
     normalisation = _normalisation(cfg, model, images, numbers)
     if isinstance(model, CifarNet) and not cfg.model.weights:
         _whiten(model, images, numbers, normalisation, size)
-    if cfg.augment.first_size < 1:
-        must_take_size(model, cfg.model.name, round(size * cfg.augment.first_size), channels, num_outputs)
     return Start(machine.place(model), machine, normalisation, name)
 
 

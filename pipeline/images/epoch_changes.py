@@ -17,6 +17,11 @@ from pipeline.images.mix import mix
 Array = np.ndarray[Any, Any]
 
 
+def smallest_size(size: int, cfg: AugmentConfig) -> int:
+    """Height and width of the smallest images of a training whose images end at `size`, in pixels."""
+    return round(size * cfg.first_size) if cfg.full_size_from else size
+
+
 class EpochChanges:
     """The changes that `[augment]` asks for.
 

@@ -153,7 +153,7 @@ def tuning() -> list[str]:
 
     from pipeline.engine.machine import find_machine
 
-    precision = find_machine("auto", nn.Conv2d(3, 3, 3)).precision
+    precision = find_machine("auto", nn.Conv2d(3, 3, 3), (3, 8, 8)).precision
     return ["--tuned", *(["--bfloat16"] if precision == "bfloat16" else [])]
 
 

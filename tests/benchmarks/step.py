@@ -53,7 +53,7 @@ def make_loop(job: str, folder: Path) -> tuple[Callable[[], float], nn.Module, U
     images = mapped_images(num_images, size, folder)
     cfg = TrainConfig(batch_size=batch_size, num_epochs=NUM_EPOCHS)
     model = build_model(ModelConfig(name=name), size, 3, 10, 0)
-    machine = find_machine("auto", model)
+    machine = find_machine("auto", model, (3, size, size))
     model = machine.place(model)
     loss = make_loss(cfg, "single", None)
     keys = id_keys([str(number) for number in range(num_images)])

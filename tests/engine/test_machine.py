@@ -1,12 +1,14 @@
-"""The machine: what it lacks is named with the setting to change."""
+"""The machine: the precision is chosen by rule; what a machine lacks is named with the setting to change."""
 
+import hashlib
 from collections.abc import Callable
 
 import pytest
 import torch
 from torch import nn
+from torch.nn import functional
 
-from pipeline.config import ConfigError
+from pipeline.config import ConfigError, ModelConfig, TrainConfig
 from pipeline.engine import machine
 from pipeline.engine.machine import (
     TooLittleMemory,
@@ -15,8 +17,14 @@ from pipeline.engine.machine import (
     find_machine,
     keep_memory,
     memory_named,
+    must_train,
+    steps_over,
 )
+from pipeline.engine.update import Update
 from pipeline.files import InputError
+from pipeline.model.build import build_model
+
+SHAPE = (8, 16, 16)
 
 
 @pytest.fixture
@@ -48,12 +56,113 @@ def test_the_precision_follows_a_rule_and_the_setting(
     cpu(amx, avx, vendor)
     plain = nn.Sequential(nn.Conv2d(8, 8, 3), nn.Conv2d(8, 8, 1))
     depthwise = nn.Sequential(nn.Conv2d(8, 8, 3, groups=8), nn.Conv2d(8, 8, 1))
-    assert find_machine("auto", plain).precision == expected
-    assert find_machine("auto", depthwise).precision == "float32"
-    assert find_machine("bfloat16", depthwise).dtype == torch.bfloat16
-    assert find_machine("float32", plain).precision == "float32"
+    assert find_machine("auto", plain, SHAPE).precision == expected
+    assert find_machine("auto", depthwise, SHAPE).precision == "float32"
+    assert find_machine("bfloat16", depthwise, SHAPE).dtype == torch.bfloat16
+    assert find_machine("float32", plain, SHAPE).precision == "float32"
     with pytest.raises(ConfigError, match=r"without a GPU\. Got 'float16'"):
-        find_machine("float16", plain)
+        find_machine("float16", plain, SHAPE)
+
+
+@pytest.mark.parametrize(
+    ("layer", "height", "width", "expected"),
+    [
+        (nn.Conv2d(3, 4, 3, 2, 1), 1, 1, True),
+        (nn.Conv2d(3, 4, 3, 2, 1), 2, 2, False),
+        (nn.Conv2d(3, 4, 3, 2, 1), 8, 1, True),
+        (nn.Conv2d(3, 4, 3, 1, 1), 1, 1, False),
+        (nn.Conv2d(3, 3, 5, 4, 2, groups=3), 3, 3, True),
+        (nn.Conv2d(3, 3, 5, 4, 2, groups=3), 4, 4, False),
+        (nn.Conv2d(3, 4, 3, (1, 2), 1), 1, 8, False),
+        (nn.Sequential(nn.MaxPool2d(4), nn.Conv2d(3, 4, 1, 2)), 7, 7, True),
+        (nn.Sequential(nn.MaxPool2d(4), nn.Conv2d(3, 4, 1, 2)), 8, 8, False),
+        (nn.Sequential(nn.Flatten(), nn.Linear(3, 3)), 1, 1, False),
+    ],
+)
+def test_a_network_steps_over_a_map_with_a_side_smaller_than_a_stride(
+    layer: nn.Module, height: int, width: int, expected: bool
+) -> None:
+    assert steps_over(layer, (3, height, width)) == expected
+
+
+@pytest.mark.parametrize(
+    ("name", "size", "expected"),
+    [
+        ("resnet18", 12, "float32"),
+        ("resnet18", 16, "float32"),
+        ("resnet18", 17, "bfloat16"),
+        ("resnet18", 64, "bfloat16"),
+        ("resnet9", 8, "bfloat16"),
+        ("cifarnet", 22, "bfloat16"),
+    ],
+)
+def test_on_a_cpu_bfloat16_is_for_networks_that_step_over_no_map(
+    cpu: Callable[[bool, bool, str], None], name: str, size: int, expected: str
+) -> None:
+    cpu(True, True, "intel")
+    model, shape = build_model(ModelConfig(name=name, width=4), size, 3, 3, 0), (3, size, size)
+    found = find_machine("auto", model, shape)
+    assert found.precision == expected
+    must_train(found, model, shape)
+    asked = find_machine("bfloat16", model, shape)
+    assert asked.precision == "bfloat16", "it may predict"
+    if expected == "float32":
+        with pytest.raises(ConfigError, match=f"train.precision must be .* images of {size} px.* Got 'bfloat16'"):
+            must_train(asked, model, shape)
+    else:
+        must_train(asked, model, shape)
+
+
+@pytest.mark.parametrize("name", ["test_resnet", "test_efficientnet_gn", "resnet18"])
+def test_the_smallest_images_speak_for_the_larger(name: str) -> None:
+    model = build_model(ModelConfig(name=name), 8, 3, 3, 0)
+    steps = [steps_over(model, (3, size, size)) for size in range(8, 41)]
+    assert steps == sorted(steps, reverse=True) and set(steps) == {True, False}
+
+
+def trained(name: str, size: int, num_steps: int = 2) -> bytes:
+    """The weights after some steps, by the rule's precision, in memory that holds NaN where nothing wrote."""
+    model = build_model(ModelConfig(name=name), size, 3, 4, 0)
+    found = find_machine("auto", model, (3, size, size))
+    model = found.place(model)
+    update = Update(TrainConfig(num_epochs=1, optimizer="sgd", lr=0.05), model, found, [8] * num_steps)
+    images = torch.randn(8, 3, size, size, generator=torch.Generator().manual_seed(0)).to(found.dtype)
+    for step in range(num_steps):
+        freed = [torch.full((1 << power,), float("nan")) for power in (10, 16) for _ in range(32)]
+        del freed
+        found.seed(step)
+        with found.autocast():
+            logits = model(images.contiguous(memory_format=torch.channels_last))
+        update(functional.cross_entropy(logits.float(), torch.arange(8) % 4))
+    weights = [value.float() for value in model.state_dict().values()]
+    assert all(value.isfinite().all() for value in weights)
+    return b"".join(value.contiguous().numpy().tobytes() for value in weights)
+
+
+def must_train_the_same(name: str, size: int, num_runs: int) -> None:
+    assert len({hashlib.sha256(trained(name, size)).digest() for _ in range(num_runs)}) == 1
+
+
+@pytest.mark.parametrize("size", [12, 24])
+@pytest.mark.parametrize("name", ["test_resnet", "test_efficientnet_gn", "test_mambaout"])
+def test_small_images_train_to_the_same_bytes(cpu: Callable[[bool, bool, str], None], name: str, size: int) -> None:
+    """As on a CPU that is fast in bfloat16: others compute the same, more slowly."""
+    cpu(True, True, "intel")
+    must_train_the_same(name, size, 4)
+
+
+TEN = ("test_resnet", "test_byobnet", "test_efficientnet", "test_efficientnet_gn", "test_nfnet", "test_mambaout")
+TEN += ("resnet18", "resnet26", "regnetx_002", "mobilenetv3_small_050")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("size", [8, 12, 16, 24, 32])
+@pytest.mark.parametrize("name", TEN)
+def test_ten_networks_train_small_images_to_the_same_bytes_twenty_times(
+    cpu: Callable[[bool, bool, str], None], name: str, size: int
+) -> None:
+    cpu(True, True, "intel")
+    must_train_the_same(name, size, 20)
 
 
 @pytest.fixture

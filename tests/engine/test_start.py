@@ -1,11 +1,16 @@
 """Training: what a model starts from, beside its weights."""
 
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 import torch
 
+from pipeline import folds, prepare, train
+from pipeline.config import Config
+from pipeline.engine import machine
 from pipeline.engine.start import spread
+from pipeline.engine.trained import Trained
 from pipeline.model.checkpoint import Checkpoint, save, saved_normalisation
 
 
@@ -25,7 +30,33 @@ def test_weights_of_this_pipeline_bring_their_normalisation(tmp_path: Path) -> N
         ((0.5,), 3, (0.5, 0.5, 0.5)),
     ],
 )
-def test_statistics_arespread_over_the_images_channels(
+def test_statistics_are_spread_over_the_images_channels(
     values: tuple[float, ...], channels: int, expected: tuple[float, ...]
 ) -> None:
     assert spread(values, channels) == pytest.approx(expected)
+
+
+@pytest.mark.parametrize(("first_size", "expected"), [(1.0, "bfloat16"), (0.75, "bfloat16"), (0.5, "float32")])
+def test_images_that_grow_are_judged_by_the_smallest_in_training_and_in_inference(
+    competition: Callable[..., Config], monkeypatch: pytest.MonkeyPatch, first_size: float, expected: str
+) -> None:
+    """From 17 px on this network steps over no map."""
+    monkeypatch.setattr(machine, "find_device", lambda: torch.device("cpu"))
+    monkeypatch.setattr(torch.cpu, "_is_amx_tile_supported", lambda: True)
+    settings = ("image.size=24", "model.name=test_resnet", "train.num_epochs=2", f"augment.first_size={first_size}")
+    competition()
+    options = ["--config", "configs/tiny.toml", "--set", *settings]
+    assert prepare.main(options) == folds.main(options) == train.main([*options, "--fold", "0"]) == 0
+    assert f'precision = "{expected}"' in Path("output/tiny/config.toml").read_text()
+    assert Trained(Path("output/tiny/fold0/model.safetensors")).machine.precision == expected
+
+
+def test_bfloat16_is_refused_where_images_are_too_small_for_it(
+    competition: Callable[..., Config], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(machine, "find_device", lambda: torch.device("cpu"))
+    competition()
+    options = ["--config", "configs/tiny.toml", "--set", "model.name=test_resnet", "train.precision=bfloat16"]
+    assert prepare.main(options) == folds.main(options) == 0
+    assert train.main(options) == 2
+    assert "train.precision must be auto or float32 without a GPU" in capsys.readouterr().err

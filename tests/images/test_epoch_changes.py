@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from pipeline.config import AugmentConfig
-from pipeline.images.epoch_changes import EpochChanges
+from pipeline.images.epoch_changes import EpochChanges, smallest_size
 
 
 def changes(num_epochs: int, **settings: object) -> EpochChanges:
@@ -24,6 +24,7 @@ def changes(num_epochs: int, **settings: object) -> EpochChanges:
 def test_images_grow_evenly_to_their_full_size(settings: dict[str, object], expected: list[int]) -> None:
     grown = changes(8, **settings)
     assert [grown.size(epoch) for epoch in range(8)] == expected
+    assert smallest_size(32, grown.strong) == min(expected)
 
 
 def test_an_augmented_batch_has_the_size_of_its_epoch() -> None:
