@@ -29,6 +29,7 @@ images/               headers, decode, index, cache, fill, batches: from files t
                       albumentations_file, epoch_changes
                       practice_sources: where practice competitions come from
 model/                networks, build, weights, checkpoint, folding
-engine/               fit, start, run_model, resume, forecast, update, optimizer, muon, losses, machine: training
+engine/               fit, start, run_model, resume, nested, forecast, update, optimizer, muon, losses, machine:
+                      training
                       trained, predict: inference
 """
