@@ -9,9 +9,10 @@ from torch import Tensor, nn
 
 from pipeline.config import ConfigError, TrainConfig
 from pipeline.engine.muon import Muon
+from pipeline.engine.nested import take_apart
 from pipeline.model.weights import first_conv, head_prefixes
 
-_OWN = ("sgd", "nesterov", "adam", "adamw", "rmsprop", "muon", "normed_muon")
+OWN_OPTIMIZERS = ("sgd", "nesterov", "adam", "adamw", "rmsprop", "muon", "normed_muon")
 # Devices with fused kernels of SGD, Adam and AdamW in torch >= 2.4: one pass over the weights instead of several.
 _FUSED = ("cpu", "cuda", "mps", "xpu")
 
@@ -91,22 +92,23 @@ def _muon_groups(model: nn.Module, groups: list[dict[str, Any]]) -> list[dict[st
 
 def _timm_optimizer(cfg: TrainConfig, groups: list[dict[str, Any]]) -> torch.optim.Optimizer:
     # Imported here: it takes seconds.
-    from timm.optim import create_optimizer_v2, list_optimizers
+    from timm.optim import create_optimizer_v2, get_optimizer_info, list_optimizers
 
     known = list_optimizers()
     name = cfg.optimizer.lower().removeprefix("lookahead_")
     if name not in known:
-        near = difflib.get_close_matches(name, sorted({*_OWN, *known}), 3, 0.5)
+        near = difflib.get_close_matches(name, sorted({*OWN_OPTIMIZERS, *known}), 3, 0.5)
         raise ConfigError(
-            f"'train.optimizer' must be one of {', '.join(_OWN)} or an optimizer of timm. Got {cfg.optimizer!r}"
-            + (f". Did you mean {' or '.join(map(repr, near))}?" if near else "")
+            f"'train.optimizer' must be one of {', '.join(OWN_OPTIMIZERS)} or an optimizer of timm. "
+            f"Got {cfg.optimizer!r}" + (f". Did you mean {' or '.join(map(repr, near))}?" if near else "")
         )
-    if name == "adahessian":
-        raise ConfigError("train.optimizer must work with first derivatives. Got 'adahessian': take another")
+    if get_optimizer_info(name).second_order:
+        raise ConfigError(f"train.optimizer must work with first derivatives. Got {cfg.optimizer!r}: take another")
     try:
         optimizer: torch.optim.Optimizer = create_optimizer_v2(
             groups, cfg.optimizer, lr=cfg.lr, weight_decay=cfg.weight_decay, momentum=cfg.momentum
         )
+        take_apart(optimizer.state_dict())  # or a training that is stopped could not go on
     except (AssertionError, ImportError, TypeError, ValueError, RuntimeError) as error:
         raise ConfigError(
             f"train.optimizer {cfg.optimizer!r} must work with these settings on this machine. It does not: {error}"

@@ -6,11 +6,10 @@ the last epoch's end and of a step since then. Each is renamed into place when i
 is kept. They are written beside the training, by a thread: the disk is not waited for.
 """
 
-import copy
 import hashlib
 import json
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -22,11 +21,16 @@ from torch import Tensor, nn
 
 from pipeline.cli import log
 from pipeline.engine.machine import Machine
+from pipeline.engine.nested import put_together, take_apart
 from pipeline.engine.update import Update
 from pipeline.files import InputError, atomic_path
 from pipeline.model.checkpoint import read_safetensors
+from pipeline.stamps import versions
 
-_KEY = "resume"
+# In a file's metadata: what it holds but for the tensors, and the digest of all.
+_KEY, _DIGEST = "resume", "sha256"
+# Of the files. What is written in another format, or before there were numbers, is not gone on from.
+_FORMAT = 2
 
 
 @dataclass
@@ -86,42 +90,36 @@ class Resume:
         Raises:
             OSError: this or the one before could not be written.
         """
-        tensors = {f"model.{name}": tensor for name, tensor in model.state_dict().items()}
-        if update.ema:
-            tensors |= {f"ema.{name}": tensor for name, tensor in update.ema.state_dict().items()}
-        numbers: dict[str, Any] = {}
-        for name, value in _optimizer_values(update):
-            if isinstance(value, Tensor):
-                tensors[name] = value
-            elif isinstance(value, (int, float)):
-                numbers[name] = value
-        if progress.outputs is not None and progress.total is not None:
-            tensors |= {"outputs": progress.outputs, "total": progress.total}
-        # Copied, as training goes on while they are written; contiguous, on the CPU, none in the memory of another.
-        kept = {name: torch.empty(t.shape, dtype=t.dtype).copy_(t.detach()) for name, t in tensors.items()}
-        values = {
-            "made_from": self.made_from,
-            "made_on": self.made_on,
-            "epoch": progress.epoch,
-            "step": progress.step,
-            "history": progress.history,
-            "lr": progress.lr,
+        state = {
+            "progress": vars(progress),
+            "model": model.state_dict(),
+            "ema": update.ema.state_dict() if update.ema else None,
             "updates": [update.step, update.batch, update.lr_scale],
             "scaler": update.scaler.state_dict(),
-            "optimizer": numbers,
+            "optimizer": update.optimizer.state_dict(),
         }
+        # Copied, as training goes on while it is written.
+        tensors, described = take_apart(state)
+        text = json.dumps(
+            {
+                "format": _FORMAT,
+                "made_from": self.made_from,
+                "made_on": self.made_on,
+                "at": [progress.epoch, progress.step],
+                "state": described,
+            }
+        )
         self.wait()
         path = self.epoch_end if epoch_end else self.within_epoch
-        self.under_way = self.writer.submit(self.write, path, kept, copy.deepcopy(values))
+        self.under_way = self.writer.submit(self.write, path, tensors, text)
         self.saved_at = time.monotonic()
         if wait:
             self.wait()
 
-    def write(self, path: Path, tensors: dict[str, Tensor], values: dict[str, Any]) -> None:
+    def write(self, path: Path, tensors: dict[str, Tensor], text: str) -> None:
         """Write one file, whole or not at all; the thread's work."""
         with atomic_path(path) as temporary:
-            text = json.dumps({**values, "sha256": _digest(tensors)}, sort_keys=True)
-            safetensors.torch.save_file(tensors, temporary, {_KEY: text})
+            safetensors.torch.save_file(tensors, temporary, {_KEY: text, _DIGEST: _digest(tensors, text)})
 
     def wait(self) -> None:
         """Wait until what was to be saved is on the disk.
@@ -147,15 +145,15 @@ class Resume:
                 that no machine gives in one go.
         """
         # Others give other bytes, so a training stays on them.
-        self.made_on = f"{machine.describe()} with torch {torch.__version__}"
+        self.made_on = f"{machine.describe()} with torch {torch.__version__}, timm {versions().get('timm')}"
         end, within = self._read(self.epoch_end), self._read(self.within_epoch)
         if end is None and keep_start:
             self.save(Progress(), model, update, epoch_end=True)
         found = [saved for saved in (end, within) if saved]
         if not found:
             return Progress()
-        latest = max(found, key=lambda saved: (saved.values["epoch"], saved.values["step"]))
-        return self._put(latest, model, update, machine)
+        latest = max(found, key=lambda saved: saved.at)
+        return _restore(latest.state(), model, update, machine)
 
     def back(self, model: nn.Module, update: Update, machine: Machine) -> Progress:
         """Put the state of the last epoch's end into a network that has diverged, to go on at half the rate."""
@@ -163,20 +161,23 @@ class Resume:
         saved = self._read(self.epoch_end)
         if saved is None:
             raise InputError(f"{self.epoch_end} must be there and whole to go back to. Start the same command again")
-        progress = self._put(saved, model, update, machine)
+        progress = _restore(saved.state(), model, update, machine)
         update.lr_scale /= 2
         self.within_epoch.unlink(missing_ok=True)  # it is of the rate as it was
         self.save(progress, model, update, epoch_end=True)
         return progress
 
     def _read(self, path: Path) -> "_Saved | None":
-        """A file's state; None where there is none, it is not whole, or of another training."""
+        """What a file holds; None where there is none, it is not whole, or of another format or training."""
         if not path.is_file():
             return None
         try:
             tensors, metadata = read_safetensors(path)
             values = json.loads(metadata[_KEY])
-            if values["sha256"] != _digest(tensors):
+            if values.get("format") != _FORMAT:
+                log.info("train: %s was written by another version of this pipeline and is not gone on from", path)
+                return None
+            if metadata[_DIGEST] != _digest(tensors, metadata[_KEY]):
                 raise ValueError("its checksum is another")
         except (InputError, LookupError, ValueError, TypeError) as error:
             log.info("train: %s is not whole (%s) and is not gone on from", path, error)
@@ -189,15 +190,7 @@ class Resume:
                 f"{path} is a training under way, begun on {values['made_on']}. Go on there, or delete it to begin "
                 f"anew on {self.made_on}"
             )
-        return _Saved(tensors, values)
-
-    def _put(self, saved: "_Saved", model: nn.Module, update: Update, machine: Machine) -> Progress:
-        tensors, values = saved.tensors, saved.values
-        _restore(model, update, tensors, values)
-        outputs, total = (
-            tensors[name].to(machine.device) if name in tensors else None for name in ("outputs", "total")
-        )
-        return Progress(values["epoch"], values["step"], values["history"], outputs, total, values["lr"])
+        return _Saved(values["at"], tensors, values["state"])
 
     def delete(self) -> None:
         """The training is over."""
@@ -208,58 +201,54 @@ class Resume:
 
 @dataclass(frozen=True)
 class _Saved:
-    """What a file holds."""
+    """What a file holds: the state of a training at some (epoch, step), taken apart."""
 
+    at: list[int]
     tensors: dict[str, Tensor]
-    values: dict[str, Any]
+    described: Any
+
+    def state(self) -> dict[str, Any]:
+        """The state as it was saved, in new tensors on the CPU."""
+        state: dict[str, Any] = put_together(self.tensors, self.described)
+        return state
 
 
-def _restore(model: nn.Module, update: Update, tensors: dict[str, Tensor], values: dict[str, Any]) -> None:
-    model.load_state_dict(_part(tensors, "model."))
+def _restore(state: Mapping[str, Any], model: nn.Module, update: Update, machine: Machine) -> Progress:
+    """Put a state into a network and its update."""
+    model.load_state_dict(state["model"])
     if update.ema:
-        update.ema.load_state_dict(_part(tensors, "ema."))
-    update.step, update.batch, update.lr_scale = values["updates"]
+        update.ema.load_state_dict(state["ema"])
+    update.step, update.batch, update.lr_scale = state["updates"]
+    if state["scaler"]:
+        update.scaler.load_state_dict(state["scaler"])
     update.optimizer.zero_grad(set_to_none=True)
-    update.optimizer.state.clear()
-    if values["scaler"]:
-        update.scaler.load_state_dict(values["scaler"])
-    saved: dict[str, Any] = {**tensors, **values["optimizer"]}
-    groups: Any = update.optimizer.param_groups
-    for name, value in _part(saved, "group.").items():
-        number, _, key = name.partition(".")
-        groups[int(number)][key] = value
-    state: dict[int, dict[str, Any]] = {}
-    for name, value in _part(saved, "state.").items():
-        number, _, key = name.partition(".")
-        state.setdefault(int(number), {})[key] = value
-    parameters = [parameter for group in groups for parameter in group["params"]]
-    for place, entries in state.items():
-        parameter = parameters[place]
-        for key, value in entries.items():
-            if isinstance(value, Tensor) and value.shape == parameter.shape:
-                # In the parameter's own memory format, which fused optimizers go by.
-                entries[key] = torch.empty_like(parameter, dtype=value.dtype).copy_(value)
-            elif isinstance(value, Tensor):
-                entries[key] = value.to(parameter.device) if value.ndim else value
-        update.optimizer.state[parameter] = entries
+    _load(update.optimizer, state["optimizer"])
+    progress = Progress(**state["progress"])
+    if progress.outputs is not None and progress.total is not None:
+        progress.outputs, progress.total = progress.outputs.to(machine.device), progress.total.to(machine.device)
+    return progress
 
 
-def _optimizer_values(update: Update) -> Iterator[tuple[str, Any]]:
-    """All that changes in an optimizer while it steps: `state.number.key`, and `group.number.key`, as timm counts."""
-    for number, entries in update.optimizer.state_dict()["state"].items():
-        for key, value in entries.items():
-            yield f"state.{number}.{key}", value
-    for number, group in enumerate(update.optimizer.param_groups):
-        for key, value in group.items():
-            yield f"group.{number}.{key}", value
+def _load(optimizer: torch.optim.Optimizer, saved: dict[str, Any]) -> None:
+    """Give an optimizer its state by its own rules, but in the dtypes that it had: torch's rule is the parameters'."""
+    optimizer.load_state_dict(saved)
+    for name, entries in optimizer.state_dict()["state"].items():
+        entries.update(_in_dtypes_of(saved["state"][name], entries))
 
 
-def _part(values: Mapping[str, Any], prefix: str) -> dict[str, Any]:
-    return {name.removeprefix(prefix): value for name, value in values.items() if name.startswith(prefix)}
+def _in_dtypes_of(saved: Any, loaded: Any) -> Any:
+    """What was loaded, but where a tensor was cast as it was saved."""
+    if isinstance(saved, Tensor):
+        return loaded if loaded.dtype == saved.dtype else saved.to(loaded.device)
+    if isinstance(saved, dict):
+        return {key: _in_dtypes_of(value, loaded[key]) for key, value in saved.items()}
+    if isinstance(saved, (list, tuple)):
+        return type(saved)(_in_dtypes_of(*pair) for pair in zip(saved, loaded, strict=True))
+    return loaded
 
 
-def _digest(tensors: Mapping[str, Tensor]) -> str:
-    digest = hashlib.sha256()
+def _digest(tensors: Mapping[str, Tensor], text: str) -> str:
+    digest = hashlib.sha256(text.encode())
     for name in sorted(tensors):
         digest.update(name.encode())
         digest.update(tensors[name].contiguous().view(-1).view(torch.uint8).numpy().data)

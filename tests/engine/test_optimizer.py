@@ -99,7 +99,14 @@ def test_unknown_names_are_refused_with_the_nearest(name, word):
     assert f"'{word}'" in str(error.value)
 
 
-@pytest.mark.parametrize("settings", [{"optimizer": "nesterov", "momentum": 0.0}, {"optimizer": "adahessian"}])
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"optimizer": "nesterov", "momentum": 0.0},
+        {"optimizer": "adahessian"},
+        {"optimizer": "lookahead_adahessian"},
+    ],
+)
 def test_optimizers_that_cannot_work_are_refused(settings):
     with pytest.raises(ConfigError, match="must"):
         make_optimizer(TrainConfig(**settings), network())
@@ -109,6 +116,15 @@ def test_optimizers_that_cannot_work_are_refused(settings):
 def test_an_optimizer_of_another_machine_is_refused():
     with pytest.raises(ConfigError, match="fusedadam"):
         make_optimizer(TrainConfig(optimizer="fusedadam"), network())
+
+
+def test_an_optimizer_whose_state_cannot_be_kept_is_refused(monkeypatch):
+    def made(groups, name, **settings):
+        return torch.optim.SGD([{**group, "rule": print} for group in groups], 0.1)
+
+    monkeypatch.setattr("timm.optim.create_optimizer_v2", made)
+    with pytest.raises(ConfigError, match=r"train\.optimizer 'lamb' must work.* Got a builtin_function"):
+        make_optimizer(TrainConfig(optimizer="lamb"), network())
 
 
 # ---- schedule

@@ -1,14 +1,22 @@
 """A training that is stopped after any step and goes on is, to the byte, one that was not."""
 
+import json
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
+import safetensors.torch
+import timm.optim
 import torch
+from torch import nn
 
-from pipeline.config import Config
+from pipeline.config import Config, TrainConfig
 from pipeline.engine import fit as fit_room
-from pipeline.engine.resume import Resume
+from pipeline.engine.machine import Machine
+from pipeline.engine.nested import take_apart
+from pipeline.engine.optimizer import OWN_OPTIMIZERS
+from pipeline.engine.resume import Progress, Resume
 from pipeline.engine.update import Update
 from running import CONFIG, RUN, run_all
 
@@ -31,6 +39,36 @@ def saved_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
         original(self, *arguments, **{**options, "wait": True})
 
     monkeypatch.setattr(Resume, "save", save)
+
+
+CPU = Machine(torch.device("cpu"), "float32")
+TIMMS = [
+    name
+    for name in timm.optim.list_optimizers()
+    # Refused without CUDA, and because of its second derivatives.
+    if not name.startswith(("bnb", "fused")) and name != "adahessian"
+]
+EVERY = [*dict.fromkeys((*OWN_OPTIMIZERS, *TIMMS)), *(f"lookahead_{name}" for name in TIMMS)]
+
+
+def update_of(name: str, seed: int) -> Update:
+    """The update of a new network of convolutions, one of them hidden, in the memory format of trainings."""
+    torch.manual_seed(seed)
+    layers = (nn.Conv2d(3, 4, 3), nn.Conv2d(4, 6, 3, bias=False), nn.Flatten(), nn.Linear(6, 2))
+    update = Update(TrainConfig(optimizer=name, lr=0.01), CPU.place(nn.Sequential(*layers)), CPU, 20)
+    for group in update.optimizer.param_groups:
+        if "lookahead_k" in group:
+            group["lookahead_k"] = 2  # the slow weights are made by the second step and move with the fourth
+    return update
+
+
+def steps_to(update: Update, last: int) -> tuple[bytes, Any]:
+    """Make the steps up to one; all that there is of the network and the optimizer then."""
+    while update.step < last:
+        CPU.seed(update.step)
+        update(update.model(torch.randn(4, 3, 5, 5)).square().mean())
+    tensors, rest = take_apart([update.model.state_dict(), update.optimizer.state_dict()])
+    return safetensors.torch.save(tensors), rest
 
 
 class Killed(BaseException):
@@ -134,6 +172,33 @@ def test_what_is_broken_or_of_another_training_is_not_gone_on_with(
     within.unlink(), end.unlink()
     assert again("train.lr=0.02").startswith("0 ")
     assert within.is_file() and run_all(*settings, "train.lr=0.02") == 0
+
+
+@pytest.mark.parametrize(
+    ("changed", "words"),
+    [
+        (lambda text: '{"epoch": 1, "step": 3, "sha256": ""}', "was written by another version of this pipeline"),
+        (lambda text: json.dumps({**json.loads(text), "format": 1}), "was written by another version of this pipeline"),
+        (lambda text: text.replace('"at": [0, 3]', '"at": [0, 4]'), "is not whole (its checksum is another)"),
+        (lambda text: "no JSON", "is not whole"),
+    ],
+)
+def test_files_of_other_formats_are_not_gone_on_from(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], changed: Callable[[str], str], words: str
+) -> None:
+    update, resume = update_of("sgd", 0), Resume(tmp_path, {}, 0)
+    resume.load(update.model, update, CPU, keep_start=False)
+    steps_to(update, 3)
+    resume.save(Progress(0, 3), update.model, update, epoch_end=False)
+    with safetensors.safe_open(resume.within_epoch, "pt") as file:
+        metadata = file.metadata()
+    tensors = safetensors.torch.load_file(resume.within_epoch)
+    text = changed(metadata["resume"])
+    assert text != metadata["resume"]
+    safetensors.torch.save_file(tensors, resume.within_epoch, {**metadata, "resume": text})
+    untouched = update_of("sgd", 1)
+    assert resume.load(untouched.model, untouched, CPU, keep_start=False) == Progress()
+    assert words in capsys.readouterr().out and steps_to(untouched, 0) == steps_to(update_of("sgd", 1), 0)
 
 
 @pytest.fixture
@@ -318,3 +383,57 @@ def test_a_step_that_breaks_the_weights_is_not_kept(
     assert train_one(*STEPS) == 1
     assert "epoch 2, step 3" in capsys.readouterr().err
     assert (RUN / "fold0" / "resume-epoch.safetensors").is_file()
+
+
+# ---- every optimizer
+
+
+def must_go_on_to_the_same_bytes(name: str, folder: Path) -> None:
+    unbroken, resumed = update_of(name, 0), update_of(name, 1)
+    before, after = (Resume(folder, {}, 0) for _ in range(2))
+    before.load(unbroken.model, unbroken, CPU, keep_start=False)
+    steps_to(unbroken, 3)
+    before.save(Progress(0, 3), unbroken.model, unbroken, epoch_end=False)
+    assert after.load(resumed.model, resumed, CPU, keep_start=False) == Progress(0, 3) and resumed.step == 3
+    assert steps_to(resumed, 5) == steps_to(unbroken, 5)
+
+
+@pytest.mark.filterwarnings("ignore:It is highly recommended to have 'opt_einsum'")
+@pytest.mark.parametrize("name", EVERY)
+def test_every_optimizer_goes_on_to_the_same_bytes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+    monkeypatch.setattr(torch, "compile", lambda function, **_: function)  # a minute for timm's kron, and the same
+    must_go_on_to_the_same_bytes(name, tmp_path)
+
+
+class Hoarder(torch.optim.Optimizer):
+    """It keeps something of every kind, and all of it says how far it goes."""
+
+    def __init__(self, groups: Any) -> None:
+        super().__init__(groups, {"lr": 0.01, "dtype": torch.bfloat16, "pair": (0.9, None)})
+        for group in self.param_groups:
+            group["all"] = [torch.zeros(2)]
+
+    @torch.no_grad()
+    def step(self, closure: None = None) -> None:  # type: ignore[override]
+        for group in self.param_groups:
+            group["all"][0].add_(0.25)
+            for parameter in group["params"]:
+                state = self.state[parameter]
+                if not state:
+                    state["count"] = torch.tensor(2**24)  # float32 cannot count on from here
+                    state["seen"] = {"signs": [torch.zeros_like(parameter, dtype=torch.bool), None], "odd": False}
+                    state["exact"] = (torch.zeros_like(parameter, dtype=torch.float64),)
+                    state["rough"] = torch.zeros(parameter.shape, dtype=group["dtype"])
+                state["count"].add_(1)
+                state["seen"]["signs"][0].logical_xor_(parameter.grad > 0)
+                state["seen"]["odd"] = not state["seen"]["odd"]
+                state["exact"][0].mul_(group["pair"][0]).add_(parameter.grad.double() / 3)
+                state["rough"].lerp_(parameter.grad.to(group["dtype"]), 0.1)
+                by = state["exact"][0].float() + state["rough"].float() + state["seen"]["signs"][0].float()
+                factor = group["all"][0].sum() + (state["count"] - 2**24) + state["seen"]["odd"]
+                parameter.sub_(by * factor, alpha=group["lr"])
+
+
+def test_a_state_of_every_kind_comes_back(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("timm.optim.create_optimizer_v2", lambda groups, name, **settings: Hoarder(groups))
+    must_go_on_to_the_same_bytes("lamb", tmp_path)
