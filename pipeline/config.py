@@ -199,7 +199,9 @@ class ModelConfig(Section):
 
     name: str = Field("resnet18", min_length=1, description="lenet5, net, mlp, resnet9, cifarnet, or any name of timm")
     pretrained: bool = Field(False, description="start from timm's published weights (fetched once by timm)")
-    weights: str = Field("", description="start from a local .safetensors file instead: no network is needed")
+    weights: str = Field(
+        "", description="start from a local file instead (.safetensors, .pth, .ckpt ...): nothing is fetched"
+    )
     width: int = Field(64, ge=1, le=1024, description="resnet9, cifarnet: channels of the first layers")
     dropout: float = Field(0.0, ge=0.0, lt=1.0, description="dropout before the classifier, where the network has it")
     drop_path: float = Field(0.0, ge=0.0, lt=1.0, description="stochastic depth, where the timm network has it")

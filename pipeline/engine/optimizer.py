@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from pipeline.config import ConfigError, TrainConfig
 from pipeline.engine.muon import Muon
 from pipeline.engine.nested import take_apart
-from pipeline.model.weights import first_conv, head_prefixes
+from pipeline.model.weights import first_layers, head_prefixes
 
 OWN_OPTIMIZERS = ("sgd", "nesterov", "adam", "adamw", "rmsprop", "muon", "normed_muon")
 # Devices with fused kernels of SGD, Adam and AdamW in torch >= 2.4: one pass over the weights instead of several.
@@ -73,8 +73,8 @@ def _listed(model: nn.Module) -> set[str]:
 
 
 def _muon_groups(model: nn.Module, groups: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """The groups, with the matrices of hidden layers apart: neither the first convolution nor the classifier."""
-    outer = (f"{first_conv(model)}.", *head_prefixes(model))
+    """The groups, with the matrices of hidden layers apart: neither the first layers nor the classifier."""
+    outer = (*(f"{name}." for name in first_layers(model)), *head_prefixes(model))
     # Tokens and position embeddings are no matrices; they are listed.
     listed = _listed(model)
     hidden = {

@@ -12,7 +12,7 @@ from pipeline.cli import log
 from pipeline.config import ConfigError, ModelConfig
 from pipeline.files import InputError
 from pipeline.model.networks import MLP, CifarNet, LeNet5, Net, ResNet9
-from pipeline.model.weights import load_weights
+from pipeline.model.weights import load_weights, published_channels, timm_adapts
 
 _OWN: dict[str, type[LeNet5] | type[Net] | type[MLP] | type[ResNet9] | type[CifarNet]] = {
     "lenet5": LeNet5,
@@ -154,6 +154,7 @@ def _timm_network(cfg: ModelConfig, size: int, channels: int, num_outputs: int) 
             f"model.name {cfg.name!r} must work with {asked}. It does not: {type(error).__name__}: {str(error)[:200]}"
         ) from None
     _refuse_ignored(cfg, model)
+    _refuse_random_start(cfg, model, channels)
     if cfg.pretrained and not fetched:
         return _fetch(cfg, arguments, _advice(published))
     return model
@@ -250,3 +251,13 @@ def _refuse_ignored(cfg: ModelConfig, model: nn.Module) -> None:
         raise ConfigError(f"model.dropout must be 0 for {cfg.name}, which would ignore it. Got {cfg.dropout}")
     if cfg.drop_path and not any(getattr(layer, "drop_prob", 0) for layer in layers):
         raise ConfigError(f"model.drop_path must be 0 for {cfg.name}, which would ignore it. Got {cfg.drop_path}")
+
+
+def _refuse_random_start(cfg: ModelConfig, model: nn.Module, channels: int) -> None:
+    """Refuse channels for which timm would leave the first layer of its published weights at random."""
+    published = published_channels(model)
+    if cfg.pretrained and channels != published and not timm_adapts(model, channels):
+        raise ConfigError(
+            f"image.channels must be {published} for the published weights of {cfg.name}: timm would start its first "
+            f"layer at random for others. Got {channels}. Set model.pretrained to false to start all of it at random"
+        )

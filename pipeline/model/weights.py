@@ -2,133 +2,158 @@
 
 import inspect
 import logging
-import struct
+import re
 import sys
+from collections import Counter
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import torch
 from torch import Tensor, nn
 
 from pipeline.files import InputError
-from pipeline.model.checkpoint import read_safetensors
+from pipeline.model.weight_file import read_weights
 
 log = logging.getLogger("pipeline")
 
-_TORCH_SUFFIXES = (".pth", ".pt", ".bin")
-# What unpickling a damaged file raises, over and above OSError.
-_DAMAGED = (
-    # Of torch, so that nothing here can unpickle.
-    torch.serialization.pickle.UnpicklingError,  # type: ignore[attr-defined]
-    RuntimeError,
-    EOFError,
-    ValueError,
-    LookupError,
-    AttributeError,
-    TypeError,
-    AssertionError,
-    OverflowError,
-    struct.error,
-)
+# Words of the names under which training scripts keep averaged weights: model_ema, state_dict_ema, swa_model ...
+_AVERAGED = {"ema", "swa", "averaged"}
+# Networks lie no deeper in a file.
+_LEVELS = 8
 # What timm's filters raise on another network's weights: they take the file's layout for granted.
 _FOREIGN = (LookupError, RuntimeError, ValueError, AttributeError, TypeError, AssertionError)
+
+
+@dataclass(frozen=True)
+class _Part:
+    """The tensors of a file whose names begin alike, named without that beginning.
+
+    weights: as timm's filter of the network and the images' channels make them.
+    fitting: those that the network has too, in the same shape.
+    size: how much of `_body` these are.
+    error: what timm's filter says where it takes them for another network's; none is fitting then.
+    """
+
+    prefix: str
+    weights: dict[str, Tensor]
+    fitting: dict[str, Tensor]
+    size: int
+    error: str = ""
+
+    @property
+    def is_averaged(self) -> bool:
+        return not _AVERAGED.isdisjoint(re.split(r"[._]", self.prefix.lower()))
+
+    def __str__(self) -> str:
+        return self.prefix.removesuffix(".") or "its top level"
 
 
 def load_weights(model: nn.Module, path: Path, channels: int) -> None:
     """Fill a network with the weights of a file.
 
-    The classifier stays as initialised where its number of classes is another; the first convolution is adapted to the
-    channels; position embeddings are resized where timm can (its `checkpoint_filter_fn` of the network). What is
-    missing and what is left over is logged in one line.
+    They may lie anywhere in it, with any names before the network's own (`state_dict`, `model.backbone`, `module` ...).
+    What fills most of the network is taken; where several fill as much, an averaged one (`model_ema` ...), else the
+    first, which is logged. The classifier stays as initialised where its number of classes is another; the first layers
+    are adapted to the channels; position embeddings are resized where timm can (its `checkpoint_filter_fn` of the
+    network). What is missing and what is left over is logged in one line.
 
     Args:
         model: changed in place.
-        path: .safetensors, or .pth, .pt, .bin as written by `torch.save`; read without running code.
+        path: see `read_weights`.
         channels: of the images.
 
     Raises:
-        InputError: the file cannot be read, or holds fewer than nine tenths of the network's parameters (classifier
-            aside).
+        InputError: the file cannot be read, holds less than nine tenths of the network (classifier aside), or does not
+            fill its first layer.
     """
-    weights = _timm_filtered(model, read_weights(path), path)
+    target, body, tensors = model.state_dict(), _body(model), read_weights(path)
+    total = sum(body.values())
+    parts = [_part(model, tensors, prefix, channels) for prefix in _prefixes(tensors, total // 2)]
+    best = max(parts, key=lambda part: (part.size, part.is_averaged), default=_Part("", tensors, {}, 0))
+    if 10 * best.size < 9 * total:
+        lacking = next(name for name in body if name not in best.fitting)
+        raise InputError(
+            f"model.weights must hold the weights of the network in model.name. {path} holds {best.size:,} of its "
+            f"{total:,} numbers: {_lack(best, lacking, target[lacking])}"
+        )
+    for name in first_layers(model):
+        if f"{name}.weight" not in best.fitting:
+            raise InputError(
+                f"model.weights must fill the first layer of the network in model.name. {path} does not: "
+                f"{_lack(best, f'{name}.weight', target[f'{name}.weight'])}"
+            )
+    model.load_state_dict(best.fitting, strict=False)
+    if others := ", ".join(str(part) for part in parts if part is not best and 10 * part.size >= 9 * total):
+        log.info("%s: the weights in %s are taken, not those in %s", path, best, others)
+    _log_difference(path, [name for name in target if name not in best.fitting], best)
+
+
+def _prefixes(tensors: dict[str, Tensor], least: int) -> list[str]:
+    """What names begin with, up to a dot, and what holds at least so many numbers; the shortest first."""
+    sizes: Counter[str] = Counter()
+    for name, value in tensors.items():
+        parts = name.split(".", _LEVELS)
+        for level in range(len(parts)):
+            sizes["".join(f"{part}." for part in parts[:level])] += value.numel()
+    return [prefix for prefix, size in sizes.items() if size >= least]
+
+
+def _part(model: nn.Module, tensors: dict[str, Tensor], prefix: str, channels: int) -> _Part:
+    """The tensors under a prefix, as the network takes them."""
+    named = {name.removeprefix(prefix): value for name, value in tensors.items() if name.startswith(prefix)}
+    try:
+        weights = _timm_filtered(model, named)
+    except _FOREIGN as error:
+        return _Part(prefix, named, {}, 0, f"{type(error).__name__}: {str(error)[:120]}")
     target = model.state_dict()
-    head = head_prefixes(model)
-    first = first_conv(model)
-    if first and f"{first}.weight" in weights:
-        name = f"{first}.weight"
-        weights[name] = _adapt_channels(weights[name], target[name], channels)
+    for name in (f"{layer}.weight" for layer in first_layers(model)):
+        if name in weights:
+            weights[name] = _adapt_channels(weights[name], target[name], channels)
     fitting = {name: value for name, value in weights.items() if name in target and value.shape == target[name].shape}
+    head = head_prefixes(model)
     if any(name.startswith(head) and name not in fitting for name in weights if name in target):
         # A classifier for other classes: none of its parts is kept, its bias neither.
         fitting = {name: value for name, value in fitting.items() if not name.startswith(head)}
-    body = {name: value.numel() for name, value in model.named_parameters() if not name.startswith(head)}
-    found = sum(size for name, size in body.items() if name in fitting)
-    if 10 * found < 9 * sum(body.values()):
-        raise InputError(
-            f"model.weights must hold the weights of the network in model.name. {path} holds {found:,} of its "
-            f"{sum(body.values()):,} parameters: set model.name to the network it was made with"
-        )
-    model.load_state_dict(fitting, strict=False)
-    _log_difference(path, [name for name in target if name not in fitting], [n for n in weights if n not in fitting])
+    body = _body(model)
+    return _Part(prefix, weights, fitting, sum(body.get(name, 0) for name in fitting))
 
 
-def read_weights(path: Path) -> dict[str, Tensor]:
-    """Tensors by name from a file, on the CPU; unpacked from `state_dict` or `model`, `module.` cut off.
-
-    Raises:
-        InputError: there is no such file, it is of another type, damaged, holds code, or holds no tensors.
-    """
-    if not path.is_file():
-        raise InputError(f"model.weights must be an existing file. Got {str(path)!r}")
-    content: Any
-    if path.suffix == ".safetensors":
-        content, _ = read_safetensors(path)
-    elif path.suffix in _TORCH_SUFFIXES:
-        try:
-            content = torch.load(path, map_location="cpu", weights_only=True)
-        except (*_DAMAGED, OSError) as error:
-            raise InputError(
-                f"model.weights must be a whole file of tensors and nothing else; code in it is not run. {path} gives "
-                f"{type(error).__name__}: {str(error).splitlines()[0][:120] if str(error) else ''}. "
-                "Save it as safetensors where you trust it"
-            ) from None
-    else:
-        raise InputError(
-            f"model.weights must end in .safetensors, {', '.join(_TORCH_SUFFIXES)}. Got {str(path)!r}: convert it"
-        )
-    for key in ("state_dict", "model"):
-        if isinstance(content, dict) and isinstance(content.get(key), dict):
-            content = content[key]
-    items = content.items() if isinstance(content, dict) else ()
-    weights = {_bare(name): value for name, value in items if isinstance(name, str) and isinstance(value, Tensor)}
-    if not weights:
-        raise InputError(f"model.weights must hold tensors by name. {path} holds none: save the network's state_dict")
-    return weights
+def _body(model: nn.Module) -> dict[str, int]:
+    """How many numbers are in each tensor of a network: parameters and norms' statistics, classifier aside."""
+    head = head_prefixes(model)
+    return {
+        name: value.numel()
+        for name, value in model.state_dict().items()
+        if value.is_floating_point() and not name.startswith(head)
+    }
 
 
-def _bare(name: str) -> str:
-    """A key without the prefixes that data parallel and compiled networks put before it."""
-    while name.startswith(("module.", "_orig_mod.")):
-        name = name.partition(".")[2]
-    return name
-
-
-def _timm_filtered(model: nn.Module, weights: dict[str, Tensor], path: Path) -> dict[str, Tensor]:
+def _timm_filtered(model: nn.Module, weights: dict[str, Tensor]) -> dict[str, Tensor]:
     """The weights renamed and resized by timm's own filter of the network, where it has one."""
     module = sys.modules[type(model).__module__]
     keep = getattr(module, "checkpoint_filter_fn", None)
     if keep is None or not module.__name__.startswith("timm."):
         return weights
-    try:
-        arguments = (weights, model)[: len(inspect.signature(keep).parameters)]
-        filtered = keep(*arguments)
-    except _FOREIGN as error:
-        raise InputError(
-            f"model.weights must hold the weights of the network in model.name. {path} does not "
-            f"({type(error).__name__}: {str(error)[:120]}): set model.name to the network it was made with"
-        ) from None
-    return {name: value for name, value in filtered.items() if isinstance(value, Tensor)}
+    arguments = (dict(weights), model)[: len(inspect.signature(keep).parameters)]
+    return {name: value for name, value in keep(*arguments).items() if isinstance(value, Tensor)}
+
+
+def _lack(part: _Part, name: str, target: Tensor) -> str:
+    """What keeps a part of a file from filling a network's tensor, and what to do."""
+    if part.error:
+        return f"timm reads them as another network's ({part.error}). Set model.name to the network it was made with"
+    shape = tuple(target.shape)
+    if name in part.weights:
+        return (
+            f"{name} is {tuple(part.weights[name].shape)} in the file and {shape} in the network. Set model.name, "
+            "image.channels, image.size and model.width to those it was made with"
+        )
+    unused = next((f"; {other} is, which the network lacks" for other in part.weights if other not in part.fitting), "")
+    return (
+        f"{name} is not in the file{unused}. Set model.name to the network it was made with, or name its tensors as "
+        "the network does"
+    )
 
 
 def head_prefixes(model: nn.Module) -> tuple[str, ...]:
@@ -142,30 +167,50 @@ def head_prefixes(model: nn.Module) -> tuple[str, ...]:
     return tuple(f"{name}." for name, module in model.named_modules() if any(module is head for head in heads))
 
 
-def first_conv(model: nn.Module) -> str:
-    """Name of the convolution that sees the image; "" where there is none."""
+def first_layers(model: nn.Module) -> tuple[str, ...]:
+    """Names of the layers with weights that see the image: as timm lists them, else the first convolution."""
     known = getattr(model, "pretrained_cfg", {}).get("first_conv")
-    if isinstance(known, str):
-        return known
-    convs = [name for name, module in model.named_modules() if isinstance(module, nn.Conv2d)]
-    return convs[0] if convs and known is None else ""
+    if known is None:
+        return tuple(name for name, module in model.named_modules() if isinstance(module, nn.Conv2d))[:1]
+    names = {known} if isinstance(known, str) else set(known)
+    return tuple(name for name, _ in model.named_modules() if name in names)
+
+
+def published_channels(model: nn.Module) -> int:
+    """Channels of the images that timm's weights of a network were trained on."""
+    return int(getattr(model, "pretrained_cfg", {}).get("input_size", (3,))[0])
+
+
+def timm_adapts(model: nn.Module, channels: int) -> bool:
+    """Whether timm fits the published weights of the first layers to other channels; else it leaves them at random.
+
+    Its `adapt_input_conv` knows convolutions alone, and those behind a space-to-depth for one channel alone.
+    """
+    layers = [model.get_submodule(name) for name in first_layers(model)]
+    return all(isinstance(layer, nn.Conv2d) and (channels == 1 or layer.in_channels == channels) for layer in layers)
 
 
 def _adapt_channels(weight: Tensor, target: Tensor, channels: int) -> Tensor:
     """A convolution's weight (out, in, height, width) for other channels, so that its outputs keep their size.
 
-    As timm does: summed for one channel, else repeated in turn and scaled by the ratio of the channels.
+    As timm does: summed for one channel, else repeated in turn and scaled by the ratio of the channels. Where a
+    space-to-depth lies before the convolution, `in` is (block, channel); timm itself takes those to one channel alone.
     """
-    plain = weight.ndim == target.ndim == 4 and target.shape[1] == channels
-    if not plain or weight.shape[1] == channels:
+    alike = weight.ndim == target.ndim == 4 and weight.shape[2:] == target.shape[2:]
+    num_blocks, rest = divmod(target.shape[1], channels)
+    if not alike or weight.shape == target.shape or rest or num_blocks == 0 or weight.shape[1] % num_blocks:
         return weight
+    blocks = weight.float().reshape(len(weight), num_blocks, -1, *weight.shape[2:])
+    source = blocks.shape[2]
     if channels == 1:
-        return weight.float().sum(1, keepdim=True)
-    source = weight.shape[1]
-    return weight.float()[:, [number % source for number in range(channels)]] * (source / channels)
+        adapted = blocks.sum(2, keepdim=True)
+    else:
+        adapted = blocks[:, :, [number % source for number in range(channels)]] * (source / channels)
+    return adapted.flatten(1, 2)
 
 
-def _log_difference(path: Path, missing: Sequence[str], left_over: Sequence[str]) -> None:
+def _log_difference(path: Path, missing: Sequence[str], part: _Part) -> None:
+    left_over = [name for name in part.weights if name not in part.fitting]
     if missing or left_over:
         log.info("%s: %s; %s", path, _listed(missing, "missing"), _listed(left_over, "not used"))
 

@@ -6,6 +6,7 @@ import torch
 
 from pipeline.config import ConfigError, ModelConfig
 from pipeline.files import InputError
+from pipeline.model import build as build_room
 from pipeline.model.build import build_model, must_take_size, own_name, pretrained_statistics
 
 OWN = ["lenet5", "net", "mlp", "resnet9", "cifarnet"]
@@ -220,3 +221,24 @@ def test_other_networks_take_images_that_grow(name):
     model = build(name)
     must_take_size(model, name, 32, 3, 5)
     assert model.training
+
+
+@pytest.mark.parametrize(("name", "channels"), [("test_resnet", 4), ("tresnet_m", 1), ("tresnet_m", 4)])
+def test_published_weights_are_refused_where_timm_would_start_the_first_layer_at_random(name, channels, monkeypatch):
+    import timm
+
+    asked = []
+    # timm's own answer: it raises what its loader takes for "random".
+    weight = timm.create_model(name).get_submodule(timm.get_pretrained_cfg(name).first_conv).weight
+    try:
+        timm.models.adapt_input_conv(channels, weight)
+        adapts = True
+    except NotImplementedError:
+        adapts = False
+    monkeypatch.setattr(build_room, "_fetch", lambda *_: asked.append(1) or torch.nn.Identity())
+    if adapts:
+        build(name, size=32, channels=channels, pretrained=True)
+    else:
+        with pytest.raises(ConfigError, match=rf"image\.channels must be 3 .*random for others\. Got {channels}"):
+            build(name, size=32, channels=channels, pretrained=True)
+    assert bool(asked) == adapts
