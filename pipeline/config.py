@@ -223,7 +223,11 @@ class TrainConfig(Section):
     )
     label_smoothing: float = Field(0.0, ge=0.0, lt=1.0, description="of cross entropy, and of bce")
     focal_gamma: float = Field(2.0, ge=0.0, le=10.0, description="focus of the focal loss on hard images")
-    class_weights: Literal["none", "balanced"] = Field("none", description="weight classes by 1 / their frequency")
+    class_weights: Literal["none", "balanced"] = Field(
+        "none",
+        description="weight classes by 1 / their frequency; the images that have a tag by those without / with it, "
+        "1/100 to 100",
+    )
     optimizer: str = Field(
         "adamw",
         min_length=1,

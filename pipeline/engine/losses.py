@@ -20,14 +20,18 @@ LOSSES_OF_KIND = {
 }
 # The smallest base of a power in the focal loss: 0 ** (gamma - 1) in its gradient is infinite for gamma < 1.
 _TINY = 1e-12
+# The most that a weighted image of a tag counts for, and 1 / the least: without it a single image of 100,000, maybe
+# wrongly labelled, would outweigh whole batches. Tags of 1 to 99 % of the images are balanced exactly.
+_MOST = 100.0
 
 
 def make_loss(cfg: TrainConfig, kind: str, class_weights: Tensor | None) -> Loss:
     """The loss that the settings name for a kind of label.
 
-    Class weights multiply each image's loss by the weight of its class, and each term of soft or several targets by the
-    weight of its own. Nothing is divided by the weights' sum: those of `class_weights` sum to the number of images that
-    they were counted on, so the mean over these equals torch's weighted mean.
+    Class weights multiply each image's loss by the weight of its class, and each term of soft targets by the weight of
+    its own. Nothing is divided by the weights' sum: those of `class_weights` sum to the number of images that they were
+    counted on, so the mean over these equals torch's weighted mean. Weights of tags multiply the loss of the images
+    that have the tag alone (`pos_weight` of torch's BCEWithLogitsLoss).
 
     Args:
         cfg: loss, label smoothing, focal gamma.
@@ -70,20 +74,29 @@ def make_loss(cfg: TrainConfig, kind: str, class_weights: Tensor | None) -> Loss
 
 
 def class_weights(targets: Tensor, num_classes: int) -> Tensor:
-    """Weights that make every class count alike: n / (k * count), as scikit-learn's "balanced".
+    """Weights that make every class count alike, and every tag's presence as much as its absence.
+
+    Classes: n / (k * count), as scikit-learn's "balanced"; k counts the classes that occur, the others get 0. Their sum
+    over the images is n. Tags: the images without it / those with it, from 1/100 to 100; 1 where there are none of
+    either, as nothing can be balanced.
 
     Args:
-        targets: int64 (num_images,) class numbers, or float (num_images, num_classes) tags, of which n is their sum.
+        targets: int64 (num_images,) class numbers, or float (num_images, num_classes) tags.
         num_classes: length of the result.
 
     Returns:
-        float32 (num_classes,) on the device of the targets; k counts the classes that occur, the others get 0. Their
-        sum over the images is n.
+        float32 (num_classes,) on the device of the targets.
     """
-    counts = targets.double().sum(0) if targets.is_floating_point() else torch.bincount(targets, minlength=num_classes)
-    occurs = counts > 0
-    weights = counts.sum() / (occurs.sum() * counts.double())
-    return torch.where(occurs, weights, 0.0).float()
+    counted = targets.cpu()  # in float64, which Apple's GPU does not have
+    if counted.is_floating_point():
+        having = counted.double().sum(0)
+        lacking = len(counted) - having
+        weights = torch.where((having > 0) & (lacking > 0), lacking / having, 1.0).clamp(1 / _MOST, _MOST)
+    else:
+        counts = torch.bincount(counted, minlength=num_classes)
+        occurs = counts > 0
+        weights = torch.where(occurs, len(counted) / (occurs.sum() * counts.double()), 0.0)
+    return weights.float().to(targets.device)
 
 
 def _cross_entropy(logits: Tensor, targets: Tensor, *, weights: Tensor | None, smoothing: float) -> Tensor:
@@ -107,9 +120,18 @@ def _brier(logits: Tensor, targets: Tensor, *, weights: Tensor | None) -> Tensor
 
 
 def _bce(logits: Tensor, targets: Tensor, *, weights: Tensor | None, smoothing: float) -> Tensor:
-    """Binary cross entropy, mean over tags; smoothing moves the targets towards 0.5."""
-    targets = targets.float() * (1 - smoothing) + 0.5 * smoothing
-    return functional.binary_cross_entropy_with_logits(logits.float(), targets, weights, reduction="none").mean(1)
+    """Binary cross entropy, mean over tags; smoothing moves the targets towards 0.5.
+
+    A mixed image counts as its part that has the tag, weighted, and its part that has not. Each part is smoothed by
+    itself: were the smoothed target weighted, an image without the tag would be taught that it has it, once the weight
+    is larger than (2 - smoothing) / smoothing.
+    """
+    targets, counts = targets.float(), None
+    if weights is not None:
+        counts = targets * weights + (1 - targets)
+        targets = targets * weights / counts
+    targets = targets * (1 - smoothing) + 0.5 * smoothing
+    return functional.binary_cross_entropy_with_logits(logits.float(), targets, counts, reduction="none").mean(1)
 
 
 def _focal(logits: Tensor, targets: Tensor, *, weights: Tensor | None, gamma: float) -> Tensor:
@@ -122,7 +144,7 @@ def _focal(logits: Tensor, targets: Tensor, *, weights: Tensor | None, gamma: fl
 def _focal_tags(logits: Tensor, targets: Tensor, *, weights: Tensor | None, gamma: float) -> Tensor:
     """Focal loss with a sigmoid per tag, mean over tags (Lin et al. 2017, equation 4)."""
     logits, targets = logits.float(), targets.float()
-    entropy = functional.binary_cross_entropy_with_logits(logits, targets, weights, reduction="none")
+    entropy = functional.binary_cross_entropy_with_logits(logits, targets, pos_weight=weights, reduction="none")
     probs = logits.sigmoid()
     wrong = probs * (1 - targets) + (1 - probs) * targets
     return (entropy * wrong.clamp_min(_TINY).pow(gamma)).mean(1)

@@ -94,7 +94,7 @@ class Muon(torch.optim.Optimizer):
         """The norm that each matrix had before its first step; 0 for one of zeros."""
         for parameter in parameters:
             if "norm" not in self.state[parameter]:
-                norm = float(parameter.norm())
+                norm = float(torch.linalg.vector_norm(parameter))
                 self.state[parameter]["norm"] = norm if norm > _TINY else 0.0
         return [self.state[parameter]["norm"] for parameter in parameters]
 
@@ -114,7 +114,7 @@ def orthogonalise(matrices: Tensor) -> Tensor:
     tall = matrices.shape[1] > matrices.shape[2]
     x = matrices.mT if tall else matrices
     x = x.to(torch.bfloat16 if matrices.is_cuda else torch.float32)
-    x = x / x.flatten(1).norm(dim=1).clamp_min(_TINY)[:, None, None]
+    x = x / torch.linalg.vector_norm(x.flatten(1), dim=1).clamp_min(_TINY)[:, None, None]
     a, b, c = _COEFFICIENTS
     for _ in range(_NUM_ITERATIONS):
         gram = x @ x.mT

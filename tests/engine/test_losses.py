@@ -1,8 +1,11 @@
+import numpy as np
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from sklearn.linear_model import LogisticRegression
 from sklearn.utils.class_weight import compute_class_weight
+from torch import nn
 from torch.nn import functional
 from torchvision.ops import sigmoid_focal_loss
 
@@ -53,13 +56,81 @@ def test_mse_of_classes_is_torchs_on_probabilities(targets):
     torch.testing.assert_close(loss_of("single", LOGITS, targets, WEIGHTS, loss="mse"), expected)
 
 
+@pytest.mark.parametrize("targets", [TAGS, SOFT])
 @pytest.mark.parametrize("weights", [None, WEIGHTS])
-@pytest.mark.parametrize("smoothing", [0.0, 0.2])
 @pytest.mark.parametrize("loss", ["auto", "bce"])
-def test_bce_is_torchs(weights, smoothing, loss):
-    targets = TAGS * (1 - smoothing) + smoothing / 2
-    expected = functional.binary_cross_entropy_with_logits(LOGITS, targets, weights, reduction="none").mean(1)
-    torch.testing.assert_close(loss_of("multi", LOGITS, TAGS, weights, loss=loss, label_smoothing=smoothing), expected)
+def test_bce_is_torchs(targets, weights, loss):
+    expected = nn.BCEWithLogitsLoss(pos_weight=weights, reduction="none")(LOGITS, targets).mean(1)
+    torch.testing.assert_close(loss_of("multi", LOGITS, targets, weights, loss=loss), expected)
+
+
+def test_smoothed_bce_is_torchs():
+    expected = functional.binary_cross_entropy_with_logits(LOGITS, TAGS * 0.8 + 0.1, reduction="none").mean(1)
+    torch.testing.assert_close(loss_of("multi", LOGITS, TAGS, label_smoothing=0.2), expected)
+
+
+@pytest.mark.parametrize("smoothing", [0.1, 0.9])
+def test_weights_of_tags_leave_smoothing_its_meaning(smoothing):
+    """By numpy: a network that tells the images apart ends at 1 - smoothing / 2 and smoothing / 2, whatever the weight;
+    an image that is mixed of both has both of their losses."""
+    weight, high, low = 100.0, 1 - smoothing / 2, smoothing / 2
+    logits = np.linspace(-8, 8, 16001)
+
+    def losses(share):
+        tags = torch.full((len(logits), 1), share)
+        settings = {"weights": torch.tensor([weight]), "label_smoothing": smoothing}
+        return loss_of("multi", torch.from_numpy(logits)[:, None], tags, **settings).numpy()
+
+    def entropy(target):
+        return target * np.log1p(np.exp(-logits)) + (1 - target) * np.log1p(np.exp(logits))
+
+    for share, target in ((1.0, high), (0.0, low)):
+        best = logits[losses(share).argmin()]
+        assert 1 / (1 + np.exp(-best)) == pytest.approx(target, abs=1e-3)
+    np.testing.assert_allclose(losses(0.3), 0.3 * weight * entropy(high) + 0.7 * entropy(low), rtol=1e-5)
+
+
+def rare_tags():
+    """Features of 400 images and three tags that depend on them: of about 3, 50 and 97 % of the images."""
+    generator = np.random.default_rng(0)
+    features = generator.normal(size=(400, 2))
+    scores = features @ generator.normal(size=(2, 3)) + generator.normal(size=(400, 3))
+    return features, (scores > np.quantile(scores, [0.97, 0.5, 0.03], axis=0).diagonal()).astype(np.float32)
+
+
+def fitted(features, tags, weights, **settings):
+    """The coefficients and intercepts at which our loss is least."""
+    features, tags = torch.from_numpy(features).float(), torch.from_numpy(tags)
+    layer = nn.Linear(2, tags.shape[1])
+    nn.init.zeros_(layer.weight), nn.init.zeros_(layer.bias)
+    optimizer = torch.optim.LBFGS(layer.parameters(), max_iter=500, tolerance_grad=1e-9, tolerance_change=1e-12)
+
+    def closure():
+        optimizer.zero_grad()
+        loss = loss_of("multi", layer(features), tags, weights, **settings).mean()
+        loss.backward()
+        return loss
+
+    optimizer.step(closure)
+    return layer.weight.detach().numpy(), layer.bias.detach().numpy()
+
+
+@pytest.mark.parametrize("settings", [{"loss": "bce"}, {"loss": "focal", "focal_gamma": 0.0}])
+def test_balanced_tags_end_where_scikit_learns_balanced_regression_does(settings):
+    features, tags = rare_tags()
+    weight, bias = fitted(features, tags, class_weights(torch.from_numpy(tags), 3), **settings)
+    for column in range(3):
+        regression = LogisticRegression(C=1e9, class_weight="balanced", tol=1e-8).fit(features, tags[:, column])
+        np.testing.assert_allclose(weight[column], regression.coef_[0], rtol=1e-2, atol=1e-2)
+        np.testing.assert_allclose(bias[column], regression.intercept_[0], rtol=1e-2, atol=1e-2)
+
+
+@pytest.mark.parametrize("settings", [{}, {"label_smoothing": 0.2}, {"loss": "focal"}])
+def test_a_network_that_sees_nothing_says_a_half_of_every_balanced_tag(settings):
+    _, tags = rare_tags()
+    blind = np.zeros((400, 2))
+    assert np.abs(fitted(blind, tags, class_weights(torch.from_numpy(tags), 3), **settings)[1]).max() < 1e-3
+    assert np.abs(fitted(blind, tags, None, **settings)[1][[0, 2]]).min() > 0.9
 
 
 @pytest.mark.parametrize("targets", [TAGS, SOFT])
@@ -68,8 +139,10 @@ def test_focal_loss_of_tags_is_torchvisions(targets, gamma):
     expected = sigmoid_focal_loss(LOGITS, targets, alpha=-1, gamma=gamma)
     actual = loss_of("multi", LOGITS, targets, loss="focal", focal_gamma=gamma)
     torch.testing.assert_close(actual, expected.mean(1))
+    entropy = functional.binary_cross_entropy_with_logits(LOGITS, targets, reduction="none")
+    weighted = nn.BCEWithLogitsLoss(pos_weight=WEIGHTS, reduction="none")(LOGITS, targets)
     actual = loss_of("multi", LOGITS, targets, WEIGHTS, loss="focal", focal_gamma=gamma)
-    torch.testing.assert_close(actual, (expected * WEIGHTS).mean(1))
+    torch.testing.assert_close(actual, (expected / entropy * weighted).mean(1))
 
 
 @pytest.mark.parametrize("weights", [None, WEIGHTS])
@@ -160,6 +233,18 @@ def test_weighted_mean_of_an_epoch_is_torchs():
     torch.testing.assert_close(loss_of("single", LOGITS, HARD, weights).mean(), expected)
 
 
-def test_balanced_weights_of_tags_count_tags():
+def test_balanced_weights_of_tags_are_negatives_by_positives():
+    tags = np.zeros((1000, 7), np.float32)
+    for column, count in enumerate((500, 200, 800, 10, 1, 999, 990)):
+        tags[:count, column] = 1
+    weights = class_weights(torch.from_numpy(tags), 7).numpy()
+    lacking, having = (tags == 0).sum(0), (tags == 1).sum(0)
+    np.testing.assert_allclose(weights[:4], lacking[:4] / having[:4], rtol=1e-6)
+    np.testing.assert_allclose(weights[4:], [100, 0.01, 10 / 990], rtol=1e-6)
+
+
+def test_tags_of_all_images_or_none_have_the_weight_of_others():
     tags = torch.tensor([[1.0, 0, 1], [0, 0, 1], [1, 0, 1]])
-    torch.testing.assert_close(class_weights(tags, 3), torch.tensor([5 / (2 * 2), 0, 5 / (2 * 3)]))
+    assert class_weights(tags, 3).tolist() == [0.5, 1, 1]
+    losses = loss_of("multi", LOGITS[:3, :3], tags, class_weights(tags, 3))
+    assert losses.isfinite().all()
