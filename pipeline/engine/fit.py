@@ -128,9 +128,7 @@ class _Training:
         num_classes = task.num_outputs if task.activation == "softmax" else 0
         mix_seed = derived_seed("mix", settings.seed, part)
         keys = id_keys(labelled.samples.ids)
-        self.changes = EpochChanges(
-            cfg.augment, cfg.image.size, settings.num_epochs, settings.seed, mix_seed, keys, num_classes
-        )
+        self.changes = EpochChanges(cfg.augment, self.start.sizes, settings.seed, mix_seed, keys, num_classes)
         num_batches = len(self.make_batches(self.train_numbers, settings.batch_size))
         self.update = Update(settings, self.model, self.machine, num_batches)
         self.final = copy.deepcopy(self.model) if self.update.ema else self.model
@@ -163,7 +161,7 @@ class _Training:
         """
         settings, task, epoch = self.cfg.train, self.labelled.task, progress.epoch
         order = epoch_order(self.train_numbers, settings.seed, self.part, epoch)
-        size, changes = self.changes.size(epoch), self.changes.of(epoch)
+        size, changes = self.changes.sizes[epoch], self.changes.of(epoch)
         batches = self.make_batches(order, settings.batch_size, size=size, changes=changes)
         if progress.lr is None:
             progress.lr = self.update.lr_at(epoch * self.update.steps_per_epoch)

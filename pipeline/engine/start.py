@@ -12,7 +12,8 @@ from pipeline.config import Config
 from pipeline.engine.machine import Machine, find_machine
 from pipeline.images.batches import Batches, Statistics, statistics
 from pipeline.images.cache import Images
-from pipeline.model.build import build_model, must_take_size, own_name, pretrained_statistics
+from pipeline.images.epoch_changes import epoch_sizes
+from pipeline.model.build import build_model, own_name, pretrained_statistics, taken_sizes
 from pipeline.model.checkpoint import saved_normalisation
 from pipeline.model.networks import CifarNet
 
@@ -25,12 +26,14 @@ class Start:
     """A network before its first step.
 
     name: timm's own name of a network that was fetched by another; "" for all others.
+    sizes: height and width of the training images in each epoch, in pixels; the network takes them all.
     """
 
     model: nn.Module
     machine: Machine
     normalisation: Statistics
     name: str
+    sizes: list[int]
 
 
 def make_start(cfg: Config, images: Images, numbers: Array, num_outputs: int, seed: int) -> Start:
@@ -54,9 +57,10 @@ def make_start(cfg: Config, images: Images, numbers: Array, num_outputs: int, se
     normalisation = _normalisation(cfg, model, images, numbers)
     if isinstance(model, CifarNet) and not cfg.model.weights:
         _whiten(model, images, numbers, normalisation, size)
-    if cfg.augment.first_size < 1:
-        must_take_size(model, cfg.model.name, round(size * cfg.augment.first_size), channels, num_outputs)
-    return Start(machine.place(model), machine, normalisation, name)
+    sizes = epoch_sizes(cfg.augment, size, cfg.train.num_epochs)
+    if min(sizes) < size:
+        sizes = taken_sizes(model, cfg.model.name, sizes, size, channels, num_outputs)
+    return Start(machine.place(model), machine, normalisation, name, sizes)
 
 
 def _normalisation(cfg: Config, model: nn.Module, images: Images, numbers: Array) -> Statistics:
