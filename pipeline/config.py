@@ -186,7 +186,8 @@ class AugmentConfig(Section):
         ge=0.25,
         le=1.0,
         description="side of the images in the first epoch / image.size; it grows evenly to 1 at `full_size_from` (Tan "
-        "and Le 2021, EfficientNetV2, section 4.2). Faster; for networks that take any size",
+        "and Le 2021, EfficientNetV2, section 4.2). Faster; a network that takes some sizes alone gets the next larger "
+        "of these",
     )
     full_size_from: Probability = Field(0.5, description="part of the epochs after which images have their full size")
     albumentations: str = Field(

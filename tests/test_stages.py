@@ -497,7 +497,7 @@ def test_the_last_epochs_are_gentle(competition: Callable[..., Config]) -> None:
     cfg = competition(
         "augment.policy=randaugment", "augment.hflip=0.5", "augment.mixup=0.2", "augment.strong_until=0.5"
     )
-    changes = EpochChanges(cfg.augment, 12, 4, 0, 0, torch.zeros(4, dtype=torch.int64), 3)
+    changes = EpochChanges(cfg.augment, [12] * 4, 0, 0, torch.zeros(4, dtype=torch.int64), 3)
     assert [changes.of(epoch).mix is not None for epoch in range(4)] == [True, True, False, False]
     assert changes.gentle.policy == "none" and changes.gentle.hflip == 0.5
     assert changes.of(3).change is not None, "flips go on"

@@ -130,9 +130,7 @@ class _Training:
         num_classes = task.num_outputs if task.activation == "softmax" else 0
         mix_seed = derived_seed("mix", settings.seed, part)
         keys = id_keys(labelled.samples.ids)
-        self.changes = EpochChanges(
-            cfg.augment, cfg.image.size, settings.num_epochs, settings.seed, mix_seed, keys, num_classes
-        )
+        self.changes = EpochChanges(cfg.augment, self.start.sizes, settings.seed, mix_seed, keys, num_classes)
         bounds = self.make_batches(self.train_numbers, settings.batch_size).bounds()
         self.update = Update(settings, self.model, self.machine, [stop - start for start, stop in bounds])
         self.final = copied_to_cpu(self.model) if self.update.ema else self.model
@@ -166,7 +164,7 @@ class _Training:
         """
         settings, task, epoch = self.cfg.train, self.labelled.task, progress.epoch
         order = epoch_order(self.train_numbers, settings.seed, self.part, epoch)
-        size, changes = self.changes.size(epoch), self.changes.of(epoch)
+        size, changes = self.changes.sizes[epoch], self.changes.of(epoch)
         batches = self.make_batches(order, settings.batch_size, size=size, changes=changes)
         if progress.lr is None:
             progress.lr = self.update.lr_at(epoch * self.update.steps_per_epoch)
@@ -253,6 +251,7 @@ class _Training:
                 rows[self.readable[self.fold]] = outputs if task.is_many else activate(outputs, task)
             oof = kept(rows, task)
         extra = {"task": asdict(task), "part": str(self.part), "prior": prior, "network": self.start.name}
+        extra["smallest_size"] = min(self.start.sizes)
         settings, state = training_settings(self.cfg), self.final.state_dict()
         checkpoint = Checkpoint(state, settings, task.classes, self.start.normalisation, extra)
         return Fitted(checkpoint, history, self.machine, oof)

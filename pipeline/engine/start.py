@@ -12,8 +12,8 @@ from pipeline.config import Config
 from pipeline.engine.machine import Machine, find_machine, must_train
 from pipeline.images.batches import Batches, Statistics, statistics
 from pipeline.images.cache import Images
-from pipeline.images.epoch_changes import smallest_size
-from pipeline.model.build import build_model, must_take_size, own_name, pretrained_statistics
+from pipeline.images.epoch_changes import epoch_sizes
+from pipeline.model.build import build_model, own_name, pretrained_statistics, taken_sizes
 from pipeline.model.checkpoint import saved_normalisation
 from pipeline.model.networks import CifarNet
 
@@ -26,12 +26,14 @@ class Start:
     """A network before its first step.
 
     name: timm's own name of a network that was fetched by another; "" for all others.
+    sizes: height and width of the training images in each epoch, in pixels; the network takes them all.
     """
 
     model: nn.Module
     machine: Machine
     normalisation: Statistics
     name: str
+    sizes: list[int]
 
 
 def make_start(cfg: Config, images: Images, numbers: Array, num_outputs: int, seed: int) -> Start:
@@ -51,16 +53,16 @@ def make_start(cfg: Config, images: Images, numbers: Array, num_outputs: int, se
     size, channels = cfg.image.size, cfg.image.channels
     model = build_model(cfg.model, size, channels, num_outputs, seed)
     name = own_name(cfg.model, model, size, channels, num_outputs)
-    smallest = smallest_size(size, cfg.augment)
-    if smallest < size:
-        must_take_size(model, cfg.model.name, smallest, channels, num_outputs)
-    shape = (channels, smallest, smallest)
+    sizes = epoch_sizes(cfg.augment, size, cfg.train.num_epochs)
+    if min(sizes) < size:
+        sizes = taken_sizes(model, cfg.model.name, sizes, size, channels, num_outputs)
+    shape = (channels, min(sizes), min(sizes))
     machine = find_machine(cfg.train.precision, model, shape, deterministic=cfg.train.deterministic)
     must_train(machine, model, shape)
     normalisation = _normalisation(cfg, model, images, numbers)
     if isinstance(model, CifarNet) and not cfg.model.weights:
         _whiten(model, images, numbers, normalisation, size)
-    return Start(machine.place(model), machine, normalisation, name)
+    return Start(machine.place(model), machine, normalisation, name, sizes)
 
 
 def _normalisation(cfg: Config, model: nn.Module, images: Images, numbers: Array) -> Statistics:

@@ -8,9 +8,8 @@ import numpy as np
 from torch import nn
 
 from pipeline.competition.task import Task
-from pipeline.config import AugmentConfig, InferConfig, ModelConfig
+from pipeline.config import InferConfig, ModelConfig
 from pipeline.engine.machine import find_machine, memory_named
-from pipeline.images.epoch_changes import smallest_size
 from pipeline.model.build import build_model
 from pipeline.model.checkpoint import read
 from pipeline.model.folding import fold_norms
@@ -43,7 +42,7 @@ class Trained:
         model = build_model(named, self.size, channels, self.task.num_outputs, 0)
         model.load_state_dict(checkpoint.weights)
         # As in training, so that what was measured is what is submitted.
-        smallest = smallest_size(self.size, AugmentConfig(**checkpoint.config["augment"]))
+        smallest = int(checkpoint.extra["smallest_size"])
         shape = (channels, smallest, smallest)
         with memory_named(f"to predict with {path}", "End other programs that use it"):
             self.machine = find_machine(train["precision"], model, shape, deterministic=train["deterministic"])

@@ -1,5 +1,6 @@
 """What happens to the training images of each epoch: the user's pipeline, augmentation, mixing, and when these stop."""
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,9 +18,17 @@ from pipeline.images.mix import mix
 Array = np.ndarray[Any, Any]
 
 
-def smallest_size(size: int, cfg: AugmentConfig) -> int:
-    """Height and width of the smallest images of a training whose images end at `size`, in pixels."""
-    return round(size * cfg.first_size) if cfg.full_size_from else size
+def epoch_sizes(cfg: AugmentConfig, size: int, num_epochs: int) -> list[int]:
+    """Height and width of the training images in each epoch, in pixels, as `first_size` asks for them.
+
+    Args:
+        cfg: first_size, full_size_from.
+        size: that the network sees in the end.
+        num_epochs: of the whole training.
+    """
+    growing = cfg.full_size_from * num_epochs
+    parts = [min(1.0, epoch / growing) if growing else 1.0 for epoch in range(num_epochs)]
+    return [round(size * (cfg.first_size + (1 - cfg.first_size) * part)) for part in parts]
 
 
 class EpochChanges:
@@ -27,8 +36,7 @@ class EpochChanges:
 
     Args:
         cfg: the settings.
-        size: height and width that the network sees in the end, in pixels.
-        num_epochs: of the whole training.
+        sizes: height and width that the network sees in each epoch of the whole training, in pixels.
         seed: of the augmentation; with an image's key and the epoch it decides all that is drawn for the image.
         mix_seed: of the partners in mixup and cutmix, drawn by batch.
         keys: int64 (num_images,), a hash of each image's id.
@@ -36,11 +44,10 @@ class EpochChanges:
     """
 
     def __init__(
-        self, cfg: AugmentConfig, size: int, num_epochs: int, seed: int, mix_seed: int, keys: Tensor, num_classes: int
+        self, cfg: AugmentConfig, sizes: Sequence[int], seed: int, mix_seed: int, keys: Tensor, num_classes: int
     ) -> None:
         self.strong = cfg
-        self.full_size = size
-        self.num_epochs = num_epochs
+        self.sizes = sizes
         self.seed = seed
         # The last epochs, by `strong_until`.
         self.gentle = cfg.model_copy(update={"policy": "none", "erasing": 0.0, "mixup": 0.0, "cutmix": 0.0})
@@ -49,16 +56,10 @@ class EpochChanges:
         self.keys = keys
         self.num_classes = num_classes
 
-    def size(self, epoch: int) -> int:
-        """Height and width that the network sees in an epoch, in pixels."""
-        growing = self.strong.full_size_from * self.num_epochs
-        part = min(1.0, epoch / growing) if growing else 1.0
-        return round(self.full_size * (self.strong.first_size + (1 - self.strong.first_size) * part))
-
     def of(self, epoch: int) -> Changes:
         """The changes of one epoch; None where there is nothing to do."""
-        cfg = self.strong if epoch < self.strong.strong_until * self.num_epochs else self.gentle
-        augment, own = Augment(cfg, self.size(epoch), self.seed), self.own
+        cfg = self.strong if epoch < self.strong.strong_until * len(self.sizes) else self.gentle
+        augment, own = Augment(cfg, self.sizes[epoch], self.seed), self.own
 
         def each(pixels: Array, numbers: Array) -> Array:
             assert own is not None

@@ -2,6 +2,7 @@
 
 import difflib
 import logging
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -58,20 +59,46 @@ def build_model(cfg: ModelConfig, size: int, channels: int, num_outputs: int, se
     return model.train()
 
 
-def must_take_size(model: nn.Module, name: str, size: int, channels: int, num_outputs: int) -> None:
-    """Refuse images that grow over the epochs for a network of one size; the network is on the CPU.
+def taken_sizes(
+    model: nn.Module, name: str, sizes: Sequence[int], full: int, channels: int, num_outputs: int
+) -> list[int]:
+    """Sizes of images that grow over the epochs, each or the next larger one that the network takes.
+
+    Many take multiples of some number alone. Each size is tried once, and what is changed is logged.
+
+    Args:
+        model: on the CPU, and left in training mode.
+        name: of the network.
+        sizes: height and width of the images in each epoch, in pixels.
+        full: the size that it was built for, and takes.
+        channels: of the images.
+        num_outputs: logits per image.
 
     Raises:
-        ConfigError: it does not take images of this size, in pixels.
+        ConfigError: it takes no images smaller than `full`.
     """
-    try:
-        _try_out(model, size, channels, num_outputs)
-    except _REFUSED as error:
-        raise ConfigError(
-            f"augment.first_size must be 1 for {name}, or more: it does not take images of {size} px "
-            f"({type(error).__name__}: {str(error)[:120]})"
-        ) from None
+    errors: dict[int, str] = {full: ""}
+
+    def takes(size: int) -> bool:
+        if size not in errors:
+            try:
+                _try_out(model, size, channels, num_outputs)
+                errors[size] = ""
+            except _REFUSED as error:
+                errors[size] = f"{type(error).__name__}: {str(error)[:120]}"
+        return not errors[size]
+
+    taken = [next(larger for larger in range(size, full + 1) if takes(larger)) for size in sizes]
     model.train()
+    if min(taken) == full:
+        raise ConfigError(
+            f"augment.first_size must be 1 for {name}: it takes no images of {min(sizes)} to {full - 1} px "
+            f"({errors[min(sizes)]})"
+        )
+    if taken != list(sizes):
+        shown = ", ".join(map(str, sorted(set(taken))))
+        log.info("augment.first_size: %s does not take every size; its images grow by %s px", name, shown)
+    return taken
 
 
 def pretrained_statistics(model: nn.Module) -> tuple[tuple[float, ...], tuple[float, ...]] | None:

@@ -58,7 +58,7 @@ def make_loop(job: str, folder: Path) -> tuple[Callable[[], float], nn.Module, U
     loss = make_loss(cfg, "single", None)
     keys = id_keys([str(number) for number in range(num_images)])
     augment = AugmentConfig(policy=policy, hflip=0.5, pad_crop=4)  # type: ignore[arg-type]
-    changes = EpochChanges(augment, size, NUM_EPOCHS, 0, 0, keys, 10)
+    changes = EpochChanges(augment, [size] * NUM_EPOCHS, 0, 0, keys, 10)
     order = np.random.default_rng(0).permutation(num_images)
     normalisation = ((0.5,) * 3, (0.25,) * 3)
     targets = (torch.arange(num_images) % 10).to(machine.device)

@@ -12,6 +12,7 @@ from pipeline.engine import machine
 from pipeline.engine.start import spread
 from pipeline.engine.trained import Trained
 from pipeline.model.checkpoint import Checkpoint, save, saved_normalisation
+from running import CONFIG
 
 
 def test_weights_of_this_pipeline_bring_their_normalisation(tmp_path: Path) -> None:
@@ -60,3 +61,27 @@ def test_bfloat16_is_refused_where_images_are_too_small_for_it(
     assert prepare.main(options) == folds.main(options) == 0
     assert train.main(options) == 2
     assert "train.precision must be auto or float32 without a GPU" in capsys.readouterr().err
+
+
+def test_images_that_grow_are_of_sizes_that_the_network_takes(
+    competition: Callable[..., Config], capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Of 32, 40, 48, 56 and 64 px it takes the first and the last."""
+    competition(num_train=9)
+    settings = ["model.name=dla46_c", "image.size=64", "augment.first_size=0.5", "augment.full_size_from=0.8"]
+    options = [*CONFIG, "--set", *settings, "train.num_epochs=5", "train.batch_size=4"]
+    assert prepare.main(options) == folds.main(options) == 0
+    assert train.main([*options, "--fold", "0"]) == 0
+    said = capsys.readouterr().out
+    assert "dla46_c does not take every size; its images grow by 32, 63, 64 px" in said
+    assert "epoch 5/5" in said
+
+
+def test_a_network_of_one_size_is_refused_before_it_is_trained(
+    competition: Callable[..., Config], capsys: pytest.CaptureFixture[str]
+) -> None:
+    competition(num_train=9)
+    options = [*CONFIG, "--set", "augment.first_size=0.5"]
+    assert prepare.main(options) == folds.main(options) == 0
+    assert train.main([*options, "--fold", "0"]) == 2
+    assert "augment.first_size must be 1 for mlp: it takes no images of 6 to 11 px" in capsys.readouterr().err

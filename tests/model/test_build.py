@@ -7,7 +7,7 @@ import torch
 from pipeline.config import ConfigError, ModelConfig
 from pipeline.files import InputError
 from pipeline.model import build as build_room
-from pipeline.model.build import build_model, must_take_size, own_name, pretrained_statistics
+from pipeline.model.build import build_model, own_name, pretrained_statistics, taken_sizes
 
 OWN = ["lenet5", "net", "mlp", "resnet9", "cifarnet"]
 TIMM = ["test_resnet", "test_vit", "resnet18"]
@@ -210,17 +210,50 @@ def test_own_networks_do_without_timm():
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
 
 
-@pytest.mark.parametrize("name", ["lenet5", "mlp"])
+@pytest.mark.parametrize("name", ["lenet5", "mlp", "test_vit"])
 def test_networks_of_one_size_take_no_images_that_grow(name):
-    with pytest.raises(ConfigError, match=f"augment.first_size must be 1 for {name}"):
-        must_take_size(build(name), name, 32, 3, 5)
+    with pytest.raises(ConfigError, match=f"augment.first_size must be 1 for {name}: .* of 56 to 63 px"):
+        taken_sizes(build(name), name, [56, 60, 64], 64, 3, 5)
 
 
-@pytest.mark.parametrize("name", ["resnet9", "cifarnet", "resnet18"])
-def test_other_networks_take_images_that_grow(name):
+@pytest.mark.parametrize("name", ["resnet9", "cifarnet", "test_resnet"])
+def test_other_networks_take_images_that_grow(name, caplog):
     model = build(name)
-    must_take_size(model, name, 32, 3, 5)
-    assert model.training
+    before = {key: value.clone() for key, value in model.state_dict().items()}
+    sizes = [32, 37, 43, 64, 64]
+    with caplog.at_level("INFO", "pipeline"):
+        assert taken_sizes(model, name, sizes, 64, 3, 5) == sizes
+    assert model.training and not caplog.messages
+    assert all(torch.equal(value, before[key]) for key, value in model.state_dict().items())
+
+
+@pytest.mark.parametrize(
+    ("name", "sizes"),
+    [
+        ("dla46_c", [32, 40, 48, 56, 64]),
+        # Four at a time.
+        pytest.param("tresnet_m", [32, 35, 39, 42, 45, 64], marks=pytest.mark.slow),
+        pytest.param("hrnet_w18_small", [32, 40, 48, 61, 64], marks=pytest.mark.slow),
+        # Its position embeddings serve some sizes and not those between: the first of the epochs is no measure.
+        pytest.param("lambda_resnet26t", [48, 60, 72, 80, 84, 88, 96], marks=pytest.mark.slow),
+    ],
+)
+def test_images_grow_by_sizes_that_the_network_takes(name, sizes, caplog):
+    full = sizes[-1]
+    with caplog.at_level("INFO", "pipeline"):
+        taken = taken_sizes(build(name, size=full), name, sizes, full, 3, 5)
+    model = build(name, size=full).eval()
+
+    def takes(size):
+        try:
+            return model(torch.rand(2, 3, size, size)).shape == (2, 5)
+        except RuntimeError:
+            return False
+
+    assert taken != sizes
+    for asked, size in zip(sizes, taken, strict=True):
+        assert takes(size) and not any(takes(smaller) for smaller in range(asked, size))
+    assert f"grow by {', '.join(map(str, sorted(set(taken))))} px" in caplog.messages[-1]
 
 
 @pytest.mark.parametrize(("name", "channels"), [("test_resnet", 4), ("tresnet_m", 1), ("tresnet_m", 4)])
