@@ -7,7 +7,6 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from test_stages import CONFIG, RUN, run_all
 from torch import nn
 
 from pipeline import ensemble, folds, infer, prepare, train
@@ -15,6 +14,7 @@ from pipeline.competition.predictions import read_predictions
 from pipeline.config import Config
 from pipeline.engine.machine import Machine
 from pipeline.images.batches import Batch, Batches
+from running import CONFIG, RUN, run_all
 
 ANY = 10**6
 

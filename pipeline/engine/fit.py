@@ -250,8 +250,13 @@ class _Training:
             if (outputs := self.valid_outputs) is not None:
                 rows[self.readable[self.fold]] = outputs if task.is_many else activate(outputs, task)
             oof = kept(rows, task)
-        extra = {"task": asdict(task), "part": str(self.part), "prior": prior, "network": self.start.name}
-        extra["smallest_size"] = min(self.start.sizes)
+        extra = {
+            "task": asdict(task),
+            "part": str(self.part),
+            "prior": prior,
+            "network": self.start.name,
+            "smallest_size": min(self.start.sizes),
+        }
         settings, state = training_settings(self.cfg), self.final.state_dict()
         checkpoint = Checkpoint(state, settings, task.classes, self.start.normalisation, extra)
         return Fitted(checkpoint, history, self.machine, oof)
