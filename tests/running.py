@@ -7,6 +7,16 @@ from pipeline.__main__ import STAGES, main
 
 CONFIG = ["--config", "configs/tiny.toml"]
 RUN = Path("output/tiny")
+# Other kinds of labels: their column, three of them, and the settings that they ask for.
+KINDS = {
+    "multi": (
+        "labels",
+        ["ant", "bee", "ant bee"],
+        ["data.tag_separator= ", "task.metric=micro_f1", 'data.labels=["labels"]'],
+    ),
+    "number": ("y", ["1.5", "2.5", "9"], ["task.metric=rmse", 'data.labels=["y"]']),
+    "ordinal": ("y", ["0", "1", "2"], ["task.metric=quadratic_kappa", 'data.labels=["y"]']),
+}
 
 
 def run_all(*settings: str) -> int:

@@ -24,7 +24,7 @@ from pipeline.config import Config
 from pipeline.config_file import load
 from pipeline.files import InputError
 from pipeline.freshness import ensembled_from, inferred_from, trained_from
-from running import CONFIG, RUN, run_all
+from running import CONFIG, KINDS, RUN, run_all
 
 
 def products() -> dict[str, bytes]:
@@ -271,17 +271,6 @@ def test_answers_change_no_byte(competition: Callable[..., Config]) -> None:
     shutil.rmtree("output")
     assert run_all() == 0
     assert products() == first
-
-
-KINDS = {
-    "multi": (
-        "labels",
-        ["ant", "bee", "ant bee"],
-        ["data.tag_separator= ", "task.metric=micro_f1", 'data.labels=["labels"]'],
-    ),
-    "number": ("y", ["1.5", "2.5", "9"], ["task.metric=rmse", 'data.labels=["y"]']),
-    "ordinal": ("y", ["0", "1", "2"], ["task.metric=quadratic_kappa", 'data.labels=["y"]']),
-}
 
 
 @pytest.mark.parametrize("kind", KINDS)

@@ -5,7 +5,6 @@ from typing import Any
 
 import pytest
 import torch
-from test_stages import KINDS, RUN, run_all
 from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 from torch.utils._pytree import tree_iter, tree_map
@@ -14,6 +13,7 @@ from making import write_table
 from pipeline.config import Config
 from pipeline.engine.losses import class_weights
 from pipeline.engine.resume import Resume
+from running import KINDS, RUN, run_all
 
 BALANCED, RESNET = "train.class_weights=balanced", ("model.name=resnet9", "model.width=4")
 MPS, CPU = torch.device("mps"), torch.device("cpu")

@@ -55,7 +55,7 @@ def update_of(name: str, seed: int) -> Update:
     """The update of a new network of convolutions, one of them hidden, in the memory format of trainings."""
     torch.manual_seed(seed)
     layers = (nn.Conv2d(3, 4, 3), nn.Conv2d(4, 6, 3, bias=False), nn.Flatten(), nn.Linear(6, 2))
-    update = Update(TrainConfig(optimizer=name, lr=0.01), CPU.place(nn.Sequential(*layers)), CPU, 20)
+    update = Update(TrainConfig(optimizer=name, lr=0.01), CPU.place(nn.Sequential(*layers)), CPU, [8] * 20)
     for group in update.optimizer.param_groups:
         if "lookahead_k" in group:
             group["lookahead_k"] = 2  # the slow weights are made by the second step and move with the fourth
