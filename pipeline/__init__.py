@@ -13,8 +13,9 @@ __main__  several stages in one process, as run.sh runs them: python -m pipeline
 Rooms, each importing only those before it (pandas and scikit-learn in competition/, torch from images/ on):
 
 config, config_file   every setting; reading them
+log, signals          what is said; how a stage stops
 cores                 how many cores there are to keep busy
-files                 where files live, how they are written, locks
+files, paths          how files are found, written, locked; where they live
 stamps, freshness     what a product was made from, what it must be made from
 cli, environment      the command line that all stages share; whether a python has the packages
 competition/          archives, opened: packed downloads

@@ -1,27 +1,21 @@
 """The command line all stages share: `--config`, `--set`, `--fold`, and what becomes of errors and output."""
 
 import argparse
-import contextlib
 import errno
-import logging
-import math
 import os
-import signal
 import sys
-import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import NoReturn, TextIO
+from typing import NoReturn
 
 from pipeline.config import Config, ConfigError
 from pipeline.config_file import load
-from pipeline.files import InputError, run_dir
-
-log = logging.getLogger("pipeline")
+from pipeline.files import InputError
+from pipeline.log import log, say, with_log
+from pipeline.paths import run_dir
+from pipeline.signals import Stopped, signals_stop
 
 DEFAULT_CONFIG = "configs/digits.toml"
-# Signals that follow each other so closely are one request.
-_ONE_REQUEST_S = 1.0
 # What the machine says no to, and what must be done.
 _MACHINE_S = {
     errno.ENOSPC: "there must be room on the disk. It is full: make room",
@@ -111,24 +105,19 @@ def guarded(stage: str, work: Callable[[], None], folder: Path | None) -> int:
 
     SIGTERM and Ctrl-C end the work where it is, so that nothing half-written is left behind; see `stops_after_step`.
     """
-    numbers = (signal.SIGTERM, signal.SIGINT)
-    _Signals.last = -math.inf
-    before = [signal.signal(number, _stop) for number in numbers]
-    try:
-        with_log(folder)
-        work()
-    except ConfigError as error:
-        say(f"{stage}: {error}", sys.stderr)
-        return 2
-    except (InputError, OSError, MemoryError) as error:
-        log.error("%s: %s", stage, _in_words(error))
-        return 1
-    except (KeyboardInterrupt, _Stopped) as error:
-        log.error("%s: stopped; the same command goes on from here", stage)
-        return error.status if isinstance(error, _Stopped) else 130
-    finally:
-        for number, handler in zip(numbers, before, strict=True):
-            signal.signal(number, handler)
+    with signals_stop():
+        try:
+            with_log(folder)
+            work()
+        except ConfigError as error:
+            say(f"{stage}: {error}", sys.stderr)
+            return 2
+        except (InputError, OSError, MemoryError) as error:
+            log.error("%s: %s", stage, _in_words(error))
+            return 1
+        except (KeyboardInterrupt, Stopped) as error:
+            log.error("%s: stopped; the same command goes on from here", stage)
+            return error.status if isinstance(error, Stopped) else 130
     return 0
 
 
@@ -140,104 +129,6 @@ def _in_words(error: Exception) -> str:
         return str(error) or type(error).__name__
     where = f" ({error.filename})" if error.filename else ""
     return f"{_MACHINE_S[error.errno]}{where}; nothing that was finished is lost, the same command goes on from here"
-
-
-class _Stopped(BaseException):
-    """The process was asked to stop by a signal."""
-
-    def __init__(self, number: int) -> None:
-        self.status = 128 + number
-
-
-class _Signals:
-    """Whether signals wait for the end of a step, the one that does, and when the last came (`time.monotonic`)."""
-
-    wait = False
-    waiting = 0
-    last = -math.inf
-
-
-def _stop(number: int, frame: object) -> None:
-    now = time.monotonic()
-    if now - _Signals.last < _ONE_REQUEST_S:
-        return  # Ctrl-C comes twice: from the terminal and through run.sh
-    _Signals.last = now
-    # Who asks again does not wait.
-    if not _Signals.wait or _Signals.waiting:
-        raise _Stopped(number)
-    _Signals.waiting = number
-
-
-@contextlib.contextmanager
-def stops_after_step() -> Iterator[None]:
-    """Let a signal wait until `stop_now`: weights in the midst of a step could not be saved."""
-    _Signals.wait, _Signals.waiting = True, 0
-    try:
-        yield
-        if _Signals.waiting:
-            stop_now()
-    finally:
-        _Signals.wait = False
-
-
-def stop_requested() -> bool:
-    """Whether a signal waits."""
-    return bool(_Signals.waiting)
-
-
-def stop_now() -> NoReturn:
-    """Stop for the signal that waits."""
-    number, _Signals.waiting = _Signals.waiting, 0
-    raise _Stopped(number)
-
-
-def with_log(folder: Path | None) -> None:
-    """Send the log to the terminal and, with the time, to `log.txt` in the run's folder."""
-    log.setLevel(logging.INFO)
-    log.propagate = False
-    for handler in list(log.handlers):
-        log.removeHandler(handler)
-        handler.close()
-    log.addHandler(_Terminal())
-    if folder is not None:
-        folder.mkdir(parents=True, exist_ok=True)
-        file = logging.FileHandler(folder / "log.txt", encoding="utf-8")
-        file.setFormatter(_OneLine("%(asctime)s %(message)s"))
-        log.addHandler(file)
-
-
-def printable(text: str) -> str:
-    """Text that is one line and changes nothing on a terminal: names and labels are anybody's, so what is no printable
-    character in them (escapes, line ends, bytes that are no UTF-8) is shown as Python writes it.
-    """
-    if text.isprintable():
-        return text
-    return "".join(char if char.isprintable() else char.encode("unicode_escape").decode() for char in text)
-
-
-def say(text: str, stream: TextIO | None) -> None:
-    """Print a line on stdout or stderr, whatever their encoding, without breaking a progress bar that is drawn."""
-    if stream is None:
-        return  # it was closed by who started this
-    encoding = stream.encoding or "utf-8"
-    line = printable(text).encode(encoding, "backslashreplace").decode(encoding)
-    bar = sys.modules.get("tqdm")
-    if bar is not None:
-        bar.tqdm.write(line, file=stream)
-    else:
-        print(line, file=stream, flush=True)
-
-
-class _OneLine(logging.Formatter):
-    def format(self, record: logging.LogRecord) -> str:
-        return printable(super().format(record))
-
-
-class _Terminal(logging.Handler):
-    """Messages to stdout, errors to stderr."""
-
-    def emit(self, record: logging.LogRecord) -> None:
-        say(self.format(record), sys.stderr if record.levelno >= logging.ERROR else sys.stdout)
 
 
 class _Parser(argparse.ArgumentParser):

@@ -7,10 +7,12 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from pipeline.cli import config_path, guarded, load_target, log, parse, with_log
+from pipeline.cli import config_path, guarded, load_target, parse
 from pipeline.config import DataConfig, TaskConfig
 from pipeline.config_file import loads
-from pipeline.files import atomic_write, run_dir
+from pipeline.files import atomic_write
+from pipeline.log import log, with_log
+from pipeline.paths import run_dir
 
 # What `--set` may say of the files in advance.
 _DECIDED = {f"data.{key}" for key in DataConfig.model_fields} - {"data.root", "data.answers", "data.unpack_limit"}

@@ -6,20 +6,9 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pipeline.cli import log, run_stage
+from pipeline.cli import run_stage
 from pipeline.config import Config
-from pipeline.files import (
-    InputError,
-    data_dir,
-    digest_file,
-    fold_dir,
-    inside,
-    lock,
-    parts,
-    read_json,
-    run_dir,
-    write_json,
-)
+from pipeline.files import InputError, digest_file, inside, lock, read_json, write_json
 from pipeline.freshness import (
     ensemble_stamp,
     ensembled_from,
@@ -30,6 +19,8 @@ from pipeline.freshness import (
     must_be_split,
     train_stamp,
 )
+from pipeline.log import log
+from pipeline.paths import data_dir, fold_dir, parts, run_dir
 from pipeline.stamps import note, stale, stamped, write_stamp
 
 if TYPE_CHECKING:

@@ -1,4 +1,4 @@
-"""Where files live, how they are written (whole or not at all), and locks."""
+"""How files are found, read and written (whole or not at all), and locks."""
 
 import contextlib
 import fcntl
@@ -11,88 +11,9 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import IO, Any
 
-from pipeline.config import Config, ConfigError
-
-# Counts the changes of `images/decode.py` that give other pixels: what an older one decoded is not mixed with new.
-READER = 2
-
 
 class InputError(ValueError):
     """What the user's data or the machine caused: what must hold, what was got, what to do."""
-
-
-# ---- where files live, relative to the folder in which the stages are started
-
-
-def run_dir(cfg: Config) -> Path:
-    """The folder of a run's products."""
-    return Path("output") / cfg.name
-
-
-def fold_dir(cfg: Config, fold: int | str) -> Path:
-    """The folder of one fold's model and predictions; `full` is the model trained on every image."""
-    return run_dir(cfg) / ("full" if fold == "full" else f"fold{fold}")
-
-
-def opened_dir(root: Path) -> Path:
-    """The folder in which a competition's archives are unpacked, see `competition/opened.py`."""
-    name = safe_name(os.path.basename(os.path.abspath(root)))
-    return Path("output") / "cache" / f"{name}-files-{digest(str(root.resolve()))[:8]}"
-
-
-def data_dir_of(root: Path) -> Path:
-    """Where a competition's files are read: its folder, or the one in which its archives lie open."""
-    opened = opened_dir(root) / "files"
-    return opened if opened.is_dir() else root
-
-
-def data_dir(cfg: Config) -> Path:
-    """Where the competition's files are read; `prepare` and `detect` see to it that its archives are unpacked."""
-    return data_dir_of(cfg.root)
-
-
-def cache_dir(cfg: Config, part: str) -> Path:
-    """The folder of the decoded images of one root and one set of `[image]` settings; part is `train` or `test`."""
-    image = {"stored": cfg.image.stored, "channels": cfg.image.channels, "fit": cfg.image.fit, "reader": READER}
-    key = digest({"root": str(cfg.root.resolve()), **image})[:8]
-    name = f"{safe_name(cfg.competition)}-{cfg.image.stored}px-{key}"
-    return Path("output") / "cache" / name / part
-
-
-def folds_path(cfg: Config) -> Path:
-    """The table of folds, shared by the competition's runs that split alike."""
-    return Path("folds") / f"{safe_name(cfg.competition)}-{digest(folds_settings(cfg))[:8]}.csv"
-
-
-def folds_settings(cfg: Config) -> dict[str, Any]:
-    """The settings that a split depends on."""
-    return {
-        "folds": cfg.folds.model_dump(mode="json", exclude={"full_fit"}),
-        "data": cfg.data.model_dump(
-            mode="json", include={"train", "id", "labels", "tag_separator", "negative", "group", "rows", "split"}
-        ),
-        # A kind that is to be seen from the labels is seen with the metric's help.
-        "task": cfg.task.kind if cfg.task.kind != "auto" else f"auto, {cfg.task.metric}",
-    }
-
-
-def parts(cfg: Config) -> list[int | str]:
-    """Every model of the run: the folds' numbers, then `full` where one is asked for."""
-    return [*range(cfg.folds.num_folds), *(["full"] if cfg.folds.full_fit else [])]
-
-
-def chosen_parts(cfg: Config, fold: str | None) -> list[int | str]:
-    """The models that `--fold` asks for; without it all.
-
-    Raises:
-        ConfigError: the run has no such fold.
-    """
-    if fold is None:
-        return parts(cfg)
-    for part in parts(cfg):
-        if str(part) == fold:
-            return [part]
-    raise ConfigError(f"--fold must be one of {', '.join(map(str, parts(cfg)))}. Got {fold!r}")
 
 
 def safe_name(name: str) -> str:

@@ -4,10 +4,12 @@ import sys
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from pipeline.cli import log, run_stage
+from pipeline.cli import run_stage
 from pipeline.config import Config
-from pipeline.files import InputError, folds_path, lock
+from pipeline.files import InputError, lock
 from pipeline.freshness import folds_from, folds_stamp, has_train
+from pipeline.log import log
+from pipeline.paths import folds_path
 from pipeline.stamps import stale, write_stamp
 
 if TYPE_CHECKING:

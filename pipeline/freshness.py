@@ -8,20 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from pipeline.config import Config
-from pipeline.files import (
-    InputError,
-    data_dir,
-    digest,
-    digest_file,
-    fold_dir,
-    folds_path,
-    folds_settings,
-    inside,
-    read_json,
-    run_dir,
-    size_time,
-    walk,
-)
+from pipeline.files import InputError, digest, digest_file, inside, read_json, size_time, walk
+from pipeline.paths import data_dir, fold_dir, folds_path, folds_settings, run_dir
 from pipeline.stamps import made_from, note, stale, stamped
 
 

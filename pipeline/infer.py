@@ -5,9 +5,9 @@ from collections.abc import Sequence
 from contextlib import ExitStack
 from pathlib import Path
 
-from pipeline.cli import log, run_stage
+from pipeline.cli import run_stage
 from pipeline.config import Config, InferConfig
-from pipeline.files import InputError, atomic_write, chosen_parts, digest_file, fold_dir, lock
+from pipeline.files import InputError, atomic_write, digest_file, lock
 from pipeline.freshness import (
     has_train,
     infer_stamp,
@@ -17,6 +17,8 @@ from pipeline.freshness import (
     must_be_trained,
     train_stamp,
 )
+from pipeline.log import log
+from pipeline.paths import chosen_parts, fold_dir
 from pipeline.stamps import made_from, note, stale, stamped, write_stamp
 
 

@@ -13,9 +13,10 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from pipeline.cli import guarded, log
+from pipeline.cli import guarded
 from pipeline.config import ConfigError
 from pipeline.files import InputError, lock
+from pipeline.log import log
 
 if TYPE_CHECKING:
     from pipeline.images.practice_sources import Item, Items

@@ -9,10 +9,13 @@ import sys
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from pipeline.cli import log, run_stage
+from pipeline.cli import run_stage
 from pipeline.config import Config
-from pipeline.files import InputError, atomic_write, cache_dir, data_dir, inside, lock, parts, run_dir
+from pipeline.files import InputError, atomic_write, inside, lock
 from pipeline.freshness import audited, has_train, prepare_stamp, prepared_from, train_stamp, unprepared
+from pipeline.images.cache import cache_dir
+from pipeline.log import log
+from pipeline.paths import data_dir, parts, run_dir
 from pipeline.stamps import made_from, note, write_stamp
 
 if TYPE_CHECKING:

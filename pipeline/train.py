@@ -7,11 +7,13 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from pipeline.cli import log, run_stage
+from pipeline.cli import run_stage
 from pipeline.config import Config
 from pipeline.config_file import to_toml
-from pipeline.files import InputError, atomic_write, chosen_parts, digest_file, fold_dir, lock, run_dir
+from pipeline.files import InputError, atomic_write, digest_file, lock
 from pipeline.freshness import has_train, must_be_prepared, must_be_split, other_model, train_stamp, trained_from
+from pipeline.log import log
+from pipeline.paths import chosen_parts, fold_dir, run_dir
 from pipeline.stamps import other_versions, stale, write_stamp
 
 

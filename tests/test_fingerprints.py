@@ -10,7 +10,6 @@ import pytest
 from making import write_table
 from pipeline.config import Config, sections
 from pipeline.config_file import load
-from pipeline.files import cache_dir, folds_path
 from pipeline.freshness import (
     audited,
     ensembled_from,
@@ -19,6 +18,8 @@ from pipeline.freshness import (
     prepared_from,
     trained_from,
 )
+from pipeline.images.cache import cache_dir
+from pipeline.paths import folds_path
 from running import run_all
 
 # Another value of each setting, and the stages whose product depends on it by itself: what comes after such a stage

@@ -11,7 +11,8 @@ from pipeline.competition.csv_table import duplicates, read_csv, require_columns
 from pipeline.competition.table import Samples, read_train
 from pipeline.competition.task import Task, make_task
 from pipeline.config import Config
-from pipeline.files import InputError, atomic_write, folds_path
+from pipeline.files import InputError, atomic_write
+from pipeline.paths import folds_path
 
 Array = np.ndarray[Any, Any]
 

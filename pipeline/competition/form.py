@@ -4,7 +4,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Literal
 
-from pipeline.cli import log
 from pipeline.competition import metrics
 from pipeline.competition.csv_table import Dialect, Table, duplicates, read_csv, require_columns, some
 from pipeline.competition.json_table import read_frame
@@ -14,7 +13,9 @@ from pipeline.competition.spelling import same, spellings
 from pipeline.competition.table import test_id
 from pipeline.competition.task import Task, split_tags
 from pipeline.config import Config
-from pipeline.files import InputError, data_dir, inside
+from pipeline.files import InputError, inside
+from pipeline.log import log
+from pipeline.paths import data_dir
 
 Answer = Literal["label", "probability", "columns", "tags", "ranks", "number"]
 

@@ -14,9 +14,10 @@ import tempfile
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from pipeline.cli import log
 from pipeline.competition.archives import Room, clean, is_archive, stem, unpack
-from pipeline.files import InputError, data_dir_of, digest, lock, opened_dir, read_json, size_time, walk, write_json
+from pipeline.files import InputError, digest, lock, read_json, size_time, walk, write_json
+from pipeline.log import log
+from pipeline.paths import data_dir_of, opened_dir
 
 # Archives in archives in archives: deeper ones are left alone.
 _DEEPEST = 4

@@ -13,7 +13,8 @@ from pipeline.competition.json_table import read_frame
 from pipeline.competition.long_table import is_long, widen
 from pipeline.competition.templates import fields, fill, from_paths, resolved
 from pipeline.config import Config
-from pipeline.files import InputError, data_dir, inside
+from pipeline.files import InputError, inside
+from pipeline.paths import data_dir
 
 
 @dataclass(frozen=True)

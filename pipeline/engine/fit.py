@@ -9,7 +9,6 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from pipeline.cli import log, stop_now, stop_requested, stops_after_step
 from pipeline.competition import metrics
 from pipeline.competition.csv_table import some
 from pipeline.competition.fold_table import Labelled
@@ -30,7 +29,9 @@ from pipeline.freshness import training_settings
 from pipeline.images.batches import Batches, derived_seed, epoch_order, id_keys, on_device
 from pipeline.images.cache import Images
 from pipeline.images.epoch_changes import EpochChanges
+from pipeline.log import log
 from pipeline.model.checkpoint import Checkpoint
+from pipeline.signals import stop_now, stop_requested, stops_after_step
 
 Array = np.ndarray[Any, Any]
 

@@ -2,7 +2,7 @@
 
 import time
 
-from pipeline.cli import log
+from pipeline.log import log
 
 _WARM_UP_STEPS = 2
 _SECONDS = 3.0

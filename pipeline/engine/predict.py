@@ -9,7 +9,6 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from pipeline.cli import log
 from pipeline.competition.likeliest import Probs, from_pairs
 from pipeline.competition.task import Task
 from pipeline.config import InferConfig
@@ -18,6 +17,7 @@ from pipeline.engine.run_model import Keep, evaluate
 from pipeline.engine.trained import Trained, evaluation_batch
 from pipeline.images.batches import Batches, Statistics, normalise, scale_and_shift
 from pipeline.images.cache import Images
+from pipeline.log import log
 
 Array = np.ndarray[Any, Any]
 

@@ -19,11 +19,11 @@ import safetensors.torch
 import torch
 from torch import Tensor, nn
 
-from pipeline.cli import log
 from pipeline.engine.machine import Machine
 from pipeline.engine.nested import put_together, take_apart
 from pipeline.engine.update import Update
 from pipeline.files import InputError, atomic_path
+from pipeline.log import log
 from pipeline.model.checkpoint import read_safetensors
 from pipeline.stamps import versions
 

@@ -9,11 +9,11 @@ import torch
 from torch import Tensor, nn
 from tqdm import tqdm
 
-from pipeline.cli import log
 from pipeline.engine.forecast import Forecast
 from pipeline.engine.machine import Machine, TooLittleMemory, failures_named, memory_named
 from pipeline.engine.update import Update
 from pipeline.images.batches import Batches, derived_seed
+from pipeline.log import log
 
 Mode = Literal["train", "valid", "test"]
 Loss = Callable[[Tensor, Tensor], Tensor]

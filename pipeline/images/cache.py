@@ -25,9 +25,10 @@ import pyarrow.compute as pc
 
 from pipeline.config import Config, ImageConfig
 from pipeline.cores import num_cores
-from pipeline.files import InputError, cache_dir, data_dir
-from pipeline.images.decode import decode
+from pipeline.files import InputError, digest, safe_name
+from pipeline.images.decode import VERSION, decode
 from pipeline.images.index import NOT_STORED, Entry, Index, map_shard
+from pipeline.paths import data_dir
 
 Array = np.ndarray[Any, Any]
 
@@ -120,6 +121,14 @@ class Images:
         for number in sorted(numbers, key=lambda number: names[number]):
             total.update(f"{json.dumps(names[number])} {hashes[number]}\n".encode())
         return total.hexdigest()
+
+
+def cache_dir(cfg: Config, part: str) -> Path:
+    """The folder of the decoded images of one root and one set of `[image]` settings; part is `train` or `test`."""
+    image = {"stored": cfg.image.stored, "channels": cfg.image.channels, "fit": cfg.image.fit, "reader": VERSION}
+    key = digest({"root": str(cfg.root.resolve()), **image})[:8]
+    name = f"{safe_name(cfg.competition)}-{cfg.image.stored}px-{key}"
+    return Path("output") / "cache" / name / part
 
 
 def open_images(cfg: Config, part: str, paths: Sequence[str], *, described: bool = False) -> Images:

@@ -20,6 +20,8 @@ from pipeline.images.headers import plain_header
 
 Array = np.ndarray[Any, Any]
 
+# Counts the changes of this module that give other pixels: what an older one decoded is not mixed with new.
+VERSION = 2
 # Above this a file is refused before its pixels are read: 2**27 pixels are 400 MB as RGB.
 MAX_PIXELS = 2**27
 # Decoding is spread over images by the cache's threads; OpenCV's own threads would only get in their way.

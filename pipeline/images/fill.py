@@ -14,13 +14,14 @@ from typing import Any
 import numpy as np
 from tqdm import tqdm
 
-from pipeline.cli import log
 from pipeline.config import Config, ImageConfig
 from pipeline.cores import num_cores
-from pipeline.files import atomic_write, cache_dir, changed_ns, data_dir, digest_file, lock
-from pipeline.images.cache import Images, file_and_box, identity_of, open_images, threads
+from pipeline.files import atomic_write, changed_ns, digest_file, lock
+from pipeline.images.cache import Images, cache_dir, file_and_box, identity_of, open_images, threads
 from pipeline.images.decode import BadImage, Info, fit, read
 from pipeline.images.index import NOT_STORED, Entry, Index
+from pipeline.log import log
+from pipeline.paths import data_dir
 
 Array = np.ndarray[Any, Any]
 

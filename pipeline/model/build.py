@@ -9,9 +9,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from pipeline.cli import log
 from pipeline.config import ConfigError, ModelConfig
 from pipeline.files import InputError
+from pipeline.log import log
 from pipeline.model.networks import MLP, CifarNet, LeNet5, Net, ResNet9
 from pipeline.model.weights import load_weights, published_channels, timm_adapts
 

@@ -1,7 +1,6 @@
 """Weights from a local file, fitted to a network with other classes, channels or image size."""
 
 import inspect
-import logging
 import re
 import sys
 from collections import Counter
@@ -13,9 +12,8 @@ from typing import Any
 from torch import Tensor, nn
 
 from pipeline.files import InputError
+from pipeline.log import log
 from pipeline.model.weight_file import read_weights
-
-log = logging.getLogger("pipeline")
 
 # Words of the names under which training scripts keep averaged weights: model_ema, state_dict_ema, swa_model ...
 _AVERAGED = {"ema", "swa", "averaged"}

@@ -11,7 +11,8 @@ from making import write_table
 from pipeline.competition.fold_table import read_folds, read_labelled, write_folds
 from pipeline.competition.table import read_train
 from pipeline.config import Config
-from pipeline.files import InputError, folds_path
+from pipeline.files import InputError
+from pipeline.paths import folds_path
 
 PATH = Path("folds/x.csv")
 

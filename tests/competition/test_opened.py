@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 
 from pipeline.competition.opened import open_folder
-from pipeline.files import InputError, data_dir_of, walk
+from pipeline.files import InputError, walk
+from pipeline.paths import data_dir_of
 
 
 def pack(path: Path, files: dict[str, bytes]) -> bytes:

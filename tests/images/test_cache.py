@@ -13,8 +13,9 @@ from PIL import Image
 from making import picture
 from pipeline.competition.table import read_train
 from pipeline.config import Config
-from pipeline.files import InputError, cache_dir
+from pipeline.files import InputError
 from pipeline.images import cache, fill
+from pipeline.images.cache import cache_dir
 from pipeline.images.decode import decode
 
 

@@ -39,7 +39,7 @@ JOURNALED = {"step": b"s", "save": b"b", "written": b"c"}
 def _signal(name, to):
     """Send a signal that python gets through run.sh, or twice: in the midst of the call that has reached the point."""
     # However late the second comes, it is the first one passed on.
-    sys.modules["pipeline.cli"].time = types.SimpleNamespace(monotonic=lambda: 0.0)
+    sys.modules["pipeline.signals"].time = types.SimpleNamespace(monotonic=lambda: 0.0)
     came, wake = os.pipe()
     os.set_blocking(wake, False)
     signal.set_wakeup_fd(wake)
