@@ -77,8 +77,8 @@ def class_weights(targets: Tensor, num_classes: int) -> Tensor:
     """Weights that make every class count alike, and every tag's presence as much as its absence.
 
     Classes: n / (k * count), as scikit-learn's "balanced"; k counts the classes that occur, the others get 0. Their sum
-    over the images is n. Tags: the images without it / those with it, from 1/100 to 100; 1 where there are none of
-    either, as nothing can be balanced.
+    over the images is n. Tags: the images without it / those with it, from 1/100 to 100; 1 for a tag of all images or
+    none, where there is nothing to balance.
 
     Args:
         targets: int64 (num_images,) class numbers, or float (num_images, num_classes) tags.
@@ -89,7 +89,7 @@ def class_weights(targets: Tensor, num_classes: int) -> Tensor:
     """
     counted = targets.cpu()  # in float64, which Apple's GPU does not have
     if counted.is_floating_point():
-        having = counted.double().sum(0)
+        having = counted.sum(0, dtype=torch.float64)
         lacking = len(counted) - having
         weights = torch.where((having > 0) & (lacking > 0), lacking / having, 1.0).clamp(1 / _MOST, _MOST)
     else:
