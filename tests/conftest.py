@@ -2,6 +2,7 @@
 
 import os
 import random
+import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -11,8 +12,10 @@ import pytest
 import torch
 
 from making import TOML, tiny_competition
+from pipeline import prepare
 from pipeline.config import Config
 from pipeline.config_file import load
+from running import CONFIG, run_all
 
 SHARED = Path(__file__).parent.parent.parent / "shared"
 
@@ -83,3 +86,22 @@ def competition(workplace: Path) -> Callable[..., Config]:
         return load(Path("configs/tiny.toml"), overrides)
 
     return make
+
+
+@pytest.fixture(scope="session")
+def trained_place(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder in which every stage of the tiny competition has run."""
+    place = tmp_path_factory.mktemp("trained")
+    tiny_competition(place)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(place)
+        assert run_all() == 0
+    return place
+
+
+@pytest.fixture
+def trained(trained_place: Path, workplace: Path) -> Config:
+    """The tiny competition and all its products, in a folder of the test's own: what it may change is a copy."""
+    shutil.copytree(trained_place, workplace, ignore=shutil.ignore_patterns("cache"), dirs_exist_ok=True)
+    assert prepare.main(CONFIG) == 0  # the images of another folder have another cache
+    return load(Path("configs/tiny.toml"))

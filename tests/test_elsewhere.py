@@ -34,11 +34,7 @@ def bring(*names: str) -> None:
 MODELS = [f"fold{k}/{name}" for k in (0, 1) for name in ("model.safetensors", "train.json")]
 
 
-def test_models_test_images_and_the_sample_are_enough(
-    competition: Callable[..., Config], capsys: pytest.CaptureFixture[str]
-) -> None:
-    competition()
-    assert run_all() == 0
+def test_models_test_images_and_the_sample_are_enough(trained: Config, capsys: pytest.CaptureFixture[str]) -> None:
     submission = (RUN / "submission.csv").read_bytes()
     bring(*MODELS)
     capsys.readouterr()
@@ -57,9 +53,7 @@ def test_models_test_images_and_the_sample_are_enough(
     assert "the train images must be under input/tiny to train fold full" in capsys.readouterr().err
 
 
-def test_models_are_told_apart(competition: Callable[..., Config], capsys: pytest.CaptureFixture[str]) -> None:
-    competition()
-    assert run_all() == 0
+def test_models_are_told_apart(trained: Config, capsys: pytest.CaptureFixture[str]) -> None:
     bring(*MODELS, "scores.json")
     shutil.rmtree(RUN / "fold1")
     shutil.copytree(RUN / "fold0", RUN / "fold1")
@@ -101,10 +95,8 @@ def test_what_was_measured_decides_elsewhere_too(
 
 
 def test_train_images_that_come_back_are_no_reason_to_train(
-    competition: Callable[..., Config], capsys: pytest.CaptureFixture[str]
+    trained: Config, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    competition()
-    assert run_all() == 0
     before = {name: (RUN / name).read_bytes() for name in (*MODELS, "oof.parquet", "submission.csv", "scores.json")}
     shutil.copytree("input", "kept")
     bring(*MODELS)
@@ -119,20 +111,16 @@ def test_train_images_that_come_back_are_no_reason_to_train(
 
 
 @pytest.mark.parametrize("elsewhere", [False, True])
-def test_a_replaced_test_set(
-    competition: Callable[..., Config], capsys: pytest.CaptureFixture[str], elsewhere: bool
-) -> None:
-    cfg = competition()
-    assert run_all() == 0
+def test_a_replaced_test_set(trained: Config, capsys: pytest.CaptureFixture[str], elsewhere: bool) -> None:
     if elsewhere:
         bring(*MODELS)
-    shutil.rmtree(cfg.root / "test")
-    (cfg.root / "test").mkdir()
+    shutil.rmtree(trained.root / "test")
+    (trained.root / "test").mkdir()
     ids = [f"hidden_{number}" for number in range(5)]
     for number, id_ in enumerate(ids):
-        Image.fromarray(picture(number % 3, 5000 + number)).save(cfg.root / "test" / f"{id_}.png")
-    write_table(cfg.root / "sample_submission.csv", ["id", "label"], [[id_, "ant"] for id_ in ids])
-    (cfg.root / "answers.csv").unlink(missing_ok=True)
+        Image.fromarray(picture(number % 3, 5000 + number)).save(trained.root / "test" / f"{id_}.png")
+    write_table(trained.root / "sample_submission.csv", ["id", "label"], [[id_, "ant"] for id_ in ids])
+    (trained.root / "answers.csv").unlink(missing_ok=True)
     before = [(RUN / name).read_bytes() for name in MODELS]
     capsys.readouterr()
     assert run_sh() == 0
@@ -167,12 +155,10 @@ def test_without_models_missing_train_images_are_an_error(
 
 
 def test_a_changed_train_image_is_named_with_the_models_that_saw_it(
-    competition: Callable[..., Config], capsys: pytest.CaptureFixture[str]
+    trained: Config, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    cfg = competition()
-    assert run_all() == 0
     capsys.readouterr()
-    path = cfg.root / "train" / "003.png"
+    path = trained.root / "train" / "003.png"
     os.utime(path)
     assert run_sh() == 0 and "changed" not in capsys.readouterr().out
     Image.fromarray(picture(1, 777)).save(path)

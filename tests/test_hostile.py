@@ -103,13 +103,9 @@ def test_variables_and_homes_in_paths_mean_nothing(
     "setting", ["data.train", "data.test", "data.sample_submission", "data.answers", "data.image", "data.test_image"]
 )
 def test_no_setting_leads_out_of_the_root(
-    competition: Callable[..., Config], capsys: pytest.CaptureFixture[str], setting: str, way_out: str
+    trained: Config, capsys: pytest.CaptureFixture[str], setting: str, way_out: str
 ) -> None:
-    competition()
     Path("input/secret").write_text("id,label\n000,ant\n001,bee\n")
-    if setting in ("data.answers", "data.sample_submission"):
-        assert run_all() == 0
-        capsys.readouterr()
     path = way_out.replace("\\", "\\\\")
     assert run_all(f"{setting}={path}" + ("{id}" if "image" in setting else "")) in (1, 2)
     said = capsys.readouterr().err

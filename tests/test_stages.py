@@ -90,12 +90,10 @@ def test_a_second_run_does_nothing_and_a_fresh_one_gives_the_same_bytes(
     assert products() == first
 
 
-def test_nothing_depends_on_the_order_of_rows_and_columns(competition: Callable[..., Config]) -> None:
-    cfg = competition()
-    assert run_all() == 0
+def test_nothing_depends_on_the_order_of_rows_and_columns(trained: Config) -> None:
     first = products()
-    rows = list(csv.reader((cfg.root / "train.csv").read_text().splitlines()))
-    write_table(cfg.root / "train.csv", rows[0][::-1], [row[::-1] for row in rows[:0:-1]])
+    rows = list(csv.reader((trained.root / "train.csv").read_text().splitlines()))
+    write_table(trained.root / "train.csv", rows[0][::-1], [row[::-1] for row in rows[:0:-1]])
     shutil.rmtree("output")
     assert run_all() == 0
     assert products() == first
@@ -142,10 +140,8 @@ def test_the_ensemble_s_setting_asks_for_the_ensemble_alone(competition: Callabl
     ],
 )
 def test_a_change_asks_for_what_depends_on_it(
-    competition: Callable[..., Config], capsys: pytest.CaptureFixture[str], setting: str, status: int, remade: set[str]
+    trained: Config, capsys: pytest.CaptureFixture[str], setting: str, status: int, remade: set[str]
 ) -> None:
-    competition()
-    assert run_all() == 0
     before = [path for path in RUN.rglob("*") if path.suffix in (".parquet", ".csv", ".json", ".safetensors")]
     for path in before:
         os.utime(path, (0, 0))
@@ -161,11 +157,7 @@ def test_a_change_asks_for_what_depends_on_it(
         assert "trained with other settings or data" in said and "under another name" in said and "or delete" in said
 
 
-def test_a_model_of_other_settings_does_not_predict(
-    competition: Callable[..., Config], capsys: pytest.CaptureFixture[str]
-) -> None:
-    competition()
-    assert run_all() == 0
+def test_a_model_of_other_settings_does_not_predict(trained: Config, capsys: pytest.CaptureFixture[str]) -> None:
     before = (RUN / "fold0" / "test.parquet").read_bytes()
     assert infer.main([*CONFIG, "--set", "train.lr=0.02"]) == 1
     assert "trained with other settings or data; changed: train.lr (0.01 -> 0.02)" in capsys.readouterr().err
@@ -263,11 +255,9 @@ def test_a_refused_submission_leaves_none(
     assert not (RUN / "submission.csv").exists()
 
 
-def test_answers_change_no_byte(competition: Callable[..., Config]) -> None:
-    cfg = competition()
-    assert run_all() == 0
+def test_answers_change_no_byte(trained: Config) -> None:
     first = products()
-    (cfg.root / "answers.csv").unlink()
+    (trained.root / "answers.csv").unlink()
     shutil.rmtree("output")
     assert run_all() == 0
     assert products() == first
@@ -350,11 +340,7 @@ def test_the_same_fold_twice_is_refused_and_another_works_beside(competition: Ca
         train.train(cfg, 1)
 
 
-def test_training_starts_from_a_local_file_of_weights(
-    competition: Callable[..., Config], capsys: pytest.CaptureFixture[str]
-) -> None:
-    competition()
-    assert run_all() == 0
+def test_training_starts_from_a_local_file_of_weights(trained: Config, capsys: pytest.CaptureFixture[str]) -> None:
     shutil.copy(RUN / "fold0" / "model.safetensors", "weights.safetensors")
     shutil.rmtree("output")
     assert run_all("model.weights=weights.safetensors", "train.lr=1e-9", "train.schedule=constant") == 0
@@ -380,11 +366,7 @@ def test_the_users_own_albumentations_are_applied(competition: Callable[..., Con
     )
 
 
-def test_a_deleted_cache_is_decoded_again(
-    competition: Callable[..., Config], capsys: pytest.CaptureFixture[str]
-) -> None:
-    competition()
-    assert run_all() == 0
+def test_a_deleted_cache_is_decoded_again(trained: Config, capsys: pytest.CaptureFixture[str]) -> None:
     first = products()
     shutil.rmtree("output/cache")
     assert train.main([*CONFIG, "--fold", "0"]) == 1
@@ -394,10 +376,8 @@ def test_a_deleted_cache_is_decoded_again(
 
 
 def test_a_touched_history_costs_no_training_and_a_changed_model_is_not_replaced(
-    competition: Callable[..., Config], capsys: pytest.CaptureFixture[str]
+    trained: Config, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    competition()
-    assert run_all() == 0
     (RUN / "fold0" / "history.csv").write_text("opened and saved")
     assert train.main(CONFIG) == 0
     assert (RUN / "fold0" / "history.csv").read_text() == "opened and saved"
@@ -410,11 +390,9 @@ def test_a_touched_history_costs_no_training_and_a_changed_model_is_not_replaced
 
 
 def test_mended_labels_ask_for_folds_and_question_the_models(
-    competition: Callable[..., Config], capsys: pytest.CaptureFixture[str]
+    trained: Config, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    cfg = competition()
-    assert run_all() == 0
-    table = cfg.root / "train.csv"
+    table = trained.root / "train.csv"
     table.write_text(table.read_text().replace("000,ant", "000,bee"))
     assert train.main(CONFIG) == 1
     assert "python -m pipeline.prepare" in capsys.readouterr().err
@@ -426,21 +404,15 @@ def test_mended_labels_ask_for_folds_and_question_the_models(
     assert "trained with other settings or data; changed: folds" in capsys.readouterr().err
 
 
-def test_a_bad_test_image_questions_no_model(competition: Callable[..., Config]) -> None:
-    cfg = competition()
-    assert run_all() == 0
+def test_a_bad_test_image_questions_no_model(trained: Config) -> None:
     before = (RUN / "fold0" / "model.safetensors").stat().st_mtime_ns
-    (cfg.root / "test" / "001.png").write_bytes(b"broken")
+    (trained.root / "test" / "001.png").write_bytes(b"broken")
     assert run_all() == 1
     assert run_all("data.bad_images=drop") == 0
     assert (RUN / "fold0" / "model.safetensors").stat().st_mtime_ns == before
 
 
-def test_predictions_that_are_not_current_are_left_out(
-    competition: Callable[..., Config], capsys: pytest.CaptureFixture[str]
-) -> None:
-    competition()
-    assert run_all() == 0
+def test_predictions_that_are_not_current_are_left_out(trained: Config, capsys: pytest.CaptureFixture[str]) -> None:
     assert infer.main([*CONFIG, "--fold", "0", "--set", "infer.views=['hflip']"]) == 0
     capsys.readouterr()
     assert ensemble.main([*CONFIG, "--set", "infer.views=['hflip']"]) == 0
@@ -493,10 +465,8 @@ def test_the_last_epochs_are_gentle(competition: Callable[..., Config]) -> None:
 
 
 def test_a_refused_ensemble_leaves_the_submission_that_is_there(
-    competition: Callable[..., Config], capsys: pytest.CaptureFixture[str]
+    trained: Config, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    competition()
-    assert run_all() == 0
     before = (RUN / "submission.csv").read_bytes()
     assert run_all("ensemble.method=rank") == 2
     assert "Got 'rank' with accuracy" in capsys.readouterr().err
@@ -504,10 +474,8 @@ def test_a_refused_ensemble_leaves_the_submission_that_is_there(
 
 
 def test_a_setting_that_did_not_exist_then_counts_as_its_default(
-    competition: Callable[..., Config], capsys: pytest.CaptureFixture[str]
+    trained: Config, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    cfg = competition()
-    assert run_all() == 0
     for stamp in RUN.rglob("*.json"):
         content = json.loads(stamp.read_text())
         for sections in (content.get("made_from", {}), content.get("made_from", {}).get("settings", {})):
@@ -520,14 +488,10 @@ def test_a_setting_that_did_not_exist_then_counts_as_its_default(
     assert "train 0: up to date" in capsys.readouterr().out
     assert run_all("augment.first_size=0.5") == 1
     assert "augment.first_size (1.0 -> 0.5)" in capsys.readouterr().err
-    assert cfg.augment.first_size == 1.0
+    assert trained.augment.first_size == 1.0
 
 
-def test_a_model_of_other_versions_is_used_with_one_line(
-    competition: Callable[..., Config], capsys: pytest.CaptureFixture[str]
-) -> None:
-    competition()
-    assert run_all() == 0
+def test_a_model_of_other_versions_is_used_with_one_line(trained: Config, capsys: pytest.CaptureFixture[str]) -> None:
     stamp = RUN / "fold1" / "train.json"
     content = json.loads(stamp.read_text())
     content["versions"]["torch"] = "1.0.0"
