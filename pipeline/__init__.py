@@ -28,7 +28,7 @@ images/               headers, decode, index, cache, fill, batches: from files t
                       augment, policies, random_draws, geometry, colour, erasing, mix,
                       albumentations_file, epoch_changes
                       practice_sources: where practice competitions come from
-model/                networks, build, weights, weight_file, checkpoint, folding
+model/                networks, build, trial, weights, weight_file, checkpoint, folding
 engine/               fit, start, run_model, resume, forecast, update, optimizer, muon, losses, machine: training
                       trained, predict: inference
 """
