@@ -30,7 +30,7 @@ images/               headers, decode, index, cache, fill, batches: from files t
                       albumentations_file, epoch_changes
                       practice_sources: where practice competitions come from
 recipes               image size, network and training by rule, from what detection knows
-model/                networks, build, weights, weight_file, checkpoint, folding, convolutions
+model/                networks, build, trial, weights, weight_file, checkpoint, folding, convolutions
 engine/               fit, start, run_model, history, resume, nested, forecast, update, optimizer, muon, losses,
                       machine: training
                       trained, predict: inference

@@ -13,9 +13,10 @@ from pipeline.engine.machine import Machine, find_machine, must_train
 from pipeline.images.batches import Batches, Statistics, statistics
 from pipeline.images.cache import Images
 from pipeline.images.epoch_changes import epoch_sizes
-from pipeline.model.build import build_model, own_name, pretrained_statistics, taken_sizes
+from pipeline.model.build import build_model, own_name, pretrained_statistics
 from pipeline.model.checkpoint import saved_normalisation
 from pipeline.model.networks import CifarNet
+from pipeline.model.trial import taken_sizes
 
 Array = np.ndarray[Any, Any]
 IMAGENET: Statistics = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))

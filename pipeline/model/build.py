@@ -2,17 +2,17 @@
 
 import difflib
 import logging
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from pipeline.config import ConfigError, ModelConfig
 from pipeline.files import InputError
 from pipeline.log import log
 from pipeline.model.networks import MLP, CifarNet, LeNet5, Net, ResNet9
+from pipeline.model.trial import REFUSED, refuse_ignored, try_out
 from pipeline.model.weights import load_weights, published_channels, timm_adapts
 
 _OWN: dict[str, type[LeNet5] | type[Net] | type[MLP] | type[ResNet9] | type[CifarNet]] = {
@@ -23,8 +23,6 @@ _OWN: dict[str, type[LeNet5] | type[Net] | type[MLP] | type[ResNet9] | type[Cifa
     "cifarnet": CifarNet,
 }
 FETCHED = ("hf-hub:", "hf_hub:", "local-dir:")
-# What timm's networks raise on arguments and images that they cannot take.
-_REFUSED = (TypeError, RuntimeError, ValueError, AssertionError, LookupError, AttributeError, ArithmeticError)
 
 
 def build_model(cfg: ModelConfig, size: int, channels: int, num_outputs: int, seed: int) -> nn.Module:
@@ -57,48 +55,6 @@ def build_model(cfg: ModelConfig, size: int, channels: int, num_outputs: int, se
         if cfg.weights:
             load_weights(model, Path(cfg.weights), channels)
     return model.train()
-
-
-def taken_sizes(
-    model: nn.Module, name: str, sizes: Sequence[int], full: int, channels: int, num_outputs: int
-) -> list[int]:
-    """Sizes of images that grow over the epochs, each or the next larger one that the network takes.
-
-    Many take multiples of some number alone. Each size is tried once, and what is changed is logged.
-
-    Args:
-        model: on the CPU, and left in training mode.
-        name: of the network.
-        sizes: height and width of the images in each epoch, in pixels.
-        full: the size that it was built for, and takes.
-        channels: of the images.
-        num_outputs: logits per image.
-
-    Raises:
-        ConfigError: it takes no images smaller than `full`.
-    """
-    errors: dict[int, str] = {full: ""}
-
-    def takes(size: int) -> bool:
-        if size not in errors:
-            try:
-                _try_out(model, size, channels, num_outputs)
-                errors[size] = ""
-            except _REFUSED as error:
-                errors[size] = f"{type(error).__name__}: {str(error)[:120]}"
-        return not errors[size]
-
-    taken = [next(larger for larger in range(size, full + 1) if takes(larger)) for size in sizes]
-    model.train()
-    if min(taken) == full:
-        raise ConfigError(
-            f"augment.first_size must be 1 for {name}: it takes no images of {min(sizes)} to {full - 1} px "
-            f"({errors[min(sizes)]})"
-        )
-    if taken != list(sizes):
-        shown = ", ".join(map(str, sorted(set(taken))))
-        log.info("augment.first_size: %s does not take every size; its images grow by %s px", name, shown)
-    return taken
 
 
 def pretrained_statistics(model: nn.Module) -> tuple[tuple[float, ...], tuple[float, ...]] | None:
@@ -173,14 +129,14 @@ def _timm_network(cfg: ModelConfig, size: int, channels: int, num_outputs: int) 
     try:
         # Names that are fetched have no network without their weights.
         model = _fetch(cfg, arguments, _advice(published)) if fetched else _create(cfg.name, arguments)
-        _try_out(model, size, channels, num_outputs)
+        used = try_out(model, size, channels, num_outputs)
     except InputError:
         raise
-    except _REFUSED as error:
+    except REFUSED as error:
         raise ConfigError(
             f"model.name {cfg.name!r} must work with {asked}. It does not: {type(error).__name__}: {str(error)[:200]}"
         ) from None
-    _refuse_ignored(cfg, model)
+    refuse_ignored(cfg, used)
     _refuse_random_start(cfg, model, channels)
     if cfg.pretrained and not fetched:
         return _fetch(cfg, arguments, _advice(published))
@@ -257,27 +213,6 @@ def _advice(published: Any) -> str:
         name = published.hf_hub_filename or "model.safetensors"
         address = f"https://huggingface.co/{published.hf_hub_id}/resolve/main/{name}"
     return f"bring {address}, set model.weights to that file and model.pretrained to false"
-
-
-def _try_out(model: nn.Module, size: int, channels: int, num_outputs: int) -> None:
-    """Run one black image: sizes that only the forward pass refuses are found here."""
-    # Not inference_mode: tables that a network keeps from its first image must be usable in training.
-    with torch.no_grad():
-        logits = model.eval()(torch.zeros(1, channels, size, size))
-    if not isinstance(logits, Tensor) or logits.shape != (1, num_outputs):
-        got = tuple(logits.shape) if isinstance(logits, Tensor) else type(logits).__name__
-        raise ValueError(f"it gives {got} for one image, not {num_outputs} logits: it is no classifier")
-
-
-def _refuse_ignored(cfg: ModelConfig, model: nn.Module) -> None:
-    """Refuse rates that a network took but has no layer for."""
-    layers = list(model.modules())
-    dropouts = (nn.Dropout, nn.Dropout1d, nn.Dropout2d)
-    used = any(getattr(layer, "drop_rate", 0) or (isinstance(layer, dropouts) and layer.p) for layer in layers)
-    if cfg.dropout and not used:
-        raise ConfigError(f"model.dropout must be 0 for {cfg.name}, which would ignore it. Got {cfg.dropout}")
-    if cfg.drop_path and not any(getattr(layer, "drop_prob", 0) for layer in layers):
-        raise ConfigError(f"model.drop_path must be 0 for {cfg.name}, which would ignore it. Got {cfg.drop_path}")
 
 
 def _refuse_random_start(cfg: ModelConfig, model: nn.Module, channels: int) -> None:

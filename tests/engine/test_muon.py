@@ -6,9 +6,10 @@ import pytest
 import torch
 from torch import nn
 
-from pipeline.config import TrainConfig
+from pipeline.config import ModelConfig, TrainConfig
 from pipeline.engine.muon import Muon, orthogonalise
 from pipeline.engine.optimizer import make_optimizer
+from pipeline.model.build import build_model
 from pipeline.model.networks import CifarNet
 
 
@@ -62,6 +63,17 @@ def test_first_layer_classifier_and_vectors_are_not_matrices() -> None:
     for name, parameter in model.named_parameters():
         if parameter.requires_grad:
             assert kinds[id(parameter)] == (name.startswith("pairs") and "conv" in name), name
+
+
+def test_none_of_several_first_layers_is_a_matrix() -> None:
+    model = build_model(ModelConfig(name="fastvit_t8"), 32, 3, 10, 0)
+    optimizer = make_optimizer(TrainConfig(optimizer="muon"), model)
+    kinds = {id(p): group["matrix"] for group in optimizer.param_groups for p in group["params"]}
+    convs = {name: module for name, module in model.named_modules() if isinstance(module, nn.Conv2d)}
+    sees_the_image = [name for name, conv in convs.items() if conv.in_channels == 3]
+    assert len(sees_the_image) == 2
+    assert not any(kinds[id(model.get_parameter(f"{name}.weight"))] for name in sees_the_image)
+    assert kinds[id(model.get_parameter("stem.1.conv_kxk.0.conv.weight"))]
 
 
 def test_norms_are_kept_where_they_are_to_be() -> None:

@@ -6,8 +6,7 @@ import torch
 
 from pipeline.config import ConfigError, ModelConfig
 from pipeline.files import InputError
-from pipeline.model import build as build_room
-from pipeline.model.build import build_model, own_name, pretrained_statistics, taken_sizes
+from pipeline.model.build import build_model, own_name, pretrained_statistics
 
 OWN = ["lenet5", "net", "mlp", "resnet9", "cifarnet"]
 TIMM = ["test_resnet", "test_vit", "resnet18"]
@@ -71,7 +70,9 @@ def test_timm_takes_dropout_and_drop_path():
         ("mlp", {"pretrained": True}, ["model.pretrained", "mlp", "model.weights"]),
         ("resnet18", {"pretrained": True, "weights": "a.pth"}, ["model.pretrained", "model.weights"]),
         ("mlp", {"drop_path": 0.1}, ["model.drop_path", "0.1"]),
-        ("vgg11", {"drop_path": 0.1}, ["model.drop_path = 0.1", "vgg11"]),
+        ("dla46_c", {"drop_path": 0.1}, ["model.drop_path = 0.1", "dla46_c"]),
+        ("lcnet_035", {"drop_path": 0.1}, ["model.drop_path must be 0 for lcnet_035", "0.1"]),
+        ("test_efficientnet", {"drop_path": 0.1}, ["model.drop_path must be 0 for test_efficientnet", "0.1"]),
         ("test_vit2", {"pretrained": True, "weights": "x"}, ["exclude"]),
     ],
 )
@@ -85,19 +86,6 @@ def test_refuses_what_cannot_be_had(name, settings, words):
 def test_refuses_images_that_are_too_small(name, size):
     with pytest.raises(ConfigError, match=rf"image\.size.* {size}"):
         build(name, size=size)
-
-
-@pytest.mark.parametrize("rate", ["dropout", "drop_path"])
-def test_refuses_a_rate_that_the_network_takes_and_ignores(rate, monkeypatch):
-    import timm
-
-    def deaf(name, pretrained, in_chans, num_classes, **ignored):
-        return torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(in_chans * 64 * 64, num_classes))
-
-    monkeypatch.setattr(timm, "create_model", deaf)
-    build("resnet18")
-    with pytest.raises(ConfigError, match=rf"model\.{rate} must be 0 for resnet18"):
-        build("resnet18", **{rate: 0.1})
 
 
 def test_refuses_what_gives_no_logits(monkeypatch):
@@ -210,52 +198,6 @@ def test_own_networks_do_without_timm():
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
 
 
-@pytest.mark.parametrize("name", ["lenet5", "mlp", "test_vit"])
-def test_networks_of_one_size_take_no_images_that_grow(name):
-    with pytest.raises(ConfigError, match=f"augment.first_size must be 1 for {name}: .* of 56 to 63 px"):
-        taken_sizes(build(name), name, [56, 60, 64], 64, 3, 5)
-
-
-@pytest.mark.parametrize("name", ["resnet9", "cifarnet", "test_resnet"])
-def test_other_networks_take_images_that_grow(name, caplog):
-    model = build(name)
-    before = {key: value.clone() for key, value in model.state_dict().items()}
-    sizes = [32, 37, 43, 64, 64]
-    with caplog.at_level("INFO", "pipeline"):
-        assert taken_sizes(model, name, sizes, 64, 3, 5) == sizes
-    assert model.training and not caplog.messages
-    assert all(torch.equal(value, before[key]) for key, value in model.state_dict().items())
-
-
-@pytest.mark.parametrize(
-    ("name", "sizes"),
-    [
-        ("dla46_c", [32, 40, 48, 56, 64]),
-        # Four at a time.
-        pytest.param("tresnet_m", [32, 35, 39, 42, 45, 64], marks=pytest.mark.slow),
-        pytest.param("hrnet_w18_small", [32, 40, 48, 61, 64], marks=pytest.mark.slow),
-        # Its position embeddings serve some sizes and not those between: the first of the epochs is no measure.
-        pytest.param("lambda_resnet26t", [48, 60, 72, 80, 84, 88, 96], marks=pytest.mark.slow),
-    ],
-)
-def test_images_grow_by_sizes_that_the_network_takes(name, sizes, caplog):
-    full = sizes[-1]
-    with caplog.at_level("INFO", "pipeline"):
-        taken = taken_sizes(build(name, size=full), name, sizes, full, 3, 5)
-    model = build(name, size=full).eval()
-
-    def takes(size):
-        try:
-            return model(torch.rand(2, 3, size, size)).shape == (2, 5)
-        except RuntimeError:
-            return False
-
-    assert taken != sizes
-    for asked, size in zip(sizes, taken, strict=True):
-        assert takes(size) and not any(takes(smaller) for smaller in range(asked, size))
-    assert f"grow by {', '.join(map(str, sorted(set(taken))))} px" in caplog.messages[-1]
-
-
 @pytest.mark.parametrize(("name", "channels"), [("test_resnet", 4), ("tresnet_m", 1), ("tresnet_m", 4)])
 def test_published_weights_are_refused_where_timm_would_start_the_first_layer_at_random(name, channels, monkeypatch):
     import timm
@@ -268,7 +210,13 @@ def test_published_weights_are_refused_where_timm_would_start_the_first_layer_at
         adapts = True
     except NotImplementedError:
         adapts = False
-    monkeypatch.setattr(build_room, "_fetch", lambda *_: asked.append(1) or torch.nn.Identity())
+    create = timm.create_model
+
+    def created(name, pretrained=False, **arguments):
+        asked.extend([name] * pretrained)
+        return create(name, **arguments)
+
+    monkeypatch.setattr(timm, "create_model", created)
     if adapts:
         build(name, size=32, channels=channels, pretrained=True)
     else:

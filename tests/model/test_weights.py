@@ -40,7 +40,7 @@ def assert_equal(model, source):
 
 
 @pytest.mark.parametrize("suffix", [".safetensors", ".pth", ".pt", ".bin", ".ckpt", ".tar"])
-@pytest.mark.parametrize("prefix", ["module.", "_orig_mod.module.", "model.", "net.", "backbone.", "model.encoder."])
+@pytest.mark.parametrize("prefix", ["module.", "_orig_mod.module.", "model.", "net.", "backbone.", "model.trunk."])
 def test_names_may_have_any_prefix(suffix, prefix, tmp_path, caplog):
     source = build("net", seed=1)
     path = store(source, tmp_path / f"w{suffix}", lambda weights: {prefix + key: weights[key] for key in weights})
