@@ -1,7 +1,7 @@
 """Devices with too little memory: evaluation goes on with smaller batches and fewer networks, training says what to
 change, and nothing ends in a traceback. The device is faked: it has room for so many images and networks at once."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import numpy as np
@@ -33,14 +33,16 @@ class Device:
 def device(monkeypatch: pytest.MonkeyPatch) -> Device:
     """A device with room for anything at first."""
     fake = Device()
-    batch, place, cpu = Batches._batch, Machine.place, nn.Module.cpu
+    starting_at, place, cpu = Batches.starting_at, Machine.place, nn.Module.cpu
 
-    def limited_batch(self: Batches, images: torch.Tensor, step: int, start: int, stop: int) -> Batch:
-        tried, room = (fake.trained, fake.train_images) if torch.is_grad_enabled() else (fake.evaluated, fake.images)
-        tried.append(stop - start)
-        if tried[-1] > room:
-            raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2 GiB.\nAnd more")
-        return batch(self, images, step, start, stop)
+    def limited_batches(self: Batches, first_step: int) -> Iterator[Batch]:
+        for batch in starting_at(self, first_step):
+            learns = torch.is_grad_enabled()
+            tried, room = (fake.trained, fake.train_images) if learns else (fake.evaluated, fake.images)
+            tried.append(len(batch))
+            if tried[-1] > room:
+                raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2 GiB.\nAnd more")
+            yield batch
 
     def limited_place(self: Machine, model: nn.Module) -> nn.Module:
         fake.placed.add(id(model))
@@ -52,7 +54,7 @@ def device(monkeypatch: pytest.MonkeyPatch) -> Device:
         fake.placed.discard(id(self))
         return cpu(self)
 
-    monkeypatch.setattr(Batches, "_batch", limited_batch)
+    monkeypatch.setattr(Batches, "starting_at", limited_batches)
     monkeypatch.setattr(Machine, "place", limited_place)
     monkeypatch.setattr(nn.Module, "cpu", taken_back)
     return fake
