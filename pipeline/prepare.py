@@ -7,13 +7,13 @@ alone are prepared: the stages after it then need nothing else.
 import csv
 import sys
 from collections.abc import Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pipeline.cli import run_stage
 from pipeline.config import Config
 from pipeline.files import InputError, atomic_write, inside, lock
 from pipeline.freshness import audited, has_train, prepare_stamp, prepared_from, train_stamp, unprepared
-from pipeline.images.cache import cache_dir
 from pipeline.log import log
 from pipeline.paths import data_dir, parts, run_dir
 from pipeline.stamps import made_from, note, write_stamp
@@ -39,6 +39,7 @@ def prepare(cfg: Config) -> None:
         log.info("prepare: up to date")
         return
     from pipeline.competition.table import read_test, read_train
+    from pipeline.images.cache import cache_dir
     from pipeline.images.fill import fill
 
     with lock(run_dir(cfg) / "prepare.lock", f"the audit of {cfg.name}"):
@@ -50,7 +51,7 @@ def prepare(cfg: Config) -> None:
         else:
             samples = {"train": read_train(cfg, files=True), **samples}
         made_of = prepared_from(cfg, [path for part in samples.values() for path in part.paths]) | {"tables": tables}
-        _announce(cfg, sum(len(part) for part in samples.values()))
+        _announce(cfg, sum(len(part) for part in samples.values()), cache_dir(cfg, "train").parent)
         images = {part: fill(cfg, part, samples[part].keys) for part in samples}
         before = _identities(cfg)
         _write_audit(cfg, samples, images)
@@ -102,10 +103,9 @@ def _tell_changes(cfg: Config, identity: str | None, before: dict[str, str]) -> 
         log.info("prepare: %s%s", some("train images have changed", changed), models)
 
 
-def _announce(cfg: Config, num_images: int) -> None:
+def _announce(cfg: Config, num_images: int, folder: Path) -> None:
     """Say how much will be on the disk before it is written."""
     size = num_images * cfg.image.stored**2 * cfg.image.channels
-    folder = cache_dir(cfg, "train").parent
     log.info("prepare: %s images, %s of pixels in %s", f"{num_images:,}", _megabytes(size), folder)
 
 
