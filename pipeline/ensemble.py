@@ -70,12 +70,14 @@ def _combine(cfg: Config, ready: list[int | str]) -> list[str]:
     """Make the run's tables, scores and submission; returns their names."""
     from pipeline.competition import submission
     from pipeline.competition.ensembling import combine
+    from pipeline.competition.fold_table import read_labelled
     from pipeline.competition.form import read_form
     from pipeline.competition.predictions import Predictions, in_order, read_predictions, write_predictions
     from pipeline.competition.table import read_test
 
     folder, made_by = run_dir(cfg), f"python -m pipeline.infer {cfg.options}"
-    task, test = _task(cfg), read_test(cfg)
+    labelled = read_labelled(cfg) if has_train(cfg) else None
+    task, test = labelled.task if labelled else _known_task(cfg), read_test(cfg)
     tables = [read_predictions(fold_dir(cfg, part) / "test.parquet", made_by) for part in ready]
     for part, table in zip(ready, tables, strict=True):
         _same_classes(table, task, f"{fold_dir(cfg, part)}/test.parquet")
@@ -92,8 +94,8 @@ def _combine(cfg: Config, ready: list[int | str]) -> list[str]:
     asked = {"infer": cfg.infer.model_dump(mode="json"), **cfg.ensemble.model_dump(mode="json")}
     models = {"metric": task.metric, "models": list(weights), "num_models": len(parts(cfg))}
     models |= {"weights": weights, "settings": asked}
-    if has_train(cfg):
-        scores, has_oof = _measure(cfg, [part for part in ready if part != "full"])
+    if labelled:
+        scores, has_oof = _measure(cfg, labelled, [part for part in ready if part != "full"])
         products += ["oof.parquet"] if has_oof else []
     else:
         scores = _measured_before(cfg, models)
@@ -113,13 +115,10 @@ def _scores_path(cfg: Config) -> Path:
     return run_dir(cfg) / ("scores.json" if has_train(cfg) else "scores_elsewhere.json")
 
 
-def _task(cfg: Config) -> "Task":
-    """What is predicted: as the train table says; where there is none, as it was when a model was trained."""
-    from pipeline.competition.table import read_train
-    from pipeline.competition.task import Task, make_task, must_score
+def _known_task(cfg: Config) -> "Task":
+    """What is predicted where there is no train table: what it was when a model was trained."""
+    from pipeline.competition.task import Task, must_score
 
-    if has_train(cfg):
-        return make_task(cfg, read_train(cfg))
     stamps = [train_stamp(cfg, part) for part in parts(cfg)]
     known = [task for stamp in stamps if (task := note(stamp, "task"))]
     if not known:
@@ -129,18 +128,17 @@ def _task(cfg: Config) -> "Task":
     return task
 
 
-def _measure(cfg: Config, folds: list[int | str]) -> tuple[dict[str, Any], bool]:
+def _measure(cfg: Config, labelled: "Labelled", folds: list[int | str]) -> tuple[dict[str, Any], bool]:
     """Pool what the models say of the folds that they have not seen; their scores, and whether there are any."""
     import numpy as np
 
     from pipeline.competition.ensembling import combine
-    from pipeline.competition.fold_table import read_labelled
     from pipeline.competition.likeliest import stack
     from pipeline.competition.mirrors import doubts_of_flips
     from pipeline.competition.predictions import Predictions, in_order, read_predictions, write_predictions
     from pipeline.competition.scoring import cross_validation, fitted
 
-    labelled, made_by = read_labelled(cfg), f"python -m pipeline.infer {cfg.options}"
+    made_by = f"python -m pipeline.infer {cfg.options}"
     task, advice = labelled.task, f"Delete it and run: {made_by}"
     oof: dict[str, Any] = {}
     for part in folds:
@@ -245,10 +243,13 @@ def _answers_score(cfg: Config) -> float | None:
         return None
     from pipeline.competition.predictions import read_predictions
     from pipeline.competition.scoring import answers_score
+    from pipeline.competition.table import read_train
+    from pipeline.competition.task import make_task
 
     predictions = read_predictions(run_dir(cfg) / "test.parquet", "python -m pipeline.ensemble")
     decision = _decision(read_json(_scores_path(cfg)))
-    return answers_score(cfg, _task(cfg), path, predictions, decision)
+    task = make_task(cfg, read_train(cfg)) if has_train(cfg) else _known_task(cfg)
+    return answers_score(cfg, task, path, predictions, decision)
 
 
 def main(argv: Sequence[str] | None = None) -> int:

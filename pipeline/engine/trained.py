@@ -42,7 +42,7 @@ class Trained:
         model = build_model(named, self.size, channels, self.task.num_outputs, 0)
         model.load_state_dict(checkpoint.weights)
         # As in training, so that what was measured is what is submitted.
-        smallest = int(checkpoint.extra["smallest_size"])
+        smallest = int(checkpoint.extra.get("smallest_size", self.size))  # models from before had none smaller
         shape = (channels, smallest, smallest)
         with memory_named(f"to predict with {path}", "End other programs that use it"):
             self.machine = find_machine(train["precision"], model, shape, deterministic=train["deterministic"])
