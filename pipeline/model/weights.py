@@ -20,7 +20,16 @@ _AVERAGED = {"ema", "swa", "averaged"}
 # Networks lie no deeper in a file.
 _LEVELS = 8
 # What timm's filters raise on another network's weights: they take the file's layout for granted.
-_FOREIGN = (LookupError, RuntimeError, ValueError, AttributeError, TypeError, AssertionError)
+_FOREIGN = (
+    LookupError,
+    RuntimeError,
+    ValueError,
+    AttributeError,
+    TypeError,
+    AssertionError,
+    ArithmeticError,
+    NameError,
+)
 
 
 @dataclass(frozen=True)
@@ -82,8 +91,13 @@ def load_weights(model: nn.Module, path: Path, channels: int) -> None:
                 f"{_lack(best, f'{name}.weight', target[f'{name}.weight'])}"
             )
     model.load_state_dict(best.fitting, strict=False)
-    if others := ", ".join(str(part) for part in parts if part is not best and 10 * part.size >= 9 * total):
-        log.info("%s: the weights in %s are taken, not those in %s", path, best, others)
+    # Some of timm's filters cut `module.` themselves, so that the same tensors fit with it and without.
+    taken = set(map(id, best.fitting.values()))
+    others = [
+        part for part in parts if 10 * part.size >= 9 * total and taken.isdisjoint(map(id, part.fitting.values()))
+    ]
+    if others:
+        log.info("%s: the weights in %s are taken, not those in %s", path, best, ", ".join(map(str, others)))
     _log_difference(path, [name for name in target if name not in best.fitting], best)
 
 

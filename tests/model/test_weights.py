@@ -49,6 +49,15 @@ def test_names_may_have_any_prefix(suffix, prefix, tmp_path, caplog):
     assert not caplog.messages
 
 
+def test_a_prefix_that_timm_cuts_itself_makes_no_second_network(tmp_path, caplog):
+    source = build("eva02_tiny_patch14_224", size=28, seed=1)
+    wrapped = {"model": {f"module.{key}": value for key, value in source.state_dict().items()}}
+    torch.save(wrapped, tmp_path / "w.pth")
+    with caplog.at_level(logging.INFO, "pipeline"):
+        assert_equal(build("eva02_tiny_patch14_224", size=28, weights=str(tmp_path / "w.pth")), source)
+    assert not caplog.messages
+
+
 @pytest.mark.parametrize("name", ["net", "test_vit"])
 @pytest.mark.parametrize("key", ["state_dict", "model", "model_state_dict", "net", "weights", "params", "anything"])
 def test_weights_may_lie_under_any_key(key, name, tmp_path):
