@@ -123,10 +123,13 @@ def find_machine(
         torch.cuda.set_device(device)
         # TF32 where float32 is asked for: 10 bits of mantissa, several times the speed (Ampere white paper, page 27).
         torch.set_float32_matmul_precision("high")
-    if deterministic and device.type == "cuda":
+    deterministic = deterministic and device.type == "cuda"
+    if deterministic:
         # cuBLAS reads it when CUDA starts (CUDA toolkit, cuBLAS, "Results reproducibility").
         os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
-    torch.use_deterministic_algorithms(deterministic and device.type == "cuda")
+    # Not where nothing changes: it imports torch's compiler, which takes seconds.
+    if torch.are_deterministic_algorithms_enabled() != deterministic:
+        torch.use_deterministic_algorithms(deterministic)
     torch.backends.cudnn.benchmark = not deterministic
     chosen: Precision = _by_rule(device, model, shape) if precision == "auto" else precision  # type: ignore[assignment]
     return Machine(device, chosen)
@@ -157,11 +160,7 @@ def steps_over(model: nn.Module, shape: tuple[int, int, int]) -> bool:
     In bfloat16 on CPUs, oneDNN makes the weight gradients of such a layer from memory that nothing wrote: they are not
     finite, or others in every call (torch 2.13, with AVX512-BF16 and without it; `tests/benchmarks/precision.py`).
     """
-    return any(
-        side < stride
-        for convolution in convolutions(model, shape)
-        for side, stride in zip(convolution.map[1:], convolution.stride, strict=True)
-    )
+    return any(convolution.steps_over for convolution in convolutions(model, shape))
 
 
 def _by_rule(device: torch.device, model: nn.Module, shape: tuple[int, int, int]) -> Precision:

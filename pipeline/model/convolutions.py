@@ -3,8 +3,8 @@
 from typing import Any, NamedTuple
 
 import torch
-from torch import nn
-from torch.utils._python_dispatch import TorchDispatchMode
+from torch import Tensor, nn
+from torch.overrides import TorchFunctionMode
 
 
 class Convolution(NamedTuple):
@@ -12,33 +12,57 @@ class Convolution(NamedTuple):
 
     map: channels, height and width of what it reads.
     weight: channels of what it gives, channels of a group of what it reads, height and width of its kernel.
+    padding: pixels, or torch's word for them.
     """
 
     map: tuple[int, ...]
     weight: tuple[int, ...]
     stride: tuple[int, ...]
-    padding: tuple[int, ...]
+    padding: tuple[int, ...] | str
     dilation: tuple[int, ...]
     groups: int
 
+    @property
+    def steps_over(self) -> bool:
+        """Whether a side of its map is smaller than its stride."""
+        return any(side < stride for side, stride in zip(self.map[1:], self.stride, strict=True))
 
-class _Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
+
+class _Recorder(TorchFunctionMode):
     """Sees every call of a convolution, whichever layer or function makes it."""
 
     def __init__(self) -> None:
-        super().__init__()  # type: ignore[no-untyped-call]
+        super().__init__()
         self.calls: list[Convolution] = []
 
-    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        if func is torch.ops.aten.convolution.default:
-            images, weight, _, stride, padding, dilation, _, _, groups = args
-            shapes = tuple(images.shape[1:]), tuple(weight.shape)
-            self.calls.append(Convolution(*shapes, tuple(stride), tuple(padding), tuple(dilation), groups))
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        if func is torch.conv2d:
+            self.calls.append(_described(*args, **(kwargs or {})))
         return func(*args, **(kwargs or {}))
 
 
+def _described(
+    input: Tensor,
+    weight: Tensor,
+    bias: Tensor | None = None,
+    stride: int | tuple[int, ...] = 1,
+    padding: int | tuple[int, ...] | str = 0,
+    dilation: int | tuple[int, ...] = 1,
+    groups: int = 1,
+) -> Convolution:
+    """A call, by the names and defaults of torch.conv2d."""
+    shapes = tuple(input.shape[-3:]), tuple(weight.shape)
+    return Convolution(
+        *shapes, _pair(stride), padding if isinstance(padding, str) else _pair(padding), _pair(dilation), groups
+    )
+
+
+def _pair(value: int | tuple[int, ...]) -> tuple[int, ...]:
+    return (value, value) if isinstance(value, int) else tuple(value)
+
+
 def convolutions(model: nn.Module, shape: tuple[int, int, int]) -> list[Convolution]:
-    """Every convolution that one black image of this shape (channels, height, width) meets, in their order.
+    """Every two-dimensional convolution that one black image (channels, height, width) meets, in their order.
 
     The network is on the CPU, in float32; it is left in the mode that it was in.
     """

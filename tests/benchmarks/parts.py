@@ -15,7 +15,7 @@ from typing import Any
 
 import torch
 from measure import machine_line
-from step import JOBS, make_loop
+from step import job_of, make_loop
 
 from pipeline.images import batches
 
@@ -43,7 +43,7 @@ def main() -> None:
     batches.normalise = timed("normalisation", batches.normalise)
     with tempfile.TemporaryDirectory() as scratch:
         for job in sys.argv[1:] or ["resnet18", "resnet9", "lenet5"]:
-            loop, model, update, changes = make_loop(job, Path(scratch))
+            loop, model, update, changes = make_loop(job_of(job), Path(scratch))
             loop()
             augment = changes.of
             changes.of = lambda epoch, of=augment: batches.Changes(
@@ -60,7 +60,7 @@ def main() -> None:
             total = time.perf_counter() - start
             torch.Tensor.backward = backward
             spent["all the rest"] = total - sum(spent.values())
-            print(f"{job}: {JOBS[job].num_images / total:,.0f} images/s")
+            print(f"{job}: {job_of(job).num_images / total:,.0f} images/s")
             for name, seconds in sorted(spent.items(), key=lambda item: -item[1]):
                 print(f"  {100 * seconds / total:5.1f} %  {name}")
     print(machine_line())

@@ -1,11 +1,12 @@
 """The training loop, with augmentation, against a bare forward-backward-step on one resident batch.
 
-Run: PYTHONPATH=. python tests/benchmarks/step.py [resnet18 resnet9 lenet5 resnet50]
+Run: PYTHONPATH=. python tests/benchmarks/step.py [--deterministic] [resnet18 resnet9 lenet5 resnet50 ...]
 The loop is `run_model` over `Batches` from a mapped array, with AutoAugment, flips and crops. The bare step has the
-same network, precision, memory format, optimizer and batch size, and nothing else.
+same network, precision, memory format, optimizer and batch size, and nothing else. Other jobs are written as
+NETWORK:SIZE:BATCH:IMAGES, the images of an epoch.
 """
 
-import sys
+import argparse
 import tempfile
 import time
 from collections.abc import Callable
@@ -19,7 +20,7 @@ from torch import nn
 
 from pipeline.config import AugmentConfig, ModelConfig, TrainConfig
 from pipeline.engine.losses import make_loss
-from pipeline.engine.machine import find_machine
+from pipeline.engine.machine import Machine, find_machine
 from pipeline.engine.optimizer import make_optimizer
 from pipeline.engine.run_model import run_model
 from pipeline.engine.update import Update
@@ -47,13 +48,24 @@ JOBS = {
 NUM_EPOCHS = 100_000
 
 
-def make_loop(job: str, folder: Path) -> tuple[Callable[[], float], nn.Module, Update, EpochChanges]:
+def job_of(text: str) -> Job:
+    """A job by its name, or as it is written."""
+    if text in JOBS:
+        return JOBS[text]
+    name, size, batch_size, num_images = text.split(":")
+    policy = "autoaugment-cifar10" if int(size) <= 40 else "autoaugment-imagenet"
+    return Job(name, int(size), int(batch_size), int(num_images), policy)
+
+
+def make_loop(
+    job: Job, folder: Path, *, deterministic: bool = False
+) -> tuple[Callable[[], float], nn.Module, Update, EpochChanges]:
     """A function that trains an epoch and gives its images per second, and what it uses."""
-    name, size, batch_size, num_images, policy = JOBS[job]
+    name, size, batch_size, num_images, policy = job
     images = mapped_images(num_images, size, folder)
     cfg = TrainConfig(batch_size=batch_size, num_epochs=NUM_EPOCHS)
     model = build_model(ModelConfig(name=name), size, 3, 10, 0)
-    machine = find_machine("auto", model, (3, size, size))
+    machine = find_machine("auto", model, (3, size, size), deterministic=deterministic)
     model = machine.place(model)
     loss = make_loss(cfg, "single", None)
     keys = id_keys([str(number) for number in range(num_images)])
@@ -76,34 +88,62 @@ def make_loop(job: str, folder: Path) -> tuple[Callable[[], float], nn.Module, U
     return loop, model, update, changes
 
 
-def compare(job: str, folder: Path, num_turns: int = 3) -> str:
-    name, size, batch_size, num_images, _ = JOBS[job]
-    loop, model, update, _ = make_loop(job, folder)
-    machine, loss = update.machine, make_loss(update.cfg, "single", None)
-    shape = (batch_size, 3, size, size)
+def bare_step(
+    job: Job, model: nn.Module, machine: Machine, run: nn.Module | None = None, *, capturable: bool = False
+) -> Callable[[], None]:
+    """A function that makes one step of a network on a batch that stays on the device.
+
+    Args:
+        job: what it is trained on.
+        model: on the machine's device, in training mode.
+        machine: device and precision.
+        run: what is called instead of the network: the same, compiled.
+        capturable: whether the optimizer's step is to be captured in a CUDA graph.
+    """
+    cfg = TrainConfig(batch_size=job.batch_size, num_epochs=NUM_EPOCHS)
+    loss, optimizer, run = make_loss(cfg, "single", None), make_optimizer(cfg, model), run or model
+    for group in optimizer.param_groups:
+        group["capturable"] = capturable
+    shape = (job.batch_size, 3, job.size, job.size)
     images = torch.randn(shape).to(machine.device, machine.dtype, memory_format=torch.channels_last)
-    targets = (torch.arange(batch_size) % 10).to(machine.device)
-    optimizer = make_optimizer(update.cfg, model)
+    targets = (torch.arange(job.batch_size) % 10).to(machine.device)
 
-    def bare() -> float:
-        model.train()
-        num_steps = num_images // batch_size
-        start = time.perf_counter()
-        for _ in range(num_steps):
-            with machine.autocast():
-                logits = model(images)
-            loss(logits, targets).mean().backward()
-            optimizer.step()
-            optimizer.zero_grad(set_to_none=True)
-        if machine.device.type == "cuda":
-            torch.cuda.synchronize()
-        return num_steps * batch_size / (time.perf_counter() - start)
+    def step() -> None:
+        with machine.autocast():
+            logits = run(images)
+        loss(logits, targets).mean().backward()
+        optimizer.step()
+        optimizer.zero_grad(set_to_none=True)
 
-    return line(f"{name} {size} px, batch {batch_size}, {machine.precision}", *paired(loop, bare, num_turns))
+    return step
+
+
+def speed(step: Callable[[], None], job: Job, machine: Machine) -> float:
+    """Images per second of as many steps as an epoch has."""
+    num_steps = job.num_images // job.batch_size
+    start = time.perf_counter()
+    for _ in range(num_steps):
+        step()
+    if machine.device.type == "cuda":
+        torch.cuda.synchronize()
+    return num_steps * job.batch_size / (time.perf_counter() - start)
+
+
+def compare(job: Job, folder: Path, *, deterministic: bool = False, num_turns: int = 3) -> str:
+    loop, model, update, _ = make_loop(job, folder, deterministic=deterministic)
+    machine = update.machine
+    step = bare_step(job, model.train(), machine)
+    name = f"{job.name} {job.size} px, batch {job.batch_size}, {machine.precision}"
+    name += ", deterministic" if deterministic else ""
+    return line(name, *paired(loop, lambda: speed(step, job, machine), num_turns))
 
 
 if __name__ == "__main__":
+    parser = argparse.ArgumentParser()
+    parser.add_argument("jobs", nargs="*", default=["resnet18", "resnet9", "lenet5"])
+    parser.add_argument("--deterministic", action="store_true")
+    args = parser.parse_args()
     with tempfile.TemporaryDirectory() as scratch:
-        for chosen in sys.argv[1:] or ["resnet18", "resnet9", "lenet5"]:
-            print(compare(chosen, Path(scratch)), flush=True)
+        for chosen in map(job_of, args.jobs):
+            print(compare(chosen, Path(scratch), deterministic=args.deterministic), flush=True)
     print(machine_line())

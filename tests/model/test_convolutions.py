@@ -1,5 +1,7 @@
 """What convolutions a network calls, and on which maps."""
 
+from typing import Any
+
 import pytest
 import timm
 import torch
@@ -14,16 +16,26 @@ from pipeline.model.convolutions import Convolution, convolutions
 class _ByFunction(nn.Module):
     """A network whose convolution is no layer."""
 
-    def __init__(self) -> None:
+    def __init__(self, **options: Any) -> None:
         super().__init__()
         self.weight = nn.Parameter(torch.ones(6, 1, 3, 1))
+        self.options = options
 
     def forward(self, images: Tensor) -> Tensor:
-        return functional.conv2d(images, self.weight, None, (2, 1), (1, 0), (1, 1), 3)
+        return functional.conv2d(images, self.weight, groups=3, **self.options)
 
 
-def test_a_call_is_seen_whoever_makes_it() -> None:
-    assert convolutions(_ByFunction(), (3, 8, 5)) == [Convolution((3, 8, 5), (6, 1, 3, 1), (2, 1), (1, 0), (1, 1), 3)]
+@pytest.mark.parametrize(
+    ("options", "expected"),
+    [
+        ({}, ((1, 1), (0, 0), (1, 1))),
+        ({"stride": (2, 1), "padding": (1, 0)}, ((2, 1), (1, 0), (1, 1))),
+        ({"stride": 2, "padding": 1, "dilation": 3}, ((2, 2), (1, 1), (3, 3))),
+        ({"padding": "same"}, ((1, 1), "same", (1, 1))),
+    ],
+)
+def test_a_call_is_seen_whoever_makes_it(options: dict[str, Any], expected: tuple[Any, Any, Any]) -> None:
+    assert convolutions(_ByFunction(**options), (3, 8, 5)) == [Convolution((3, 8, 5), (6, 1, 3, 1), *expected, 3)]
 
 
 @pytest.mark.parametrize("training", [True, False])
