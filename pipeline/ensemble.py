@@ -2,7 +2,7 @@
 
 import sys
 from collections.abc import Sequence
-from dataclasses import asdict, replace
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -117,15 +117,13 @@ def _scores_path(cfg: Config) -> Path:
 
 def _known_task(cfg: Config) -> "Task":
     """What is predicted where there is no train table: what it was when a model was trained."""
-    from pipeline.competition.task import Task, must_score
+    from pipeline.competition.task import Task, scored_by
 
     stamps = [train_stamp(cfg, part) for part in parts(cfg)]
     known = [task for stamp in stamps if (task := note(stamp, "task"))]
     if not known:
         raise InputError(f"{stamps[0]} must say what its model predicts. It does not: bring it as training wrote it")
-    task = replace(Task.of(known[0]), metric=cfg.task.metric)
-    must_score(task.metric, task.kind)
-    return task
+    return scored_by(Task.of(known[0]), cfg.task.metric, cfg.task.order)
 
 
 def _measure(cfg: Config, labelled: "Labelled", folds: list[int | str]) -> tuple[dict[str, Any], bool]:
@@ -160,7 +158,7 @@ def _measure(cfg: Config, labelled: "Labelled", folds: list[int | str]) -> tuple
     scores = cross_validation(task, labelled.targets, oof)
     if cfg.ensemble.method == "mean":
         plain = {part: said for part in oof if (said := _said_in_training(cfg, labelled, part))}
-        for line in doubts_of_flips(cfg, task, labelled.targets, oof, plain):
+        for line in doubts_of_flips(cfg, task, labelled.targets, oof, plain, scores):
             log.info("ensemble: %s", line)
     return {**scores, "decision": asdict(fitted(task, labelled.targets, oof))}, bool(oof)
 

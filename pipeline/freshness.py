@@ -119,10 +119,11 @@ def trained_from(cfg: Config, part: int | str) -> dict[str, Any]:
     these are not here, what its stamp says of them.
     """
     data = cfg.data.model_dump(mode="json", include={"labels", "tag_separator", "negative", "rows"})
-    if not has_train(cfg):
-        return {**made_from(train_stamp(cfg, part)), "part": str(part), "data": data, **training_settings(cfg)}
-    files = {name: digest_file(Path(name)) for name in _named_files(cfg) if Path(name).is_file()}
     order = {"order": list(cfg.task.order)} if cfg.task.order else {}
+    if not has_train(cfg):
+        known = {name: value for name, value in made_from(train_stamp(cfg, part)).items() if name != "order"}
+        return {**known, **order, "part": str(part), "data": data, **training_settings(cfg)}
+    files = {name: digest_file(Path(name)) for name in _named_files(cfg) if Path(name).is_file()}
     return {
         "part": str(part),
         "kind": note(folds_stamp(cfg), "kind"),

@@ -28,17 +28,19 @@ class Row:
 
     most_side: longer side of the median image, in pixels, up to which the row is for.
     size: height and width that the network sees, in pixels, and why, from that side and whether there is a GPU.
-    crop: pixels by which images are moved, from the size: of grey ones, and of those in colour; 0: they are not.
+    crop_grey, crop_colour: pixels by which grey images and those in colour are moved, from the size; 0: they are not.
     budget: epochs x images for which five folds take about an hour on two cores at `speed` images a second: each fold
         trains on four fifths, so all on 4 x images.
     policy: of images in colour, why, and the epochs x images from which it is used.
     augment: more for images in colour: where the policy is used, and where it is not.
     network, few, many: network and training; what suits few images, and many.
+    images: more for the images' size.
     """
 
     most_side: float
     size: Callable[[float, bool], tuple[int, str]]
-    crop: tuple[Callable[[int], int], Callable[[int], int]]
+    crop_grey: Callable[[int], int]
+    crop_colour: Callable[[int], int]
     budget: int
     speed: int
     policy: tuple[str, str, int]
@@ -65,7 +67,8 @@ def _photo_size(side: float, has_gpu: bool) -> tuple[int, str]:
 _SMALL = Row(
     most_side=40,
     size=_own_size,
-    crop=(lambda size: 2, lambda size: max(2, size // 8)),
+    crop_grey=lambda size: 2,
+    crop_colour=lambda size: max(2, size // 8),
     budget=240_000,
     speed=280,  # resnet9, width 32, 32 px
     policy=("autoaugment-cifar10", "Small colour images.", 0),
@@ -84,7 +87,8 @@ _SMALL = Row(
 _MEDIUM = Row(
     most_side=128,
     size=_near_size,
-    crop=(lambda size: size // 16, lambda size: 0),
+    crop_grey=lambda size: size // 16,
+    crop_colour=lambda size: 0,
     budget=60_000,
     speed=80,  # resnet18, 96 px
     policy=("trivialaugment", "Colour images.", _ENOUGH_FOR_POLICY),
@@ -100,7 +104,8 @@ _MEDIUM = Row(
 _LARGE = Row(
     most_side=math.inf,
     size=_photo_size,
-    crop=_MEDIUM.crop,
+    crop_grey=_MEDIUM.crop_grey,
+    crop_colour=_MEDIUM.crop_colour,
     budget=36_000,
     speed=40,  # resnet18, 128 px
     policy=("autoaugment-imagenet", "Colour images.", _ENOUGH_FOR_POLICY),
@@ -179,10 +184,9 @@ def recipe(facts: Facts, *, has_gpu: bool) -> list[Decision]:
 
 def _augment(row: Row, facts: Facts, size: int, num_seen: int) -> list[Decision]:
     """Augmentation, the stronger the more images a network will see: `num_seen`, epochs x images."""
-    crop_grey, crop_colour = (crop(size) for crop in row.crop)
     if facts.grey:
         why = "Grey images may be characters or digits: no flips, small shifts only."
-        return [Decision("augment.policy", "none", why), Decision("augment.pad_crop", crop_grey)]
+        return [Decision("augment.policy", "none", why), Decision("augment.pad_crop", row.crop_grey(size))]
     policy, why, enough = row.policy
     strong, gentle = row.augment
     if num_seen < enough:
@@ -194,5 +198,6 @@ def _augment(row: Row, facts: Facts, size: int, num_seen: int) -> list[Decision]
             f"No flips: {facts.sides}. 0.5 where flipped images are of the same class (then hflip in infer.views)."
         )
         hflip = Decision("augment.hflip", 0.0, why_not, said=True)
-    crops = [Decision("augment.pad_crop", crop_colour)] if crop_colour else []
+    crop = row.crop_colour(size)
+    crops = [Decision("augment.pad_crop", crop)] if crop else []
     return [Decision("augment.policy", policy, why), hflip, *crops, *strong]

@@ -30,7 +30,7 @@ class _Signals:
 def signals_stop() -> Iterator[None]:
     """Let SIGTERM and Ctrl-C raise `Stopped` here, at once or at the end of the step under way."""
     numbers = (signal.SIGTERM, signal.SIGINT)
-    _Signals.last = -math.inf
+    _Signals.wait, _Signals.waiting, _Signals.last = False, 0, -math.inf
     before = [signal.signal(number, _stop) for number in numbers]
     try:
         yield
@@ -53,13 +53,13 @@ def _stop(number: int, frame: object) -> None:
 @contextlib.contextmanager
 def stops_after_step() -> Iterator[None]:
     """Let a signal wait until `stop_now`: weights in the midst of a step could not be saved."""
-    _Signals.wait, _Signals.waiting = True, 0
+    _Signals.wait = True
     try:
         yield
-        if _Signals.waiting:
-            stop_now()
     finally:
         _Signals.wait = False
+    if _Signals.waiting:
+        stop_now()
 
 
 def stop_requested() -> bool:

@@ -43,7 +43,6 @@ def train(cfg: Config, part: int | str, num_models: int = 1) -> bool:
     from pipeline.competition.table import read_test
     from pipeline.engine.fit import fit
     from pipeline.engine.resume import Resume
-    from pipeline.engine.trained import evaluation_batch
     from pipeline.images.cache import open_images
     from pipeline.model.checkpoint import save
 
@@ -68,7 +67,7 @@ def train(cfg: Config, part: int | str, num_models: int = 1) -> bool:
             ids = labelled.ids(labelled.split(part)[1])
             write_predictions(folder / "valid.parquet", Predictions(ids, labelled.task.classes, fitted.oof))
             notes["valid.parquet"] = digest_file(folder / "valid.parquet")
-            notes["valid batch"] = evaluation_batch(cfg.infer, cfg.train.batch_size)
+            notes["valid batch"] = fitted.batch_size  # fewer than asked for where memory was too little
         write_stamp(train_stamp(cfg, part), made_from, [folder / "model.safetensors"], **notes)
         resume.delete()
     return True

@@ -168,3 +168,11 @@ def test_what_is_said_of_the_task_is_decided(tiny: Path) -> None:
     detect(tiny, ["task.metric=quadratic_kappa", 'task.order=["cow", "ant", "bee"]'])
     cfg = load(Path("configs/tiny.toml"))
     assert (cfg.task.metric, cfg.task.order) == ("quadratic_kappa", ("cow", "ant", "bee"))
+
+
+@pytest.mark.parametrize(("kind", "metric"), [("single", "accuracy"), ("ordinal", "accuracy"), ("number", "rmse")])
+def test_the_metric_is_one_for_the_kind_that_is_said(tiny: Path, kind: str, metric: str) -> None:
+    detect(tiny, [f"task.kind={kind}"])
+    cfg = load(Path("configs/tiny.toml"))
+    assert (cfg.task.kind, cfg.task.metric) == (kind, metric)
+    assert kind != "number" or cfg.train.label_smoothing == 0

@@ -99,31 +99,30 @@ def _thresholds(task: Task, targets: Array, probs: Array) -> tuple[float, ...]:
 
 
 def _thresholds_by_tag(task: Task, wanted: Array, probs: Array, grid: Array) -> tuple[float, ...]:
-    """Each tag's threshold by its own F1; where images without a tag get one by force, that one counts too, and the
-    thresholds are found once more, each beside the others, by the mean of all F1.
+    """Each tag's threshold, by its own F1; where every image must have a tag, then once more, tag by tag, by the mean
+    F1 of what `decide` says, tags by force included.
     """
-    found = [
-        _best(_f1(column[None] > grid[:, None], true), grid) for column, true in zip(probs.T, wanted.T, strict=True)
-    ]
+    tags = zip(probs.T, wanted.T, strict=True)
+    found = [_best_threshold(_f1(column[None] > grid[:, None], true), grid) for column, true in tags]
     thresholds = np.array(found)
     for number in range(len(task.classes)) if not task.may_be_empty else ():
         above = probs - thresholds
         above[:, number] = -np.inf
-        rival = above.max(1, initial=-np.inf)
-        # The tag is set where it passes, and by force where no other does and it is the nearest to its threshold.
-        flags = probs[None, :, number] - grid[:, None] > np.minimum(rival, 0.0)
+        # By force an image gets the tag nearest to its threshold, the first of equals, where none passes.
+        lower, higher = (part.max(1, initial=-np.inf) for part in (above[:, :number], above[:, number + 1 :]))
+        forced = np.maximum(lower, higher) <= 0
+        margins = probs[None, :, number] - grid[:, None]
+        flags = (margins > 0) | (forced & (margins > lower) & (margins >= higher))
         scores = _f1(flags, wanted[:, number])
-        forced = rival <= 0
-        nearest = above[forced].argmax(1)
-        sure = (above > 0)[~forced]
-        for other in np.unique(nearest):
-            own = nearest == other
-            hits = sure[:, other] & wanted[~forced, other]
-            set_by_force = ~flags[:, forced][:, own]
-            num_hits = hits.sum() + (set_by_force & wanted[forced, other][own]).sum(1)
-            num_set = sure[:, other].sum() + set_by_force.sum(1)
-            scores += 2 * num_hits / np.maximum(num_set + wanted[:, other].sum(), 1)
-        thresholds[number] = _best(scores, grid)
+        # The other tags: those that pass, and those by force where this one is not set.
+        sure = (above > 0) & ~forced[:, None]
+        nearest = np.eye(len(task.classes))[above[forced].argmax(1)]
+        left = ~flags[:, forced]
+        hits = (sure & wanted).sum(0) + left @ (nearest * wanted[forced])
+        num_set = sure.sum(0) + left @ nearest
+        others = 2 * hits / np.maximum(num_set + wanted.sum(0), 1)
+        others[:, number] = 0
+        thresholds[number] = _best_threshold(scores + others.sum(1), grid)
     return tuple(float(value) for value in thresholds)
 
 
@@ -133,7 +132,7 @@ def _f1(flags: Array, wanted: Array) -> Array:
     return 2 * hits / np.maximum(flags.sum(1) + wanted.sum(), 1)
 
 
-def _best(scores: Array, grid: Array) -> float:
+def _best_threshold(scores: Array, grid: Array) -> float:
     """The threshold of the highest score; the first of equals."""
     return float(grid[int(scores.argmax())])
 

@@ -97,10 +97,11 @@ def _spelled(form: Form, task: Task, sample: Table) -> Form:
         InputError: its answers are no labels, or it is not clear how a label is to be written.
     """
     cells = sample.column(form.targets[0])
-    rows = [labels_in(cell, form.answer, task) for cell in cells if gives_an_answer(cell)]
-    answers = frozenset(name for names in rows for name in names)
     where = f"{sample.path}, column {form.targets[0]!r}"
     known = {same(name) for name in task.classes}
+    # "none" may be a class.
+    rows = [labels_in(cell, form.answer, task) for cell in cells if gives_an_answer(cell) or same(cell) in known]
+    answers = frozenset(name for names in rows for name in names)
     unknown = sorted(name for name in answers if same(name) not in known)
     if unknown and len(unknown) == len(answers):
         # One answer for all rows, or another text in each: what stands there until it is filled.

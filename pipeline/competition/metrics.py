@@ -226,6 +226,8 @@ def _errors(targets: Array, numbers: Array) -> Array:
     return targets.reshape(-1).astype(np.float64) - numbers.reshape(-1)
 
 
+# One that is often asked for, by the kind of the labels.
+COMMON = {"single": "accuracy", "ordinal": "quadratic_kappa", "multi": "micro_f1", "number": "rmse"}
 METRICS = {
     metric.name: metric
     for metric in (

@@ -72,10 +72,13 @@ def against_hflip(classes: Collection[str], *, named: bool = False) -> str:
 def _words(name: str) -> list[str]:
     """The words, numbers and arrows of a name: `turnLeft_2` is turn, left, 2."""
     parted = re.sub(r"(?<=[a-z])(?=[A-Z])", " ", name)
+    parted = re.sub(r"(?i)\b(counter|anti)[-_ ](?=clockwise)", r"\1", parted)
     return re.findall(r"[^\W\d_]+|\d+|[\u2190-\u21ff]", parted.casefold())
 
 
-def doubts_of_flips(cfg: Config, task: Task, targets: Array, oof: Folds, plain: Folds) -> list[str]:
+def doubts_of_flips(
+    cfg: Config, task: Task, targets: Array, oof: Folds, plain: Folds, scores: Mapping[str, Any]
+) -> list[str]:
     """What out-of-fold predictions say against flips, a sentence each: views that lower the score of every fold, and
     classes that flips may have made one.
 
@@ -85,16 +88,17 @@ def doubts_of_flips(cfg: Config, task: Task, targets: Array, oof: Folds, plain: 
         targets: of every train image.
         oof: for each fold the numbers of its images and their probabilities, by all views.
         plain: the same by the images as they are, of the folds of which it is known.
+        scores: what `cross_validation` says of `oof`.
     """
     doubts = []
     if len(oof) > 1 and plain.keys() == oof.keys() and cfg.infer.views != ("identity",):
         sign = 1 if metrics.get(task.metric).higher_is_better else -1
-        viewed, seen = (cross_validation(task, targets, rows) for rows in (oof, plain))
-        folds = [(viewed["folds"][part], seen["folds"][part]) for part in oof]
+        seen = cross_validation(task, targets, plain)
+        folds = [(scores["folds"][part], seen["folds"][part]) for part in oof]
         if all(None not in pair and sign * (pair[0] - pair[1]) < 0 for pair in folds):
             doubts.append(
-                f"infer.views = {list(cfg.infer.views)} lower the {task.metric} of every fold, together from "
-                f"{seen['cv']:.5f} to {viewed['cv']:.5f}; set infer.views = ['identity']"
+                f"infer.views = {list(cfg.infer.views)} make the {task.metric} of every fold worse: together "
+                f"{scores['cv']:.5f}, and {seen['cv']:.5f} without; set infer.views = ['identity']"
             )
     flips = cfg.augment.hflip or cfg.augment.vflip or any("flip" in view for view in cfg.infer.views)
     if oof and flips and task.kind in ("single", "ordinal"):
@@ -116,8 +120,8 @@ def told_apart_by_chance(targets: Array, probs: Probs) -> list[tuple[int, int, f
         probs: float (num_images, num_classes), of models that have not seen these images.
 
     Returns:
-        The two classes, and the part of their images of which the right one of the two is said: within two standard
-        errors of one half.
+        The two classes, and the share of their images that got the right one of the two: within two standard errors of
+        one half.
     """
     said = best(probs, 1)[:, 0]
     counts = np.bincount(targets, minlength=probs.shape[1])

@@ -6,6 +6,7 @@ submission with the train table's spelling would be refused, or every answer in 
 
 import re
 import unicodedata
+from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from decimal import Decimal
 from functools import partial
@@ -30,8 +31,8 @@ def same(text: str) -> str:
 def spellings(classes: Sequence[str], answers: Collection[str]) -> dict[str, str]:
     """How the sample writes each class; empty where as the train table does.
 
-    An answer that is no class stands for the class that is the same by `same`. Classes that the sample does not have
-    are written by the first rule that gives those it has.
+    An answer that is no class stands for the class that is the same by `same`, unless two classes are. Classes that the
+    sample does not have are written by the first rule that gives those it has.
 
     Args:
         classes: the train table's.
@@ -43,22 +44,32 @@ def spellings(classes: Sequence[str], answers: Collection[str]) -> dict[str, str
     written: dict[str, list[str]] = {}
     for answer in answers:
         written.setdefault(same(answer), []).append(answer)
-    found = {name: written[same(name)] for name in classes if same(name) in written}
+    alike = Counter(same(name) for name in classes)
+    found = {
+        name: written[same(name)] if alike[same(name)] == 1 else [name]
+        for name in classes
+        if same(name) in written and (alike[same(name)] == 1 or name in answers)
+    }
     if all(name in ways for name, ways in found.items()):
         return {}
     if unclear := [ways for ways in found.values() if len(ways) > 1]:
         raise ValueError(f"its answers {unclear[0][0]!r} and {unclear[0][1]!r} stand for one label of the train table")
     known = {name: way for name, (way,) in found.items()}
-    return {name: known.get(name) or _by_rule(name, known) for name in classes}
+    spelled = {name: known.get(name) or _by_rule(name, known, len(classes)) for name in classes}
+    first: dict[str, str] = {}
+    for name, way in spelled.items():
+        if first.setdefault(way, name) != name:
+            raise ValueError(f"{first[way]!r} and {name!r} would both be written {way!r}")
+    return spelled
 
 
-def _by_rule(name: str, known: Mapping[str, str]) -> str:
+def _by_rule(name: str, known: Mapping[str, str], num_classes: int) -> str:
     """A class in the sample's way of writing those that are known.
 
     Raises:
         ValueError: rules that are equally good write it in different ways, or none writes what is known.
     """
-    for rules in _rules(known.values()):
+    for rules in _rules(known.values(), num_classes):
         ways = {rule(name) for rule in rules if all(rule(other) == way for other, way in known.items())}
         if len(ways) == 1:
             return ways.pop()
@@ -67,16 +78,16 @@ def _by_rule(name: str, known: Mapping[str, str]) -> str:
     raise ValueError(f"its answers do not show how {name!r} is written")
 
 
-def _rules(answers: Iterable[str]) -> list[list[Rule]]:
+def _rules(answers: Iterable[str], num_classes: int) -> list[list[Rule]]:
     """Ways of writing, those that change least first; rules in one list are equally good."""
     padded = {len(answer) for answer in answers if answer.startswith("0")}
+    truths: list[list[Rule]] = [[_flag], [_truth, _truth_in_lower_case]]
     return [
         [_plain],
         [_whole],
         [partial(_padded, width=width) for width in padded],
         [_fraction],
-        [_flag],
-        [_truth, _truth_in_lower_case],
+        *(truths if num_classes == 2 else []),
         [partial(_cased, change=change) for change in (str.lower, str.upper, str.capitalize, str.title)],
     ]
 

@@ -139,8 +139,10 @@ def make_task(cfg: Config, samples: Samples) -> Task:
         if kind == "multi":
             flags = _flags(samples.labels, columns, cfg.data.train)
             return replace(task, classes=columns, may_be_empty=bool((flags.sum(1) == 0).any()))
+        if metric.needs == "grades" and kind != "ordinal":
+            raise ConfigError(f"task.kind must be auto or ordinal where columns are grades. Got {kind!r}")
         # Not the table's order of columns: grades have one of their own.
-        ordered = _ordered(cfg, metric, columns) if cfg.task.order or metric.needs == "grades" else columns
+        ordered = _ordered(cfg, metric, columns) if cfg.task.order or kind == "ordinal" else columns
         return _scorable(replace(task, classes=ordered, labels=ordered))
     cells = list(dict.fromkeys(samples.labels[columns[0]]))
     may_be_empty = False
@@ -206,21 +208,49 @@ def _ordered(cfg: Config, metric: metrics.Metric, names: Sequence[str]) -> tuple
             )
         return cfg.task.order
     ordered = in_order(names)
-    if metric.needs != "grades":
-        return tuple(ordered)
+    if metric.needs == "grades":
+        _must_be_numbers(ordered, metric, cfg.data.train)
+    return tuple(ordered)
+
+
+def scored_by(task: Task, metric_name: str, order: Sequence[str]) -> Task:
+    """The task of a trained model, scored by another metric.
+
+    Args:
+        task: what the model predicts.
+        metric_name: `task.metric`.
+        order: `task.order`.
+
+    Raises:
+        ConfigError: the metric does not score its labels, or scores how far apart grades are whose order is not known.
+    """
+    must_score(metric_name, task.kind)
+    metric = metrics.get(metric_name)
+    if order and tuple(order) != task.classes:
+        raise ConfigError(f"task.order must be that of the trained models, {list(task.classes)}. Got {list(order)}")
+    if metric.needs == "grades" and not order:
+        _must_be_numbers(task.classes, metric, "the trained models")
+    return _scorable(replace(task, metric=metric_name))
+
+
+def _must_be_numbers(ordered: Sequence[str], metric: metrics.Metric, source: str) -> None:
+    """Refuse grades that are names, whose order is not known, and two names of one grade.
+
+    Raises:
+        ConfigError: what to set.
+    """
     values = [as_number(name) for name in ordered]
     if None in values:
-        names = json.dumps(ordered, ensure_ascii=False)
+        names = json.dumps(list(ordered), ensure_ascii=False)
         raise ConfigError(
             f"task.order must name the grades from the lowest to the highest: {metric.name} scores how far they are "
             f"apart, which their names do not say. Got none; set task.order = {names} in the right order"
         )
     if twice := [name for name, value, other in zip(ordered[1:], values[1:], values, strict=False) if value == other]:
         raise ConfigError(
-            f"labels of {cfg.data.train} must be different grades where {metric.name} scores them. Got {ordered}, of "
+            f"labels of {source} must be different grades where {metric.name} scores them. Got {list(ordered)}, of "
             f"which {some('have the value of another', twice)}; write each grade in one way"
         )
-    return tuple(ordered)
 
 
 def split_tags(cell: str, separator: str) -> list[str]:
@@ -234,7 +264,9 @@ def _auto_kind(cfg: Config, samples: Samples, metric: metrics.Metric) -> Kind:
     if len(cfg.data.labels) > 1:
         flags = _flags(samples.labels, cfg.data.labels, cfg.data.train)
         exclusive = bool((flags.sum(1) == 1).all()) and "single" in metric.kinds
-        return "single" if exclusive else "multi"
+        if exclusive:
+            return "ordinal" if metric.needs == "grades" else "single"
+        return "multi"
     if cfg.data.tag_separator:
         return "multi"
     return metric.kinds[0]

@@ -41,13 +41,15 @@ class Fitted:
     """A trained model, a row per epoch, the machine that it was trained on, and what it says of its fold.
 
     oof: float32 (num_images of the fold, num_outputs), in the order of `Labelled.split`: what `predict` gives for the
-        view `identity`, to the byte (of many classes the likeliest alone); None for a model of all images.
+        view `identity` in batches of `batch_size`, to the byte (of many classes the likeliest alone); None for a model
+        of all images.
     """
 
     checkpoint: Checkpoint
     history: list[dict[str, Any]]
     machine: Machine
     oof: Probs | None
+    batch_size: int
 
 
 def fit(
@@ -60,8 +62,8 @@ def fit(
         part: the fold that validates it, or `full` for a model of all images.
         labelled: the labelled images with their folds.
         images: their pixels, in the same order.
-        resume: where the training is kept while it is under way, to go on from; None: nowhere.
         num_models: how many will be trained from here on, for a forecast of the time; 0 for none.
+        resume: where the training is kept while it is under way, to go on from; None: nowhere.
 
     Returns:
         The weights after the last epoch (averaged ones where `train.ema` asks for them): no epoch is chosen on the
@@ -260,7 +262,7 @@ class _Training:
         }
         settings, state = training_settings(self.cfg), self.final.state_dict()
         checkpoint = Checkpoint(state, settings, task.classes, self.start.normalisation, extra)
-        return Fitted(checkpoint, history, self.machine, oof)
+        return Fitted(checkpoint, history, self.machine, oof, self.valid_batch)
 
     def _diverged(self, where: str, batches: Batches, step: int) -> "Diverged":
         """What is said of a loss that is not finite: where, by which images, and what to try."""

@@ -174,6 +174,8 @@ class Resume:
         try:
             tensors, metadata = read_safetensors(path)
             values = json.loads(metadata[_KEY])
+            if not isinstance(values, dict):
+                raise ValueError("it describes no state")
             if values.get("format") != _FORMAT:
                 log.info("train: %s was written by another version of this pipeline and is not gone on from", path)
                 return None

@@ -136,12 +136,13 @@ def run_model(
 
 def _way_out(mode: Mode, batch_size: int) -> str:
     """What to change where a pass needs too much memory."""
-    smaller = {
-        "train": "Lower train.batch_size and raise train.accumulate as much, lower image.size, or take",
-        "valid": "Lower infer.batch_size or image.size, or take",
-        "test": "Lower infer.batch_size or image.size, or take",
-    }
-    return f"{smaller[mode] if batch_size > 1 else 'Lower image.size or take'} a smaller model.name"
+    if batch_size == 1:
+        return "Lower image.size or take a smaller model.name"
+    if mode == "train":
+        return (
+            "Lower train.batch_size and raise train.accumulate as much, lower image.size, or take a smaller model.name"
+        )
+    return "Lower infer.batch_size or image.size, or take a smaller model.name"
 
 
 def evaluate(

@@ -29,7 +29,7 @@ class Convolution(NamedTuple):
 
 
 class _Recorder(TorchFunctionMode):
-    """Sees every call of a convolution, whichever layer or function makes it."""
+    """Sees every call of `torch.conv2d` (and of `functional.conv2d`, which it is): all that layers in Python make."""
 
     def __init__(self) -> None:
         super().__init__()

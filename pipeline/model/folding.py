@@ -32,7 +32,7 @@ def fold_norms(model: nn.Module, size: int, channels: int) -> nn.Module:
         pairs = _pairs(folded, images)
         for conv, norm in pairs:
             _fold(conv, norm)
-        _replace(folded, {norm: _rest(norm) for _, norm in pairs})
+        _exchange(folded, {norm: _rest(norm) for _, norm in pairs})
         expected, got = model(images), folded(images)
     return folded if bool((got - expected).abs().max() <= _TOLERANCE * expected.abs().max()) else model
 
@@ -82,7 +82,7 @@ def _rest(norm: nn.BatchNorm2d) -> nn.Module:
     return nn.Sequential(*parts) if parts else nn.Identity()
 
 
-def _replace(model: nn.Module, replaced: dict[nn.Module, nn.Module]) -> None:
+def _exchange(model: nn.Module, replaced: dict[nn.Module, nn.Module]) -> None:
     for parent in list(model.modules()):
         for name, child in parent.named_children():
             if child in replaced:

@@ -58,7 +58,7 @@ def taken_sizes(
         num_outputs: logits per image.
 
     Raises:
-        ConfigError: it takes no images smaller than `full`.
+        ConfigError: it takes none of these sizes, and none between, but `full`.
     """
     errors: dict[int, str] = {full: ""}
 
@@ -74,8 +74,11 @@ def taken_sizes(
     taken = [next(larger for larger in range(size, full + 1) if takes(larger)) for size in sizes]
     model.train()
     if min(taken) == full:
+        # As far down as `augment.first_size` goes.
+        smaller = next((size for size in range(min(sizes) - 1, full // 4, -1) if takes(size)), 0)
+        at_most = f", or at most {smaller / full:.4g}," if smaller else ""
         raise ConfigError(
-            f"augment.first_size must be 1 for {name}: it takes no images of {min(sizes)} to {full - 1} px "
+            f"augment.first_size must be 1{at_most} for {name}: it takes no images of {min(sizes)} to {full - 1} px "
             f"({errors[min(sizes)]})"
         )
     if taken != list(sizes):

@@ -141,9 +141,29 @@ def test_thresholds_for_macro_f1_count_the_tags_that_are_forced() -> None:
         return float(f1_score(targets, decide(task, probs, Decision(thresholds)), average="macro", zero_division=0))
 
     assert macro_f1(found) > macro_f1(apart), "found as if none were forced"
-    # The last one was found beside the others as they are: no other value of it does better.
-    others = [macro_f1((*found[:3], value)) for value in np.arange(0.05, 0.951, 0.01).round(2)]
-    assert macro_f1(found) == pytest.approx(max(others))
+
+
+@pytest.mark.parametrize("decimals", [1, 6])
+def test_each_threshold_for_macro_f1_is_the_best_beside_the_others(decimals: int) -> None:
+    """By brute force and scikit-learn, with ties too: tags are gone through in their order, from their own best."""
+    rng = np.random.default_rng(decimals)
+    targets = np.eye(3)[rng.integers(0, 3, 60)]
+    probs = np.clip(0.25 * targets + 0.4 * rng.random((60, 3)), 0, 1).round(decimals)
+    task = Task("multi", tuple("abc"), "macro_f1", ("y",), " ")
+    thresholds = list(fit_decision(replace(task, may_be_empty=True), targets, probs).thresholds)
+    grid = sorted(np.arange(0.05, 0.951, 0.01).round(2).tolist(), key=lambda value: abs(value - 0.5))
+    for number in range(3):
+        tried = []
+        for value in grid:
+            thresholds[number] = value
+            flags = decide(task, probs, Decision(tuple(thresholds)))
+            tried.append(f1_score(targets, flags, average="macro", zero_division=0))
+        thresholds[number] = grid[int(np.argmax(np.round(tried, 12)))]
+    found = fit_decision(task, targets, probs).thresholds
+    scores = [
+        f1_score(targets, decide(task, probs, Decision(tuple(each))), average="macro") for each in (found, thresholds)
+    ]
+    assert scores[0] == pytest.approx(scores[1])
 
 
 HALVES = tuple(str(number / 2) for number in range(9))  # 0.0, 0.5, ... 4.0

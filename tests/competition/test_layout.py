@@ -304,6 +304,7 @@ def test_test_images_are_never_the_train_images(tmp_path: Path) -> None:
     has_gpu=st.booleans(),
     numbers=st.booleans(),
     versions=st.booleans(),
+    sides=st.sampled_from(["", "'left' and 'right' are mirror images by their names"]),
 )
 @settings(max_examples=60)
 def test_every_recipe_loads(
@@ -314,8 +315,9 @@ def test_every_recipe_loads(
     has_gpu: bool,
     numbers: bool,
     versions: bool,
+    sides: str,
 ) -> None:
-    facts = Facts(side, grey, "one image", num_images, numbers, versions)
+    facts = Facts(side, grey, "one image", num_images, numbers, versions, sides)
     decisions = recipe(facts, has_gpu=has_gpu)
     path = tmp_path_factory.getbasetemp() / "recipe.toml"
     path.write_text(render(Found("recipe", "c", (), tuple(decisions), facts)), encoding="utf-8")
@@ -325,7 +327,7 @@ def test_every_recipe_loads(
         assert cfg.model.name == "cifarnet" and cfg.augment.policy == "none"
         return
     assert make_loss(cfg.train, "number" if numbers else "single", None)
-    assert (cfg.augment.hflip > 0) == (not grey) == ("hflip" in cfg.infer.views)
+    assert (cfg.augment.hflip > 0) == (not grey and not sides) == ("hflip" in cfg.infer.views)
     assert cfg.image.stored >= cfg.image.size and 4 <= cfg.train.num_epochs <= 40
 
 

@@ -1,6 +1,8 @@
 """Labels as the sample writes them, whatever the train table's way."""
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from pipeline.competition.spelling import as_number, same, spellings
 
@@ -36,6 +38,9 @@ def test_the_samples_spelling(classes: list[str], answers: list[str], written: l
         (["1", "2"], ["unknown"]),
         (["Cat", "cat"], ["Cat", "cat"]),  # two classes
         (["1", "01"], ["1", "01"]),
+        (list("ABCabc"), ["A"]),
+        (["1", "01", "2"], ["1"]),
+        (["1", "True", "2"], ["1"]),
         (["0.10", "0.1x"], ["0.10"]),
     ],
 )
@@ -49,6 +54,8 @@ def test_what_is_written_alike_stays(classes: list[str], answers: list[str]) -> 
         (["a", "sea lion"], ["A"], "leave open whether 'sea lion' is written SEA LION or Sea Lion or Sea lion"),
         (["cat", "dog"], ["cAt"], "do not show how 'dog' is written"),
         (["1", "2"], ["1.0", "01"], "'1.0' and '01' stand for one label"),
+        (["1", "01", "2"], ["2.0"], "'1' and '01' would both be written '1.0'"),
+        (["0", "1", "2"], ["False"], "do not show how '1' is written"),
     ],
 )
 def test_what_is_not_clear_is_not_guessed(classes: list[str], answers: list[str], reason: str) -> None:
@@ -66,3 +73,15 @@ def test_labels_that_are_the_same() -> None:
 @pytest.mark.parametrize("text", ["", "nan", "inf", "1_0", "0x1", "1,5", "1e9999", ".", "--1"])
 def test_no_number(text: str) -> None:
     assert as_number(text) is None
+
+
+@given(st.lists(st.sampled_from(["1", "01", "1.0", "2", "True", "cat", "Cat", " cat", "dog"]), unique=True), st.data())
+def test_no_two_classes_are_written_alike(classes: list[str], data: st.DataObject) -> None:
+    answers = data.draw(st.sets(st.sampled_from(["1", "01", "2.0", "true", "CAT", "cat", "Dog", "x"])))
+    try:
+        found = spellings(classes, answers)
+    except ValueError:
+        return
+    written = [found.get(name, name) for name in classes]
+    assert len(set(written)) == len(classes)
+    assert all(same(name) == same(way) for name, way in zip(classes, written, strict=True))

@@ -205,6 +205,7 @@ def test_a_test_table_that_has_the_samples_answers_too(competition: Callable[...
         ((" ant", " bee", " cow"), ["ant"], ("ant", "bee", "cow")),
         (("False", "True"), ["0"], ("0", "1")),
         (("ant", "bee", "cow"), [""], ("ant", "bee", "cow")),
+        (("None", "Mild", "Severe"), ["none"], ("none", "mild", "severe")),
     ],
 )
 def test_labels_are_written_as_in_the_sample(

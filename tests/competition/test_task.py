@@ -6,7 +6,7 @@ import pytest
 
 from pipeline.competition.scoring import score
 from pipeline.competition.table import Samples
-from pipeline.competition.task import Task, in_order, make_task, split_tags
+from pipeline.competition.task import Task, in_order, make_task, scored_by, split_tags
 from pipeline.config import ConfigError
 from pipeline.config_file import check
 from pipeline.files import InputError
@@ -146,6 +146,21 @@ def test_a_grade_that_no_train_image_has_is_in_the_order() -> None:
     assert task_of(samples(y=["0", "1", "4"]), "quadratic_kappa").grades.tolist() == [0, 1, 4]
 
 
+def test_a_model_is_scored_by_another_metric() -> None:
+    task = task_of(samples(y=["mild", "none", "severe"]), "accuracy")
+    assert scored_by(task, "macro_f1", ()).metric == "macro_f1"
+    with pytest.raises(ConfigError, match=r"task\.order must name the grades"):
+        scored_by(task, "quadratic_kappa", ())
+    with pytest.raises(ConfigError, match=r"task\.order must be that of the trained models"):
+        scored_by(task, "quadratic_kappa", ("none", "mild", "severe"))
+    with pytest.raises(ConfigError, match="scores two classes"):
+        scored_by(task, "roc_auc", ())
+    with pytest.raises(ConfigError, match="scores number labels"):
+        scored_by(task, "rmse", ())
+    ordered = task_of(samples(y=["mild", "none"]), "accuracy", order=("none", "mild"))
+    assert scored_by(ordered, "quadratic_kappa", ("none", "mild")).grades.tolist() == [0, 1]
+
+
 def test_one_grade_written_in_two_ways() -> None:
     with pytest.raises(ConfigError, match=r"must be different grades.*1 have the value of another \(1.0\)"):
         task_of(samples(y=["0", "1", "1.0"]), "quadratic_kappa")
@@ -154,7 +169,9 @@ def test_one_grade_written_in_two_ways() -> None:
 def test_columns_of_grades() -> None:
     labels = samples(severe=["1", "0"], none=["0", "1"])
     with pytest.raises(ConfigError, match=r"task\.order must name the grades"):
-        task_of(labels, "quadratic_kappa", "ordinal")
+        task_of(labels, "quadratic_kappa")
+    with pytest.raises(ConfigError, match=r"task\.kind must be auto or ordinal where columns are grades"):
+        task_of(labels, "quadratic_kappa", "single")
     task = task_of(labels, "quadratic_kappa", "ordinal", order=("none", "severe"))
     assert task.encode(labels.labels).tolist() == [1, 0]
     numbers = samples(**{"10": ["0", "1"], "9": ["1", "0"]})

@@ -44,7 +44,7 @@ def look(folder: Path, opened: Path | None = None, *, name: str = "", given: Giv
         folder: the folder, as `data.root` is to name it.
         opened: where its files are read, if that is another folder: its archives lie open there.
         name: the run's name; else the folder's.
-        given: settings that the user has decided, by `section.key`: those of `data`, and the metric.
+        given: settings that the user has decided, by `section.key`: those of `data` and of `task`.
 
     Returns:
         What was seen, every decision about the files with its reason, and what training may be chosen by.
@@ -76,6 +76,9 @@ def look(folder: Path, opened: Path | None = None, *, name: str = "", given: Giv
     metric = choose_metric(known.sheet, known.labels, sample, binary=bool(negative and negative.value), named=named)
     if "task.metric" in given:
         metric = Decision("task.metric", given["task.metric"])
+    elif given.get("task.kind", "auto") not in ("auto", *metrics.get(str(metric.value)).kinds):
+        kind = given["task.kind"]
+        metric = Decision("task.metric", metrics.COMMON[kind], f"A common one of labels of kind {kind!r}.")
     numbers = metrics.get(str(metric.value)).kinds == ("number",)
     there = survey(download.opened, [path for path in known.paths if path in download.images.known])
     sides = "" if numbers else against_hflip(known.labels.classes(known.sheet), named=named)
