@@ -91,8 +91,12 @@ def test_evaluation_halves_its_batches_and_changes_no_model(
     assert "batches of 6. It begins again with 3: infer.batch_size = 3 does so at once" in said
     assert "infer 0, 1 test: there is too little memory for batches of 8. It begins again with 4" in said
     assert "epoch 2/2 valid: there" not in said, "what was found is kept"
-    assert max(device.evaluated) == 12 and set(device.evaluated[-2:]) == {4}
+    assert max(device.evaluated) == 12 and set(device.evaluated[-4:]) == {3}
     assert model_bytes() == whole and np.allclose(predicted(), probs, atol=1e-6)
+    device.images = ANY
+    forget("infer.json")
+    assert run_all() == 0
+    assert np.array_equal(predicted(), probs), "where memory is back, what halved batches said is not taken for it"
 
 
 def test_one_setting_is_read_wherever_nothing_is_learned(competition: Callable[..., Config], device: Device) -> None:
