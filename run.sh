@@ -77,7 +77,7 @@ test)
     step "$python" -m ruff check .
     step "$python" -m ruff format --check .
     step "$python" -m mypy
-    step "$python" -m pytest "$@"
+    step "$python" -m pytest -n 2 --dist worksteal "$@"
     exit 0
     ;;
 esac

@@ -103,6 +103,7 @@ import resource
 
 num_classes, num_images, keep = 20_000, 5_000, 100
 task = Task("single", tuple(f"c{number:05d}" for number in range(num_classes)), "macro_f1", ("label",))
+import sklearn.metrics, scipy.sparse, pyarrow.parquet, pandas  # whose own memory is not what is measured
 before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
 ids = [str(number) for number in range(num_images)]
 draw = np.random.default_rng(0)
