@@ -116,12 +116,19 @@ def _spelled(form: Form, task: Task, sample: Table) -> Form:
             f"{len(task.classes):,}",
             task.classes[0],
         )
+    elif unknown:
+        log.info("submission: %s in the sample, %s", some("answers are no train class", unknown), where)
     try:
         spelling = spellings(task.classes, answers)
     except ValueError as error:
         raise InputError(
             f"{where}: labels must be written as they are here, and {error}. Write the train table's in the same way"
         ) from None
+    if form.answer == "ranks" and (spaced := [name for name in task.classes if " " in spelling.get(name, name)]):
+        raise InputError(
+            f"{where}: labels must have no spaces where a cell holds the {form.top} best of them. "
+            f"{some('have some', spaced)}; write them in the train table as the competition does"
+        )
     return replace(form, answers=answers, spelling=spelling)
 
 

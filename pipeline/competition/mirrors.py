@@ -1,6 +1,7 @@
 """Where a flip changes what an image says: by the names of the classes, and by what models take for one another."""
 
 import re
+import unicodedata
 from collections import Counter
 from collections.abc import Collection, Mapping
 from typing import Any
@@ -34,8 +35,9 @@ _SIDES = (
     ("\u2190", "\u2192"),
 )
 # These say by themselves that sides matter, whatever the other classes are.
-_SURE = ("left", "\uc67c\ucabd", "\uc88c\ud68c\uc804", "\u2190", "\u2192")
-_DIGITS = frozenset("0123456789")
+_SURE = ("left", "\uc67c\ucabd", "\uc88c\uce21", "\uc88c\ud68c\uc804", "\u2190", "\u2192")
+# 10 stands for 0 in the labels of street numbers.
+_DIGITS = (frozenset("0123456789"), frozenset((*"123456789", "10")))
 _DIGIT_WORDS = frozenset(("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine"))
 # So many single letters are an alphabet; a few may be grades or kinds.
 _ALPHABET = 10
@@ -55,23 +57,25 @@ def against_hflip(classes: Collection[str], *, named: bool = False) -> str:
     for name, parts in words.items():
         for left, right in _SIDES:
             swap = {left: right, right: left}
-            other = known.get(tuple(swap.get(part, part) for part in parts), name)
-            if other != name:
+            swapped = tuple(swap.get(part, part) for part in parts)
+            if swapped != parts and (other := known.get(swapped)):
                 return f"{name!r} and {other!r} are mirror images by their names"
         if set(parts) & set(_SURE):
             return f"{name!r} is a side by its name"
     letters = {name.strip() for name in classes if len(name.strip()) == 1 and name.strip().isalpha()}
+    if {"b", "d"} <= letters or {"p", "q"} <= letters:
+        return "b and d, p and q are mirror images"
     if len(letters) >= _ALPHABET and 2 * len(letters) > len(classes):
         return f"{len(letters)} classes are single letters"
     lower = {name.strip().casefold() for name in classes}
-    if lower == _DIGIT_WORDS or (lower == _DIGITS and not named):
+    if lower == _DIGIT_WORDS or (frozenset(lower) in _DIGITS and not named):
         return "the classes are the ten digits"
     return ""
 
 
 def _words(name: str) -> list[str]:
     """The words, numbers and arrows of a name: `turnLeft_2` is turn, left, 2."""
-    parted = re.sub(r"(?<=[a-z])(?=[A-Z])", " ", name)
+    parted = re.sub(r"(?<=[a-z])(?=[A-Z])", " ", unicodedata.normalize("NFC", name))
     parted = re.sub(r"(?i)\b(counter|anti)[-_ ](?=clockwise)", r"\1", parted)
     return re.findall(r"[^\W\d_]+|\d+|[\u2190-\u21ff]", parted.casefold())
 

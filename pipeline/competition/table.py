@@ -76,7 +76,7 @@ def read_train(cfg: Config, *, files: bool = False) -> Samples:
         samples.paths,
         _labels(cfg, source, frame).set_axis(pd.Index(samples.ids, name="id"), axis=0),
         samples.boxes,
-        _groups(samples.ids, [str(cell) for cell in frame[data.group]]) if data.group else None,
+        _groups(samples.ids, [str(cell) for cell in frame[data.group]]) if data.group else _of_one_image(samples.paths),
         [str(cell) for cell in frame[cfg.folds.column]] if cfg.folds.column else None,
     )
 
@@ -94,6 +94,11 @@ def _labels(cfg: Config, source: str, frame: pd.DataFrame) -> pd.DataFrame:
             f"{some('labels', list(found))}"
         )
     return (labels != negative).astype(int).astype(str)
+
+
+def _of_one_image(paths: list[str]) -> list[str] | None:
+    """Groups of the rows of one image, such as its boxes, which must share a fold; None where each has its own."""
+    return [f"image {path}" for path in paths] if len(set(paths)) < len(paths) else None
 
 
 def _groups(ids: list[str], cells: list[str]) -> list[str]:

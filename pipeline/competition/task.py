@@ -18,6 +18,8 @@ from pipeline.config import Config, ConfigError
 from pipeline.files import InputError
 
 Kind = Literal["single", "multi", "ordinal", "number"]
+# What float32 may lose of numbers, in standard deviations.
+_FINEST = 1e-3
 # What a cell of a label column with flags can hold.
 FLAGS = {"0": 0, "1": 1, "0.0": 0, "1.0": 1, "False": 0, "True": 1, "false": 0, "true": 1}
 
@@ -52,12 +54,15 @@ class Task:
 
     @property
     def grades(self) -> np.ndarray[Any, Any]:
-        """The value of each class where classes are grades, float64 (num_classes,), rising: of numbers their own, of
-        names their places from 0 on.
+        """The value of each class where classes are grades, float64 (num_classes,), rising: of numbers their own (with
+        another sign where they fall), of names their places from 0 on.
         """
         values = [as_number(name) for name in self.classes]
         numbers = np.array([math.nan if value is None else float(value) for value in values])
-        return numbers if (np.diff(numbers) > 0).all() else np.arange(len(values), dtype=np.float64)
+        steps = np.diff(numbers)
+        if (steps > 0).all() or (steps < 0).all():
+            return numbers * np.sign(steps[:1])
+        return np.arange(len(values), dtype=np.float64)
 
     @property
     def is_many(self) -> bool:
@@ -93,7 +98,7 @@ class Task:
                 return flags.astype(np.float32)
             if wrong := [labels.index[row] for row in np.flatnonzero(flags.sum(1) != 1)]:
                 raise InputError(f"{source}: {some('rows have not exactly one 1 in the label columns', wrong)}")
-            return flags.argmax(1)
+            return np.array([self.classes.index(name) for name in self.labels])[flags.argmax(1)]
         column = labels[self.labels[0]]
         numbers = {name: number for number, name in enumerate(self.classes)}
         if self.kind == "multi":
@@ -134,7 +139,14 @@ def make_task(cfg: Config, samples: Samples) -> Task:
         if len(columns) != 1:
             raise ConfigError(f"task.kind = 'number' needs one label column. Got {len(columns)} in data.labels")
         numbers = _numbers(samples.labels[columns[0]], cfg.data.train)
-        return replace(task, mean=float(numbers.mean()), std=float(numbers.std()) or 1.0)
+        mean, std = float(numbers.mean()), float(numbers.std()) or 1.0
+        if len(set(numbers)) > 1 and np.spacing(np.float32(np.abs(numbers).max())) > _FINEST * std:
+            raise InputError(
+                f"{cfg.data.train}, column {columns[0]!r}: numbers must differ by more than float32 tells apart, as "
+                f"networks compute in it. Got {mean:.10g} on average and a standard deviation of {std:.3g}; subtract a "
+                "constant from them, and add it to the submission's"
+            )
+        return replace(task, mean=mean, std=std)
     if len(columns) > 1:
         if kind == "multi":
             flags = _flags(samples.labels, columns, cfg.data.train)
@@ -143,7 +155,7 @@ def make_task(cfg: Config, samples: Samples) -> Task:
             raise ConfigError(f"task.kind must be auto or ordinal where columns are grades. Got {kind!r}")
         # Not the table's order of columns: grades have one of their own.
         ordered = _ordered(cfg, metric, columns) if cfg.task.order or kind == "ordinal" else columns
-        return _scorable(replace(task, classes=ordered, labels=ordered))
+        return _scorable(replace(task, classes=ordered, labels=tuple(name for name in ordered if name in columns)))
     cells = list(dict.fromkeys(samples.labels[columns[0]]))
     may_be_empty = False
     if kind == "multi":

@@ -369,14 +369,14 @@ def test_the_best_template_wins_over_a_copy_of_fewer_files(tmp_path: Path) -> No
 
 
 @pytest.mark.parametrize("has_size", [False, True])
-@pytest.mark.parametrize("in_test", [False, True])
-def test_boxes_are_found(tmp_path: Path, has_size: bool, in_test: bool) -> None:
+@pytest.mark.parametrize(("in_test", "at_top"), [(False, False), (True, False), (True, True)])
+def test_boxes_are_found(tmp_path: Path, has_size: bool, in_test: bool, at_top: bool) -> None:
     root = tmp_path / "c"
     put(root, [f"train/{id_}.png" for id_ in TRAIN] + [f"test/{id_}.png" for id_ in TEST], size=(60, 40))
     draw = random.Random(0)
 
     def box() -> list[object]:
-        left, top = draw.randrange(20, 30), draw.randrange(15, 20)
+        left, top = draw.randrange(20, 30), 0 if at_top else draw.randrange(15, 20)
         width, height = draw.randrange(12, 28), draw.randrange(8, 15)
         return [left, top, width, height] if has_size else [left, top, left + width, top + height]
 

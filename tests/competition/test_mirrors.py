@@ -1,5 +1,7 @@
 """Flips that change what an image says: by names, and by what models take for one another."""
 
+import unicodedata
+
 import numpy as np
 import pytest
 from sklearn.metrics import accuracy_score, log_loss
@@ -32,6 +34,10 @@ KOREAN = ["\uc67c\ucabd", "\uc624\ub978\ucabd"]  # left, right
         ["Zero", "One", "Two", "Three", "Four", "Five", "Six", "Seven", "Eight", "Nine"],
         list("ABCDEFGHIJKLMNOPQRSTUVWXYZ"),
         [*"abcdefghijklm", "space", "nothing"],
+        list("bdx"),
+        [str(number) for number in range(1, 11)],
+        [unicodedata.normalize("NFD", name) for name in KOREAN],
+        ["\uc88c\uce21 a", "\uc6b0\uce21 b"],  # left side, right side
     ],
 )
 def test_names_that_speak_against_flips(classes: list[str]) -> None:
@@ -48,6 +54,9 @@ def test_names_that_speak_against_flips(classes: list[str]) -> None:
         ["healthy", "leftover", "rightful"],
         [str(number) for number in range(20)],
         ["l", "m", "s", "xl"],
+        ["a", "A"],
+        ["-2", "2", "0"],
+        ["C", "C#"],
     ],
 )
 def test_names_that_do_not(classes: list[str]) -> None:

@@ -249,6 +249,24 @@ def test_answers_that_are_no_labels(competition: Callable[..., Config], caplog: 
         read_form(cfg, Task("single", ("a", "b", "sea lion"), "accuracy", ("label",)), IDS)
 
 
+def test_labels_with_spaces_cannot_stand_in_one_cell(competition: Callable[..., Config]) -> None:
+    cfg = competition()
+    sample(cfg, ["id", "label"], ["ant"])
+    with pytest.raises(InputError, match=r"labels must have no spaces.*1 have some \(red fox\)"):
+        read_form(cfg, Task("single", ("ant", "bee", "red fox"), "map@3", ("label",)), IDS)
+
+
+def test_some_answers_that_are_no_labels_are_said(
+    competition: Callable[..., Config], caplog: pytest.LogCaptureFixture
+) -> None:
+    cfg = competition()
+    rows = [[id_, ("ant", "fly")[number % 2]] for number, id_ in enumerate(IDS)]
+    write_table(cfg.root / "sample_submission.csv", ["id", "label"], rows)
+    with caplog.at_level("INFO", "pipeline"):
+        make(cfg, SINGLE, PROBS)
+    assert "1 answers are no train class (fly) in the sample" in caplog.text
+
+
 def test_another_spelling_than_the_samples_is_refused(competition: Callable[..., Config]) -> None:
     cfg, task = competition(), Task("single", ("1.0", "2.0"), "accuracy", ("label",))
     sample(cfg, ["id", "label"], ["1"])

@@ -186,3 +186,13 @@ def test_names_that_are_not_utf8_are_refused(tmp_path: Path) -> None:
         pass
     with pytest.raises(InputError, match="file names must be UTF-8"):
         from_paths(tmp_path, "train/{id}.png")
+
+
+def test_rows_of_one_image_share_a_fold(competition: Callable[..., Config]) -> None:
+    cfg = competition("data.image=train/{image}.png")
+    rows = [[f"box{number}", f"{number // 2:03d}", ("ant", "bee")[number % 2]] for number in range(8)]
+    write_table(cfg.root / "train.csv", ["id", "image", "label"], rows)
+    groups = read_train(cfg).groups
+    assert groups is not None and [groups.index(group) for group in groups] == [0, 0, 2, 2, 4, 4, 6, 6]
+    write_table(cfg.root / "train.csv", ["id", "image", "label"], rows[::2])
+    assert read_train(cfg).groups is None

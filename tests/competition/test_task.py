@@ -144,6 +144,8 @@ def test_a_grade_that_no_train_image_has_is_in_the_order() -> None:
     task = task_of(samples(y=["0", "1", "4"]), "quadratic_kappa", order=tuple("01234"))
     assert task.classes == tuple("01234") and task.grades.tolist() == [0, 1, 2, 3, 4]
     assert task_of(samples(y=["0", "1", "4"]), "quadratic_kappa").grades.tolist() == [0, 1, 4]
+    falling = task_of(samples(y=["0", "1", "4"]), "quadratic_kappa", order=("4", "1", "0"))
+    assert falling.classes == ("4", "1", "0") and falling.grades.tolist() == [-4, -1, 0]
 
 
 def test_a_model_is_scored_by_another_metric() -> None:
@@ -174,6 +176,8 @@ def test_columns_of_grades() -> None:
         task_of(labels, "quadratic_kappa", "single")
     task = task_of(labels, "quadratic_kappa", "ordinal", order=("none", "severe"))
     assert task.encode(labels.labels).tolist() == [1, 0]
+    task = task_of(labels, "quadratic_kappa", order=("none", "mild", "severe"))
+    assert task.classes == ("none", "mild", "severe") and task.encode(labels.labels).tolist() == [2, 0]
     numbers = samples(**{"10": ["0", "1"], "9": ["1", "0"]})
     task = task_of(numbers, "quadratic_kappa", "ordinal")
     assert task.classes == ("9", "10") and task.encode(numbers.labels).tolist() == [0, 1]
@@ -195,6 +199,8 @@ def test_whether_images_may_have_no_tag(labels: dict, separator: str, empty: boo
 def test_numbers_that_networks_cannot_hold() -> None:
     with pytest.raises(InputError, match=r"1 are larger \(1e39\)"):
         task_of(samples(y=["1", "1e39"]), "rmse")
+    with pytest.raises(InputError, match=r"must differ by more than float32 tells apart.*Got 1700000015"):
+        task_of(samples(y=[str(1_700_000_000 + 3 * number) for number in range(11)]), "rmse")
     large = samples(y=["1", "1e30"])
     task = task_of(large, "rmse")
     targets = task.encode(large.labels)

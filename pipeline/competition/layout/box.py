@@ -61,9 +61,9 @@ def choose_box(
 
 
 def _whole(sheet: Sheet, name: str) -> Array | None:
-    """A column's numbers, none of them below 0; None where it has others, or only 0 and 1."""
+    """A column's numbers, none of them below 0; None where it has others, or 0 and 1 in turn. All may begin at 0."""
     values = numbers_of(sheet.cells[name])
-    return np.array(values) if values and min(values) >= 0 and max(values) > 1 else None
+    return np.array(values) if values and min(values) >= 0 and (max(values) > 1 or max(values) == 0) else None
 
 
 def _are_boxes(
