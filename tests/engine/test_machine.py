@@ -64,6 +64,21 @@ def test_the_precision_follows_a_rule_and_the_setting(
         find_machine("float16", plain, SHAPE)
 
 
+def test_on_a_cpu_nothing_is_asked_of_torch_for_equal_bytes_but_to_be_as_it_was(
+    cpu: Callable[[bool, bool, str], None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Asking imports torch's compiler: half of what inference takes to start."""
+    cpu(False, False, "intel")
+    asked: list[bool] = []
+    monkeypatch.setattr(torch, "use_deterministic_algorithms", asked.append)
+    for deterministic in (False, True):
+        find_machine("auto", nn.Conv2d(3, 4, 1), SHAPE, deterministic=deterministic)
+    assert asked == []
+    monkeypatch.setattr(torch, "are_deterministic_algorithms_enabled", lambda: True)
+    find_machine("auto", nn.Conv2d(3, 4, 1), SHAPE, deterministic=True)
+    assert asked == [False]
+
+
 @pytest.mark.parametrize(
     ("layer", "height", "width", "expected"),
     [
