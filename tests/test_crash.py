@@ -18,11 +18,11 @@ from making import tiny_competition
 
 ROOT = Path(__file__).parent.parent
 SETTINGS = (
-    *("model.name=resnet9", "model.width=8", "model.dropout=0.2", "train.ema=0.9", "train.num_epochs=6"),
+    *("model.name=resnet9", "model.width=8", "model.dropout=0.2", "train.ema=0.9", "train.num_epochs=4"),
     *("augment.policy=randaugment", "augment.hflip=0.5", "augment.mixup=0.2", "train.checkpoint_minutes=0.0005"),
     *("infer.batch_size=4", "infer.views=['hflip']"),  # another view, so that inference asks the models of their folds
 )
-STEPS = 2 * 6 * 15
+STEPS = 2 * 4 * 15
 # Points of tests/killed/sitecustomize.py in each stage's own loop, how often an unbroken run reaches them at least, and
 # how many of the 25 kills go there.
 KILLS = {
@@ -229,6 +229,6 @@ def test_a_signal_waits_for_the_step_and_the_run_goes_on(
     ]
     assert list(project.run.glob("fold0/resume*")) and not (project.run / "fold0" / "model.safetensors").exists()
     said = project.finish()
-    assert "train 0: goes on in epoch 2 after 5 steps" in said and not re.search(r"train 0 epoch 1/6", said)
+    assert "train 0: goes on in epoch 2 after 5 steps" in said and not re.search(r"train 0 epoch 1/4", said)
     assert project.steps() == [(20, 0), (STEPS - 20, project.steps()[1][1])], "the step was ended and saved"
     assert project.products() == whole
