@@ -17,6 +17,8 @@ log, signals          what is said; how a stage stops
 cores                 how many cores there are to keep busy
 files, paths          how files are found, written, locked; where they live
 stamps, freshness     what a product was made from, what it must be made from
+randomness            what is drawn: counted, not carried
+practice_sources      where practice competitions come from
 cli, environment      the command line that all stages share; whether a python has the packages
 competition/          archives, opened: packed downloads
                       csv_table, json_table, long_table, templates, table, sample: tables
@@ -26,9 +28,8 @@ competition/          archives, opened: packed downloads
                       task, spelling, metrics, decide, likeliest, mirrors: labels, scores, answers
                       predictions, ensembling, scoring, form, submission: from probabilities to the file
 images/               headers, decode, index, cache, fill, batches: from files to batches
-                      augment, policies, random_draws, geometry, colour, erasing, mix,
+                      augment, policies, geometry, colour, erasing, mix,
                       albumentations_file, epoch_changes
-                      practice_sources: where practice competitions come from
 recipes               image size, network and training by rule, from what detection knows
 model/                networks, build, trial, weights, weight_file, checkpoint, folding, convolutions
 engine/               fit, start, run_model, history, resume, nested, forecast, update, optimizer, muon, losses,

@@ -19,7 +19,7 @@ from pipeline.files import InputError, lock
 from pipeline.log import log
 
 if TYPE_CHECKING:
-    from pipeline.images.practice_sources import Item, Items
+    from pipeline.practice_sources import Item, Items
 
 NAMES = ("digits", "mnist", "fashion-mnist", "cifar10", "cifar2")
 # cifar2 is two classes of cifar10.
@@ -33,7 +33,7 @@ def practice(name: str, source: Path | None, out_dir: Path) -> None:
 
     Args:
         name: one of `NAMES`.
-        source: a folder with its images, see `images.practice_sources.from_folder`; None: download (digits need none).
+        source: a folder with its images, see `practice_sources.from_folder`; None: download (digits need none).
         out_dir: the competition's folder. It gets its name when everything is in it.
 
     Raises:
@@ -77,7 +77,7 @@ def _is_there(out_dir: Path) -> bool:
 
 def _items(name: str, source: Path | None, work_dir: Path) -> "Items":
     """Every image of a practice competition, checked."""
-    from pipeline.images import practice_sources
+    from pipeline import practice_sources
 
     dataset = "cifar10" if name == "cifar2" else name
     if name == "digits":

@@ -26,11 +26,12 @@ from pipeline.engine.trained import copied_to_cpu, evaluation_batch, for_inferen
 from pipeline.engine.update import Update
 from pipeline.files import InputError
 from pipeline.freshness import training_settings
-from pipeline.images.batches import Batches, derived_seed, epoch_order, id_keys, on_device
+from pipeline.images.batches import Batches, on_device
 from pipeline.images.cache import Images
 from pipeline.images.epoch_changes import EpochChanges
 from pipeline.log import log
 from pipeline.model.checkpoint import Checkpoint
+from pipeline.randomness import derived_seed, epoch_order, id_keys
 from pipeline.signals import stop_now, stop_requested, stops_after_step
 
 Array = np.ndarray[Any, Any]

@@ -12,8 +12,9 @@ from tqdm import tqdm
 from pipeline.engine.forecast import Forecast
 from pipeline.engine.machine import Machine, TooLittleMemory, failures_named, memory_named
 from pipeline.engine.update import Update
-from pipeline.images.batches import Batches, derived_seed
+from pipeline.images.batches import Batches
 from pipeline.log import log
+from pipeline.randomness import derived_seed
 
 Mode = Literal["train", "valid", "test"]
 Loss = Callable[[Tensor, Tensor], Tensor]

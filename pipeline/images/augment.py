@@ -1,6 +1,6 @@
 """Batched augmentation on the batch's own device: what is drawn, and in which order it is done.
 
-Every sample draws its own crop, flips, sub-policy, magnitudes and signs (`random_draws`), on the CPU; only index lists
+Every sample draws its own crop, flips, sub-policy, magnitudes and signs (`randomness`), on the CPU; only index lists
 and small tables go to the device. The order is:
 
 1. Geometry. Shift by whole pixels (`pad_crop`, reflected at the border), random resized crop (`min_area`), hflip,
@@ -27,7 +27,7 @@ from pipeline.images import erasing, policies
 from pipeline.images.colour import apply_colour
 from pipeline.images.geometry import blocks, policy_maps, put_rows, resample, shift
 from pipeline.images.policies import IDENTITY, NUM_GEOMETRIC, OPERATIONS, SIGNED
-from pipeline.images.random_draws import uniform
+from pipeline.randomness import uniform
 
 # Draw numbers. Fixed, so that turning one augmentation on or off changes no other's draws.
 _SHIFT = slice(0, 2)

@@ -1,9 +1,8 @@
 """The images of a fold -> batches: one gather each from the mapped array, prefetched, no per-image Python."""
 
-import hashlib
 import math
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any, TypeVar
@@ -230,24 +229,6 @@ def statistics(images: Images, numbers: Array, limit: int = 20_000) -> Statistic
     # A channel that never varies is left as it is, not divided by nothing.
     std = np.where(std < 1e-4, 1.0, std)
     return tuple(mean.tolist()), tuple(std.tolist())
-
-
-def id_keys(ids: Sequence[str]) -> Tensor:
-    """A hash of each id, int64 (num_ids,) >= 0: what an image's random draws depend on, instead of its position."""
-    keys = [int.from_bytes(hashlib.blake2b(id_.encode(), digest_size=8).digest(), "big") >> 1 for id_ in ids]
-    return torch.tensor(keys, dtype=torch.int64)
-
-
-def derived_seed(*parts: int | str) -> int:
-    """A seed in [0, 2**63) for one use, from the run's seed and what names the use."""
-    text = "/".join(map(str, parts))
-    return int.from_bytes(hashlib.blake2b(text.encode(), digest_size=8).digest(), "big") >> 1
-
-
-def epoch_order(numbers: Array, seed: int, fold: int | str, epoch: int) -> Array:
-    """The images of one epoch of training, shuffled by (seed, fold, epoch)."""
-    generator = np.random.Generator(np.random.Philox(key=derived_seed("order", seed, fold, epoch)))
-    return np.asarray(generator.permutation(numbers))
 
 
 def prefetch(items: Iterator[T], depth: int = 2) -> Iterator[T]:

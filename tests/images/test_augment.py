@@ -15,7 +15,7 @@ from pipeline.images.augment import Augment, resize_to
 from pipeline.images.colour import apply_colour
 from pipeline.images.geometry import policy_maps, resample
 from pipeline.images.policies import NUM_GEOMETRIC, OPERATIONS, SIGNED
-from pipeline.images.random_draws import uniform
+from pipeline.randomness import uniform
 
 EVERYTHING = {"hflip": 0.5, "vflip": 0.3, "pad_crop": 4, "min_area": 0.3, "erasing": 0.4}
 POLICIES = ["autoaugment-imagenet", "autoaugment-cifar10", "autoaugment-svhn", "randaugment", "trivialaugment"]

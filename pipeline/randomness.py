@@ -4,8 +4,15 @@ So what happens to an image does not depend on its batch, on the order of the ba
 what was drawn before, and a resumed run draws what an unbroken one would have drawn.
 """
 
+import hashlib
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
 import torch
 from torch import Tensor
+
+Array = np.ndarray[Any, Any]
 
 _MASK = 0xFFFFFFFF
 
@@ -25,6 +32,24 @@ def uniform(seed: int, keys: Tensor, epoch: int, draws: range) -> Tensor:
     numbers = torch.arange(draws.start, draws.stop, draws.step, dtype=torch.int64)
     # Two rounds after the last word: neighbouring draw numbers differ in few bits.
     return _mix(_mix(state[:, None] ^ numbers) ^ 0x85EBCA6B).double().mul_(2.0**-32)
+
+
+def id_keys(ids: Sequence[str]) -> Tensor:
+    """A hash of each id, int64 (num_ids,) >= 0: what an image's random draws depend on, instead of its position."""
+    keys = [int.from_bytes(hashlib.blake2b(id_.encode(), digest_size=8).digest(), "big") >> 1 for id_ in ids]
+    return torch.tensor(keys, dtype=torch.int64)
+
+
+def derived_seed(*parts: int | str) -> int:
+    """A seed in [0, 2**63) for one use, from the run's seed and what names the use."""
+    text = "/".join(map(str, parts))
+    return int.from_bytes(hashlib.blake2b(text.encode(), digest_size=8).digest(), "big") >> 1
+
+
+def epoch_order(numbers: Array, seed: int, fold: int | str, epoch: int) -> Array:
+    """The images of one epoch of training, shuffled by (seed, fold, epoch)."""
+    generator = np.random.Generator(np.random.Philox(key=derived_seed("order", seed, fold, epoch)))
+    return np.asarray(generator.permutation(numbers))
 
 
 def _mix(x: Tensor) -> Tensor:
