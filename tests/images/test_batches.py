@@ -13,17 +13,8 @@ from pipeline.config import AugmentConfig, Config
 from pipeline.images import batches as module
 from pipeline.images import cache, fill
 from pipeline.images.augment import Augment
-from pipeline.images.batches import (
-    Batches,
-    Changes,
-    derived_seed,
-    epoch_order,
-    id_keys,
-    load_pixels,
-    on_device,
-    prefetch,
-    statistics,
-)
+from pipeline.images.batches import Batches, Changes, load_pixels, on_device, prefetch, statistics
+from pipeline.randomness import derived_seed, epoch_order, id_keys
 
 
 @pytest.fixture
