@@ -86,7 +86,7 @@ export VIRTUAL_ENV
 
 # shellcheck disable=SC2086
 {
-    part gpu 40 "$python" -m pytest -q -m gpu $rooms
+    part gpu 60 "$python" -m pytest -q -m gpu $rooms
     part demo 60 bash "$scratch/demo/run.sh"
     part step 100 "$python" $here/step.py $jobs
     part deterministic 40 "$python" $here/step.py --deterministic $costs
