@@ -44,8 +44,6 @@ def combine(rows: Sequence[Probs], method: str, task: Task, keep: int = MANY) ->
 
 def ranks(probs: Array) -> Array:
     """Ranks over the images of each column, in (0, 1), ties at their mean rank: float64 (num_images, num_outputs)."""
-    columns = []
-    for column in probs.T:
-        _, inverse, counts = np.unique(column, return_inverse=True, return_counts=True)
-        columns.append((np.cumsum(counts) - (counts - 1) / 2)[inverse] / (len(column) + 1))
-    return np.stack(columns, axis=1)
+    from scipy.stats import rankdata  # it takes a second
+
+    return np.asarray(rankdata(probs, axis=0) / (len(probs) + 1))

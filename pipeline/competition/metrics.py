@@ -145,8 +145,9 @@ def _auc(positive: Array, scores: Array) -> float:
     num_negative = len(positive) - num_positive
     if not num_positive or not num_negative:
         return math.nan
-    _, inverse, counts = np.unique(scores, return_inverse=True, return_counts=True)
-    ranks = (np.cumsum(counts) - (counts - 1) / 2)[inverse]
+    from scipy.stats import rankdata
+
+    ranks = rankdata(scores)
     return float((ranks[positive].sum() - num_positive * (num_positive + 1) / 2) / (num_positive * num_negative))
 
 
