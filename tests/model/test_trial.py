@@ -65,10 +65,12 @@ def test_a_rate_is_taken_where_a_training_network_draws_by_it(name, rate, argume
             build(name, **{rate: 0.5})
 
 
-@pytest.mark.parametrize("name", ["lenet5", "mlp", "test_vit"])
-def test_networks_of_one_size_take_no_images_that_grow(name):
-    with pytest.raises(ConfigError, match=f"augment.first_size must be 1 for {name}: .* of 56 to 63 px"):
+@pytest.mark.parametrize(("name", "smaller"), [("lenet5", ""), ("mlp", ""), ("test_vit", ", or at most 0.75,")])
+def test_networks_that_take_none_of_the_sizes_are_refused_with_those_that_they_take(name, smaller):
+    with pytest.raises(ConfigError, match=f"augment.first_size must be 1{smaller} for {name}: .* of 56 to 63 px"):
         taken_sizes(build(name), name, [56, 60, 64], 64, 3, 5)
+    if smaller:
+        assert taken_sizes(build(name), name, [48, 60, 64], 64, 3, 5) == [48, 64, 64]
 
 
 @pytest.mark.parametrize("name", ["resnet9", "cifarnet", "test_resnet"])
