@@ -109,8 +109,11 @@ def _write_resolved(cfg: Config, kind: str, precision: str) -> None:
     loss = LOSSES_OF_KIND[kind][0] if cfg.train.loss == "auto" else cfg.train.loss
     train = cfg.train.model_copy(update={"precision": precision, "loss": loss})
     decided = cfg.model_copy(update={"task": cfg.task.model_copy(update={"kind": kind}), "train": train})
-    with atomic_write(run_dir(cfg) / "config.toml", "w", encoding="utf-8") as stream:
-        stream.write(to_toml(decided))
+    path, text = run_dir(cfg) / "config.toml", to_toml(decided)
+    if path.is_file() and path.read_bytes() == text.encode():
+        return  # another fold has written them
+    with atomic_write(path, "w", encoding="utf-8") as stream:
+        stream.write(text)
 
 
 def train_all(cfg: Config, fold: str | None) -> None:

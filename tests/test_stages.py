@@ -534,3 +534,17 @@ def test_the_cv_score_of_ranks_is_of_ranks(competition: Callable[..., Config]) -
     mean = np.mean([[rankdata(column) / 9 for column in probs.T] for probs in test], axis=0).T
     rows = list(csv.DictReader((RUN / "submission.csv").read_text().splitlines()))
     assert np.allclose([[float(row[name]) for name in table.classes] for row in rows], mean)
+
+
+def test_the_run_s_settings_are_written_once_for_all_folds(competition: Callable[..., Config]) -> None:
+    competition()
+    assert prepare.main(CONFIG) == folds.main(CONFIG) == 0
+    written = []
+    for fold in ("0", "1"):
+        assert train.main([*CONFIG, "--fold", fold]) == 0
+        written.append((RUN / "config.toml").stat().st_ino)
+    assert written[0] == written[1]
+    (RUN / "config.toml").write_text("another's")
+    shutil.rmtree(RUN / "fold1")
+    assert train.main([*CONFIG, "--fold", "1"]) == 0
+    assert "[train]" in (RUN / "config.toml").read_text()
