@@ -57,7 +57,10 @@ def train(cfg: Config, part: int | str, num_models: int = 1) -> bool:
             read_form(cfg, labelled.task, read_test(cfg).ids)
         images = open_images(cfg, "train", labelled.samples.keys)
         resume = Resume(folder, made_from, cfg.train.checkpoint_minutes)
-        fitted = fit(cfg, part, labelled, images, num_models, resume)
+        try:
+            fitted = fit(cfg, part, labelled, images, num_models, resume)
+        finally:
+            resume.close()
         _write_resolved(cfg, labelled.task.kind, fitted.machine.precision)
         _write_history(folder / "history.csv", fitted.history)
         save(folder / "model.safetensors", fitted.checkpoint)

@@ -6,6 +6,7 @@ import resource
 import shutil
 import subprocess
 import sys
+import threading
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -15,10 +16,12 @@ import pytest
 from PIL import Image
 
 from making import picture
-from pipeline import ensemble, files
+from pipeline import ensemble, files, folds, train
 from pipeline import prepare as prepare_stage
 from pipeline.config import Config
 from pipeline.config_file import load
+from pipeline.engine import fit as fit_room
+from pipeline.engine.resume import Resume
 from pipeline.images.cache import open_images
 from running import CONFIG, RUN, run_all, run_sh
 
@@ -241,3 +244,26 @@ def test_products_that_are_something_else(
         shutil.rmtree(RUN / "fold0")
         assert run_sh() == 0
     assert products() == whole
+
+
+def test_an_error_waits_for_what_is_being_written(
+    competition: Callable[..., Config], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The lock of the folder goes with the error: nothing may be written there after it."""
+    competition("train.num_epochs=3")
+    assert prepare_stage.main(CONFIG) == folds.main(CONFIG) == 0
+    write, failed, done = Resume.write, threading.Event(), []
+
+    def late(self: Resume, *arguments: Any) -> None:
+        failed.wait(60)
+        write(self, *arguments)
+        done.append("written")
+
+    def fails(*arguments: Any, **options: Any) -> Any:
+        failed.set()
+        raise OSError(errno.ENOSPC, "no room", "a file")
+
+    monkeypatch.setattr(Resume, "write", late)
+    monkeypatch.setattr(fit_room, "evaluate", fails)
+    assert train.main([*CONFIG, "--fold", "0"]) == 1
+    assert done == ["written"] and not list(RUN.rglob("*.tmp"))

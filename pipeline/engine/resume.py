@@ -131,6 +131,10 @@ class Resume:
         if under_way is not None:
             under_way.result()
 
+    def close(self) -> None:
+        """Wait until nothing is being written any more, whatever becomes of it: the folder's lock is about to go."""
+        self.writer.shutdown()
+
     def load(self, model: nn.Module, update: Update, machine: Machine, *, keep_start: bool) -> Progress:
         """Put the latest state into a new network and its update; where there is none, they stay as they are.
 
