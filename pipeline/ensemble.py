@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from pipeline.cli import run_stage
 from pipeline.config import Config
-from pipeline.files import InputError, digest_file, inside, lock, read_json, write_json
+from pipeline.files import InputError, inside, lock, read_json, write_json
 from pipeline.freshness import (
     ensemble_stamp,
     ensembled_from,
@@ -17,6 +17,7 @@ from pipeline.freshness import (
     inferred_from,
     must_be_prepared,
     must_be_split,
+    said_in_training,
     train_stamp,
 )
 from pipeline.log import log
@@ -157,18 +158,18 @@ def _measure(cfg: Config, labelled: "Labelled", folds: list[int | str]) -> tuple
         write_predictions(run_dir(cfg) / "oof.parquet", Predictions(ids, task.classes, probs[order]))
     scores = cross_validation(task, labelled.targets, oof)
     if cfg.ensemble.method == "mean":
-        plain = {part: said for part in oof if (said := _said_in_training(cfg, labelled, part))}
+        plain = {part: said for part in oof if (said := _without_views(cfg, labelled, part))}
         for line in doubts_of_flips(cfg, task, labelled.targets, oof, plain, scores):
             log.info("ensemble: %s", line)
     return {**scores, "decision": asdict(fitted(task, labelled.targets, oof))}, bool(oof)
 
 
-def _said_in_training(cfg: Config, labelled: "Labelled", part: str) -> "tuple[Any, Any] | None":
-    """What a model said of its fold at the end of training, of the images as they are; None where that is not there."""
+def _without_views(cfg: Config, labelled: "Labelled", part: str) -> "tuple[Any, Any] | None":
+    """Numbers and probabilities of a fold's images as they are, by what training said; None where that is not there."""
     from pipeline.competition.predictions import in_order, read_predictions
 
-    path = fold_dir(cfg, part) / "valid.parquet"
-    if not path.is_file() or digest_file(path) != note(train_stamp(cfg, part), path.name):
+    path = said_in_training(cfg, part)
+    if path is None:
         return None
     _, numbers = labelled.split(int(part))
     table = read_predictions(path, f"python -m pipeline.train {cfg.options}")

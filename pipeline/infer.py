@@ -15,6 +15,7 @@ from pipeline.freshness import (
     must_be_prepared,
     must_be_split,
     must_be_trained,
+    said_in_training,
     train_stamp,
 )
 from pipeline.log import log
@@ -86,7 +87,7 @@ def _infer(cfg: Config, due: Sequence[int | str]) -> None:
         elif part != "full":
             _, numbers = labelled.split(part)
             files.append(folder / "oof.parquet")
-            if known := _said_in_training(cfg, part):
+            if known := _said_again(cfg, part):
                 with atomic_write(files[1]) as stream:
                     stream.write(known.read_bytes())
             else:
@@ -104,16 +105,13 @@ def _measured_before(cfg: Config, part: int | str) -> list[Path]:
     return [path] if same and path.is_file() and digest_file(path) == stamped(infer_stamp(cfg, part), path.name) else []
 
 
-def _said_in_training(cfg: Config, part: int | str) -> Path | None:
+def _said_again(cfg: Config, part: int | str) -> Path | None:
     """What the model said of its fold at the end of training, where inference would only say it again, to the byte."""
     from pipeline.engine.trained import evaluation_batch
 
-    path, stamp = fold_dir(cfg, part) / "valid.parquet", train_stamp(cfg, part)
     asked = cfg.infer.model_copy(update={"batch_size": InferConfig().batch_size})
-    same_batch = note(stamp, "valid batch") == evaluation_batch(cfg.infer, cfg.train.batch_size)
-    if asked != InferConfig() or not same_batch or not path.is_file():
-        return None
-    return path if digest_file(path) == note(stamp, path.name) else None
+    same_batch = note(train_stamp(cfg, part), "valid batch") == evaluation_batch(cfg.infer, cfg.train.batch_size)
+    return said_in_training(cfg, part) if asked == InferConfig() and same_batch else None
 
 
 def infer_all(cfg: Config, fold: str | None) -> None:

@@ -1,5 +1,6 @@
 """The tiny competition's stages, as tests start them."""
 
+from collections.abc import Sequence
 from pathlib import Path
 
 from pipeline import ensemble, folds, infer, prepare, train
@@ -31,3 +32,10 @@ def run_all(*settings: str) -> int:
 def run_sh(*settings: str) -> int:
     """All stages, as run.sh starts them."""
     return main([*STAGES, *CONFIG, *(["--set", *settings] if settings else [])])
+
+
+def forget(*names: str, folds: Sequence[int] = (0, 1)) -> None:
+    """Delete files of some folds, so that the stages make them again."""
+    for fold in folds:
+        for name in names:
+            (RUN / f"fold{fold}" / name).unlink()

@@ -14,7 +14,7 @@ from pipeline.competition.predictions import read_predictions
 from pipeline.config import Config
 from pipeline.engine.machine import Machine
 from pipeline.images.batches import Batch, Batches
-from running import CONFIG, RUN, run_all
+from running import CONFIG, RUN, forget, run_all
 
 ANY = 10**6
 
@@ -67,12 +67,6 @@ def model_bytes() -> list[bytes]:
 def predicted() -> np.ndarray[Any, Any]:
     names = [f"fold{k}/{name}.parquet" for k in (0, 1) for name in ("oof", "test")]
     return np.concatenate([read_predictions(RUN / name, "infer").probs for name in names])
-
-
-def forget(*names: str) -> None:
-    for k in (0, 1):
-        for name in names:
-            (RUN / f"fold{k}" / name).unlink()
 
 
 def test_evaluation_halves_its_batches_and_changes_no_model(

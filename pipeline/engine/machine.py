@@ -178,7 +178,8 @@ def cpu_vendor() -> str:
         text = Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace")
     except OSError:
         return ""
-    return "amd" if "AuthenticAMD" in text else "intel" if "GenuineIntel" in text else ""
+    names = {"AuthenticAMD": "amd", "GenuineIntel": "intel"}
+    return next((name for word, name in names.items() if word in text), "")
 
 
 def _is_depthwise(model: nn.Module) -> bool:

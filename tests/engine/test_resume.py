@@ -18,7 +18,7 @@ from pipeline.engine.nested import take_apart
 from pipeline.engine.optimizer import OWN_OPTIMIZERS
 from pipeline.engine.resume import Progress, Resume
 from pipeline.engine.update import Update
-from running import CONFIG, RUN, run_all
+from running import CONFIG, RUN, forget, run_all
 
 SETTINGS = (
     "model.width=4",
@@ -129,8 +129,7 @@ def test_killed_after_any_step(
         return original(*arguments, after_step=then if after_step else None, **options)
 
     monkeypatch.setattr(fit_room, "run_model", killing)
-    for name in (*FILES, "train.json"):
-        (RUN / "fold0" / name).unlink()
+    forget(*FILES, "train.json", folds=(0,))
     num_kills = kills_until_the_end(settings)
     assert num_kills >= 3 and products() == whole
     assert len(made) <= steps * (2 if "train.accumulate=2" in more else 1) + num_kills, "no step is made twice"
@@ -269,8 +268,7 @@ def test_a_training_that_diverges_goes_back_once_and_on_at_half_the_rate(
     assert rates == [0.01] * (step // 3) + [0.005] * (4 - step // 3)
     assert updates[0].step == 12
     whole = products()
-    for name in (*FILES, "train.json"):
-        (RUN / "fold0" / name).unlink()
+    forget(*FILES, "train.json", folds=(0,))
     assert train_one(*settings, "train.on_nan=rollback") == 0
     assert products() == whole
 
@@ -293,8 +291,7 @@ def test_a_validation_that_diverges_goes_back_before_the_epoch_that_made_it(
         spoil(patch, updates, step)
         assert train_one(*STEPS, "train.on_nan=rollback") == 0
     expected = products()
-    for name in (*FILES, "train.json"):
-        (RUN / "fold0" / name).unlink()
+    forget(*FILES, "train.json", folds=(0,))
     spoil(monkeypatch, updates, 3 * epoch, validation=True)
     capsys.readouterr()
     assert train_one(*STEPS) == 1, "without being asked it does not"
@@ -303,8 +300,7 @@ def test_a_validation_that_diverges_goes_back_before_the_epoch_that_made_it(
     assert train_one(*STEPS, "train.on_nan=rollback") == 0, "what was kept is not what diverged"
     assert f"It goes back to {place} and on at half the rate" in capsys.readouterr().out
     assert products() == expected
-    for name in (*FILES, "train.json"):
-        (RUN / "fold0" / name).unlink()
+    forget(*FILES, "train.json", folds=(0,))
     assert train_one(*STEPS, "train.on_nan=rollback") == 0
     assert products() == expected, "in one go"
 
@@ -336,8 +332,7 @@ def test_what_was_gone_back_on_is_remembered(
     settings = (*STEPS, "train.checkpoint_minutes=0", "train.on_nan=rollback")
     assert train_one(*settings) == 0
     whole = products()
-    for name in (*FILES, "train.json"):
-        (RUN / "fold0" / name).unlink()
+    forget(*FILES, "train.json", folds=(0,))
     original, saved = Resume.save, []
 
     def killing(self: Resume, *arguments: Any, **options: Any) -> None:

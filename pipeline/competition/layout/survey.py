@@ -19,8 +19,6 @@ NUM_SAMPLED = 200
 class Survey:
     """What the headers of some image files say: median longer side in pixels, and whether all are grey."""
 
-    num_read: int
-    num_unreadable: int
     side: float
     grey: bool
     text: str
@@ -55,7 +53,7 @@ def survey(root: Path, paths: Sequence[str]) -> Survey:
     if num_unreadable:
         text += f"; {num_unreadable:,} more cannot be read"
     grey = all(mode in ("1", "L") or mode.startswith("I") for mode in modes)
-    return Survey(len(sides), num_unreadable, float(statistics.median(sides)), grey, text)
+    return Survey(float(statistics.median(sides)), grey, text)
 
 
 def _header(path: Path) -> tuple[tuple[int, int], str]:
