@@ -20,18 +20,18 @@ stamps, freshness     what a product was made from, what it must be made from
 randomness            what is drawn: counted, not carried
 practice_sources      where practice competitions come from
 cli, environment      the command line that all stages share; whether a python has the packages
-competition/          archives, opened: packed downloads
-                      csv_table, json_table, long_table, templates, table, sample: tables
-                      layout/ (settings, tables, images, match, download, task, train, folder, asked, box,
-                      metric, survey): a downloaded folder
-                      splits, greedy_split, fold_table: folds
-                      task, spelling, metrics, decide, likeliest, mirrors: labels, scores, answers
-                      predictions, ensembling, scoring, form, submission: from probabilities to the file
+competition/          what it gives and asks for, never torch
+                      archives/ (unpacking, opened): packed downloads
+                      tables/ (csv_table, json_table, long_table, templates, table, sample)
+                      answers/ (spelling, metrics, task, likeliest, decide, predictions, scoring, ensembling, mirrors,
+                      form, submission): labels, scores, from probabilities to the file
+                      folds/ (splits, greedy_split, fold_table)
+detection/            look, at a download (download, survey), for tables (tables, train_table, asked), image files
+                      (image_files, match, box), folders, label_columns, metric; what was found
 images/               headers, decode, index, cache, fill, batches: from files to batches
-                      augment, policies, geometry, colour, erasing, mix,
-                      albumentations_file, epoch_changes
+                      augment/ (augment, policies, geometry, colour, erasing, mix, albumentations_file, epoch_changes)
 recipes               image size, network and training by rule, from what detection knows
-model/                networks, build, trial, weights, weight_file, checkpoint, folding, convolutions
+model/                networks, build, trial, weights, weight_file, checkpoint, fuse_norms, convolutions
 engine/               fit, start, run_model, history, resume, nested, forecast, update, optimizer, muon, losses,
                       machine: training
                       trained, predict: inference

@@ -107,7 +107,9 @@ class TaskConfig(Section):
     kind: Literal["auto", "single", "multi", "ordinal", "number"] = Field(
         "auto", description="one class of many, several tags, an ordered grade, a number; auto: seen from the labels"
     )
-    metric: str = Field("accuracy", description="the competition's score, see `pipeline/competition/metrics.py`")
+    metric: str = Field(
+        "accuracy", description="the competition's score, see `pipeline/competition/answers/metrics.py`"
+    )
     order: tuple[str, ...] = Field(
         (), description="grades that are names, from the lowest to the highest; [] for numbers and for classes"
     )
@@ -166,7 +168,7 @@ class AugmentConfig(Section):
 
     policy: Literal[
         "none", "autoaugment-imagenet", "autoaugment-cifar10", "autoaugment-svhn", "randaugment", "trivialaugment"
-    ] = Field("none", description="the published policies; see `pipeline/images/policies.py`")
+    ] = Field("none", description="the published policies; see `pipeline/images/augment/policies.py`")
     hflip: Probability = Field(0.0, description="probability of a left-right flip")
     vflip: Probability = Field(0.0, description="probability of an upside-down flip")
     pad_crop: int = Field(0, ge=0, le=512, description="random crop after padding by this many pixels (reflected)")

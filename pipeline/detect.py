@@ -44,8 +44,8 @@ def detect(target: Path, overrides: Sequence[str] = ()) -> Path:
     settings = loads("", path, overrides)  # what cannot be used is refused before the folder is looked at
     changed = [override.partition("=")[0].strip() for override in overrides]
     given = {key: operator.attrgetter(key)(settings) for key in changed if key in _DECIDED}
-    from pipeline.competition.layout import look, render
-    from pipeline.competition.opened import open_folder
+    from pipeline.competition.archives.opened import open_folder
+    from pipeline.detection.look import look, render
     from pipeline.recipes import recipe
 
     files = open_folder(target, settings.data.unpack_limit)

@@ -25,10 +25,10 @@ from pipeline.paths import data_dir, fold_dir, parts, run_dir
 from pipeline.stamps import note, stale, stamped, write_stamp
 
 if TYPE_CHECKING:
-    from pipeline.competition.decide import Decision
-    from pipeline.competition.fold_table import Labelled
-    from pipeline.competition.predictions import Predictions
-    from pipeline.competition.task import Task
+    from pipeline.competition.answers.decide import Decision
+    from pipeline.competition.answers.predictions import Predictions
+    from pipeline.competition.answers.task import Task
+    from pipeline.competition.folds.fold_table import Labelled
 
 PRODUCTS = ("test.parquet", "submission.csv")
 
@@ -56,7 +56,7 @@ def ensemble(cfg: Config) -> None:
         )
     stamp, made_from = ensemble_stamp(cfg), ensembled_from(cfg, ready)
     if stale(stamp, made_from) is not None:
-        from pipeline.competition import metrics
+        from pipeline.competition.answers import metrics
 
         # Before the old submission is gone.
         metrics.must_allow(cfg.ensemble.method, metrics.get(cfg.task.metric))
@@ -69,12 +69,12 @@ def ensemble(cfg: Config) -> None:
 
 def _combine(cfg: Config, ready: list[int | str]) -> list[str]:
     """Make the run's tables, scores and submission; returns their names."""
-    from pipeline.competition import submission
-    from pipeline.competition.ensembling import combine
-    from pipeline.competition.fold_table import read_labelled
-    from pipeline.competition.form import read_form
-    from pipeline.competition.predictions import Predictions, in_order, read_predictions, write_predictions
-    from pipeline.competition.table import read_test
+    from pipeline.competition.answers import submission
+    from pipeline.competition.answers.ensembling import combine
+    from pipeline.competition.answers.form import read_form
+    from pipeline.competition.answers.predictions import Predictions, in_order, read_predictions, write_predictions
+    from pipeline.competition.folds.fold_table import read_labelled
+    from pipeline.competition.tables.table import read_test
 
     folder, made_by = run_dir(cfg), f"python -m pipeline.infer {cfg.options}"
     labelled = read_labelled(cfg) if has_train(cfg) else None
@@ -118,7 +118,7 @@ def _scores_path(cfg: Config) -> Path:
 
 def _known_task(cfg: Config) -> "Task":
     """What is predicted where there is no train table: what it was when a model was trained."""
-    from pipeline.competition.task import Task, scored_by
+    from pipeline.competition.answers.task import Task, scored_by
 
     stamps = [train_stamp(cfg, part) for part in parts(cfg)]
     known = [task for stamp in stamps if (task := note(stamp, "task"))]
@@ -131,11 +131,11 @@ def _measure(cfg: Config, labelled: "Labelled", folds: list[int | str]) -> tuple
     """Pool what the models say of the folds that they have not seen; their scores, and whether there are any."""
     import numpy as np
 
-    from pipeline.competition.ensembling import combine
-    from pipeline.competition.likeliest import stack
-    from pipeline.competition.mirrors import doubts_of_flips
-    from pipeline.competition.predictions import Predictions, in_order, read_predictions, write_predictions
-    from pipeline.competition.scoring import cross_validation, fitted
+    from pipeline.competition.answers.ensembling import combine
+    from pipeline.competition.answers.likeliest import stack
+    from pipeline.competition.answers.mirrors import doubts_of_flips
+    from pipeline.competition.answers.predictions import Predictions, in_order, read_predictions, write_predictions
+    from pipeline.competition.answers.scoring import cross_validation, fitted
 
     made_by = f"python -m pipeline.infer {cfg.options}"
     task, advice = labelled.task, f"Delete it and run: {made_by}"
@@ -166,7 +166,7 @@ def _measure(cfg: Config, labelled: "Labelled", folds: list[int | str]) -> tuple
 
 def _without_views(cfg: Config, labelled: "Labelled", part: str) -> "tuple[Any, Any] | None":
     """Numbers and probabilities of a fold's images as they are, by what training said; None where that is not there."""
-    from pipeline.competition.predictions import in_order, read_predictions
+    from pipeline.competition.answers.predictions import in_order, read_predictions
 
     path = said_in_training(cfg, part)
     if path is None:
@@ -187,7 +187,7 @@ def _measured_before(cfg: Config, models: dict[str, Any]) -> dict[str, Any]:
         same = [known["weights"].get(part) == weights for part, weights in models["weights"].items()]
         if all(same):
             return {key: known[key] for key in wanted}
-    from pipeline.competition.decide import PLAIN
+    from pipeline.competition.answers.decide import PLAIN
 
     log.info(
         "ensemble: there are no train images and no scores.json of these models and settings: there is no CV score, "
@@ -197,7 +197,7 @@ def _measured_before(cfg: Config, models: dict[str, Any]) -> dict[str, Any]:
 
 
 def _decision(scores: dict[str, Any]) -> "Decision":
-    from pipeline.competition.decide import Decision
+    from pipeline.competition.answers.decide import Decision
 
     return Decision(tuple(scores["decision"]["thresholds"]), tuple(scores["decision"]["cuts"]))
 
@@ -240,10 +240,10 @@ def _answers_score(cfg: Config) -> float | None:
     if not path.is_file():
         log.info("answers: %s is not there, so the test score is unknown", path)
         return None
-    from pipeline.competition.predictions import read_predictions
-    from pipeline.competition.scoring import answers_score
-    from pipeline.competition.table import read_train
-    from pipeline.competition.task import make_task
+    from pipeline.competition.answers.predictions import read_predictions
+    from pipeline.competition.answers.scoring import answers_score
+    from pipeline.competition.answers.task import make_task
+    from pipeline.competition.tables.table import read_train
 
     predictions = read_predictions(run_dir(cfg) / "test.parquet", "python -m pipeline.ensemble")
     decision = _decision(read_json(_scores_path(cfg)))

@@ -15,8 +15,8 @@ from pipeline.stamps import stale, write_stamp
 if TYPE_CHECKING:
     import numpy as np
 
-    from pipeline.competition.table import Samples
-    from pipeline.competition.task import Task
+    from pipeline.competition.answers.task import Task
+    from pipeline.competition.tables.table import Samples
 
 
 def make_folds(cfg: Config) -> None:
@@ -32,9 +32,9 @@ def make_folds(cfg: Config) -> None:
     if stale(folds_stamp(cfg), made_from) is None:
         log.info("folds: up to date (%s)", path)
         return
-    from pipeline.competition.fold_table import write_folds
-    from pipeline.competition.table import read_train
-    from pipeline.competition.task import make_task
+    from pipeline.competition.answers.task import make_task
+    from pipeline.competition.folds.fold_table import write_folds
+    from pipeline.competition.tables.table import read_train
 
     with lock(path.with_suffix(".lock"), str(path)):
         samples = read_train(cfg)
@@ -48,7 +48,7 @@ def make_folds(cfg: Config) -> None:
 
 def _alike(classes: Sequence[str]) -> str:
     """Classes that may be one, in a few words; "" where there are none."""
-    from pipeline.competition.spelling import same
+    from pipeline.competition.answers.spelling import same
 
     known: dict[str, str] = {}
     pairs = ((name, known.setdefault(same(name), name)) for name in classes)
@@ -64,8 +64,8 @@ def _assign(cfg: Config, samples: "Samples", task: "Task") -> "np.ndarray[Any, A
     """The fold of each image: int64 (num_images,); all 0 where there is no validation."""
     import numpy as np
 
-    from pipeline.competition.csv_table import some
-    from pipeline.competition.splits import split
+    from pipeline.competition.folds.splits import split
+    from pipeline.competition.tables.csv_table import some
 
     num_folds = cfg.folds.num_folds
     if num_folds == 0:
@@ -92,7 +92,7 @@ def _own_folds(cfg: Config, cells: list[str]) -> "np.ndarray[Any, Any]":
     """The user's own fold column: `num_folds` different values, numbered in their order."""
     import numpy as np
 
-    from pipeline.competition.task import in_order
+    from pipeline.competition.answers.task import in_order
 
     values = in_order(list(dict.fromkeys(cells)))
     if len(values) != cfg.folds.num_folds:

@@ -55,9 +55,9 @@ def _infer(cfg: Config, due: Sequence[int | str]) -> None:
     """Predict with some models; the test images go once past all of them."""
     import numpy as np
 
-    from pipeline.competition.fold_table import read_labelled
-    from pipeline.competition.predictions import Predictions, write_predictions
-    from pipeline.competition.table import read_test
+    from pipeline.competition.answers.predictions import Predictions, write_predictions
+    from pipeline.competition.folds.fold_table import read_labelled
+    from pipeline.competition.tables.table import read_test
     from pipeline.engine.predict import predict
     from pipeline.engine.trained import Trained
     from pipeline.images.cache import open_images

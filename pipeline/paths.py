@@ -19,7 +19,7 @@ def fold_dir(cfg: Config, fold: int | str) -> Path:
 
 
 def opened_dir(root: Path) -> Path:
-    """The folder in which a competition's archives are unpacked, see `competition/opened.py`."""
+    """The folder in which a competition's archives are unpacked, see `competition/archives/opened.py`."""
     name = safe_name(os.path.basename(os.path.abspath(root)))
     return Path("output") / "cache" / f"{name}-files-{digest(str(root.resolve()))[:8]}"
 

@@ -102,7 +102,7 @@ def _write(items: "Items", folder: Path) -> None:
     """Write tables and images."""
     from tqdm import tqdm
 
-    from pipeline.competition.task import in_order
+    from pipeline.competition.answers.task import in_order
 
     first = in_order(list({item.label for item in items["train"]}))[0]
     for part, chosen in items.items():

@@ -19,7 +19,7 @@ from pipeline.paths import data_dir, parts, run_dir
 from pipeline.stamps import made_from, note, write_stamp
 
 if TYPE_CHECKING:
-    from pipeline.competition.table import Samples
+    from pipeline.competition.tables.table import Samples
     from pipeline.images.cache import Images
 
 AUDIT = ("part", "id", "path", "format", "mode", "width", "height", "bad", "sha256")
@@ -31,14 +31,14 @@ def prepare(cfg: Config) -> None:
     Raises:
         InputError: files are missing, or some cannot be read and `data.bad_images` is `error`.
     """
-    from pipeline.competition.opened import open_folder
+    from pipeline.competition.archives.opened import open_folder
 
     open_folder(cfg.root, cfg.data.unpack_limit)
     stamp = prepare_stamp(cfg)
     if unprepared(cfg) is None and has_train(cfg):
         log.info("prepare: up to date")
         return
-    from pipeline.competition.table import read_test, read_train
+    from pipeline.competition.tables.table import read_test, read_train
     from pipeline.images.cache import cache_dir
     from pipeline.images.fill import fill
 
@@ -68,7 +68,7 @@ def _trained_parts(cfg: Config) -> list[int | str]:
 
 def _train_images_are_here(cfg: Config) -> bool:
     """Whether any of them is; a table that cannot be read is an error of its own."""
-    from pipeline.competition.table import read_train
+    from pipeline.competition.tables.table import read_train
 
     root, data = data_dir(cfg), made_from(prepare_stamp(cfg)).get("data", {})
     if any(data.get(key, value) != value for key, value in (("train", cfg.data.train), ("image", cfg.data.image))):
@@ -93,7 +93,7 @@ def _tell_changes(cfg: Config, identity: str | None, before: dict[str, str]) -> 
     known = note(prepare_stamp(cfg), "train")
     if identity is None or known is None or identity == known:
         return
-    from pipeline.competition.csv_table import some
+    from pipeline.competition.tables.csv_table import some
 
     now = _identities(cfg)
     changed = [path for path in now if before.get(path, now[path]) != now[path]]
@@ -130,7 +130,7 @@ def _refuse_bad(cfg: Config, samples: "dict[str, Samples]", images: "dict[str, I
     ]
     if not bad:
         return
-    from pipeline.competition.csv_table import some
+    from pipeline.competition.tables.csv_table import some
 
     where = f"all are listed in {run_dir(cfg) / 'audit.csv'}"
     if cfg.data.bad_images == "error":

@@ -4,7 +4,7 @@ import math
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from pipeline.competition.layout.settings import Decision, Facts
+from pipeline.detection.found import Decision, Facts
 
 Settings = tuple[Decision, ...]
 

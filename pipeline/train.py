@@ -37,10 +37,10 @@ def train(cfg: Config, part: int | str, num_models: int = 1) -> bool:
         return False
     if not has_train(cfg):
         raise InputError(f"the train images must be under {cfg.root} to train fold {part}. None of them is there")
-    from pipeline.competition.fold_table import read_labelled
-    from pipeline.competition.form import read_form
-    from pipeline.competition.predictions import Predictions, write_predictions
-    from pipeline.competition.table import read_test
+    from pipeline.competition.answers.form import read_form
+    from pipeline.competition.answers.predictions import Predictions, write_predictions
+    from pipeline.competition.folds.fold_table import read_labelled
+    from pipeline.competition.tables.table import read_test
     from pipeline.engine.fit import fit
     from pipeline.engine.resume import Resume
     from pipeline.images.cache import open_images

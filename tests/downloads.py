@@ -6,10 +6,10 @@ from pathlib import Path
 from PIL import Image
 
 from making import write_table
-from pipeline.competition.layout import Found, look, render
-from pipeline.competition.table import Samples, read_test, read_train
+from pipeline.competition.tables.table import Samples, read_test, read_train
 from pipeline.config import Config
 from pipeline.config_file import load
+from pipeline.detection.look import Found, look, render
 
 TRAIN = [f"{number:03d}" for number in range(20)]
 TEST = [f"{number:03d}" for number in range(8)]

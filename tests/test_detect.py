@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from pipeline.competition.table import read_test, read_train
+from pipeline.competition.tables.table import read_test, read_train
 from pipeline.config import Config
 from pipeline.config_file import load
 from pipeline.detect import detect, main

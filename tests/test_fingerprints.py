@@ -10,14 +10,7 @@ import pytest
 from making import write_table
 from pipeline.config import Config, sections
 from pipeline.config_file import load
-from pipeline.freshness import (
-    audited,
-    ensembled_from,
-    folds_from,
-    inferred_from,
-    prepared_from,
-    trained_from,
-)
+from pipeline.freshness import audited, ensembled_from, folds_from, inferred_from, prepared_from, trained_from
 from pipeline.images.cache import cache_dir
 from pipeline.paths import folds_path
 from running import run_all

@@ -10,7 +10,7 @@ import torch
 from torch import nn
 
 from pipeline import ensemble, folds, infer, prepare, train
-from pipeline.competition.predictions import read_predictions
+from pipeline.competition.answers.predictions import read_predictions
 from pipeline.config import Config
 from pipeline.engine.machine import Machine
 from pipeline.images.batches import Batch, Batches

@@ -19,7 +19,7 @@ from sklearn.metrics import roc_auc_score
 
 from making import picture, write_table
 from pipeline import ensemble, folds, infer, prepare, train
-from pipeline.competition.predictions import read_predictions
+from pipeline.competition.answers.predictions import read_predictions
 from pipeline.config import Config
 from pipeline.config_file import load
 from pipeline.files import InputError
@@ -453,7 +453,7 @@ def test_a_loss_that_diverges_is_not_kept(
 
 
 def test_the_last_epochs_are_gentle(competition: Callable[..., Config]) -> None:
-    from pipeline.images.epoch_changes import EpochChanges
+    from pipeline.images.augment.epoch_changes import EpochChanges
 
     cfg = competition(
         "augment.policy=randaugment", "augment.hflip=0.5", "augment.mixup=0.2", "augment.strong_until=0.5"

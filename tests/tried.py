@@ -21,10 +21,15 @@ ROWS = {
     "writes that the machine refused": [("tests/test_damage.py", "says_no")],
     "image files made by code": [("tests/images/test_corpus.py", "read_to_the_right_pixels_or_refused")],
     "image files that were collected": [("tests/images/test_corpus.py", "collected")],
-    "odd tables": [("tests/competition/test_odd_tables.py", ""), ("tests/competition/test_table.py", "broken")],
+    "odd tables": [
+        ("tests/competition/tables/test_odd_tables.py", ""),
+        ("tests/competition/tables/test_table.py", "broken"),
+    ],
     "settings changed": [("tests/test_fingerprints.py", "each_setting")],
     "hostile names, paths, files and settings": [("tests/test_hostile.py", "")],
-    "hostile archives": [("tests/competition/test_archives.py", r"leads_out|refused|bomb|lies|password|part_of")],
+    "hostile archives": [
+        ("tests/competition/archives/test_unpacking.py", r"leads_out|refused|bomb|lies|password|part_of")
+    ],
     "weights that are something else": [
         ("tests/model/test_weights.py", r"refused|code|damaged"),
         ("tests/model/test_checkpoint.py", r"truncation|lies|foreign"),

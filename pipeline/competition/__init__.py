@@ -1,1 +1,1 @@
-"""What the competition is: tables, labels, folds, metric, submission (pandas and scikit-learn, never torch)."""
+"""What a competition gives and asks for: tables, archives, folds, answers. Never torch."""

@@ -9,10 +9,10 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from pipeline.competition import metrics
-from pipeline.competition.csv_table import some
-from pipeline.competition.fold_table import Labelled
-from pipeline.competition.likeliest import Probs
+from pipeline.competition.answers import metrics
+from pipeline.competition.answers.likeliest import Probs
+from pipeline.competition.folds.fold_table import Labelled
+from pipeline.competition.tables.csv_table import some
 from pipeline.config import Config, InferConfig
 from pipeline.engine.forecast import VALIDATION, Forecast
 from pipeline.engine.history import line, scores
@@ -26,9 +26,9 @@ from pipeline.engine.trained import copied_to_cpu, evaluation_batch, for_inferen
 from pipeline.engine.update import Update
 from pipeline.files import InputError
 from pipeline.freshness import training_settings
+from pipeline.images.augment.epoch_changes import EpochChanges
 from pipeline.images.batches import Batches, on_device
 from pipeline.images.cache import Images
-from pipeline.images.epoch_changes import EpochChanges
 from pipeline.log import log
 from pipeline.model.checkpoint import Checkpoint
 from pipeline.randomness import derived_seed, epoch_order, id_keys

@@ -4,8 +4,8 @@ from typing import Any
 
 import numpy as np
 
-from pipeline.competition import scoring
-from pipeline.competition.fold_table import Labelled
+from pipeline.competition.answers import scoring
+from pipeline.competition.folds.fold_table import Labelled
 from pipeline.engine.predict import probabilities
 from pipeline.engine.run_model import Result
 

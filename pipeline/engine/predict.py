@@ -9,8 +9,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from pipeline.competition.likeliest import Probs, from_pairs
-from pipeline.competition.task import Task
+from pipeline.competition.answers.likeliest import Probs, from_pairs
+from pipeline.competition.answers.task import Task
 from pipeline.config import InferConfig
 from pipeline.engine.machine import SMALLER, Machine, TooLittleMemory, memory_named
 from pipeline.engine.run_model import Keep, evaluate

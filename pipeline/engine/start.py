@@ -10,9 +10,9 @@ from torch import nn
 
 from pipeline.config import Config
 from pipeline.engine.machine import Machine, find_machine, must_train
+from pipeline.images.augment.epoch_changes import epoch_sizes
 from pipeline.images.batches import Batches, Statistics, statistics
 from pipeline.images.cache import Images
-from pipeline.images.epoch_changes import epoch_sizes
 from pipeline.model.build import build_model, own_name, pretrained_statistics
 from pipeline.model.checkpoint import saved_normalisation
 from pipeline.model.networks import CifarNet

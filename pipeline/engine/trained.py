@@ -7,12 +7,12 @@ from typing import Any
 import numpy as np
 from torch import nn
 
-from pipeline.competition.task import Task
+from pipeline.competition.answers.task import Task
 from pipeline.config import InferConfig, ModelConfig
 from pipeline.engine.machine import find_machine, memory_named
 from pipeline.model.build import build_model
 from pipeline.model.checkpoint import read
-from pipeline.model.folding import fold_norms
+from pipeline.model.fuse_norms import fuse_norms
 
 
 class Trained:
@@ -58,7 +58,7 @@ def for_inference(model: nn.Module, size: int, channels: int) -> nn.Module:
         channels: of the images.
     """
     on_cpu = all(parameter.device.type == "cpu" for parameter in model.parameters())
-    return fold_norms(model if on_cpu else copied_to_cpu(model), size, channels)
+    return fuse_norms(model if on_cpu else copied_to_cpu(model), size, channels)
 
 
 def copied_to_cpu(model: nn.Module) -> nn.Module:

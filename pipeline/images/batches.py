@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from pipeline.images.augment import resize_to
+from pipeline.images.augment.augment import resize_to
 from pipeline.images.cache import Images
 
 Array = np.ndarray[Any, Any]

@@ -16,7 +16,7 @@ from PIL import Image
 from torchvision.transforms import AutoAugment, AutoAugmentPolicy, InterpolationMode
 
 from pipeline.config import AugmentConfig
-from pipeline.images.augment import Augment
+from pipeline.images.augment.augment import Augment
 
 NUM_TURNS = 7
 

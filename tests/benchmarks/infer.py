@@ -16,7 +16,7 @@ import torch
 from measure import line, machine_line, mapped_images, paired
 from torch import nn
 
-from pipeline.competition.task import Task
+from pipeline.competition.answers.task import Task
 from pipeline.config import Config, ImageConfig, InferConfig, ModelConfig
 from pipeline.engine.machine import Machine
 from pipeline.engine.predict import predict

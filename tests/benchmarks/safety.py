@@ -16,7 +16,7 @@ from measure import line, machine_line, paired
 
 from making import TOML, tiny_competition
 from pipeline import folds, prepare, train
-from pipeline.competition.fold_table import read_labelled
+from pipeline.competition.folds.fold_table import read_labelled
 from pipeline.config_file import load
 from pipeline.engine.fit import fit
 from pipeline.images.cache import open_images

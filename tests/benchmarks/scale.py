@@ -59,13 +59,13 @@ def decide() -> None:
     """Scores, ensemble and submission of predictions that are made up."""
     import numpy as np
 
-    from pipeline.competition import scoring, submission
-    from pipeline.competition.ensembling import combine
-    from pipeline.competition.fold_table import read_labelled
-    from pipeline.competition.form import read_form
-    from pipeline.competition.likeliest import from_pairs
-    from pipeline.competition.predictions import Predictions, read_predictions, write_predictions
-    from pipeline.competition.table import read_test
+    from pipeline.competition.answers import scoring, submission
+    from pipeline.competition.answers.ensembling import combine
+    from pipeline.competition.answers.form import read_form
+    from pipeline.competition.answers.likeliest import from_pairs
+    from pipeline.competition.answers.predictions import Predictions, read_predictions, write_predictions
+    from pipeline.competition.folds.fold_table import read_labelled
+    from pipeline.competition.tables.table import read_test
     from pipeline.config_file import load
 
     cfg = load(Path("configs/big.toml"))

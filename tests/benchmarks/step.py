@@ -24,8 +24,8 @@ from pipeline.engine.machine import Machine, find_machine
 from pipeline.engine.optimizer import make_optimizer
 from pipeline.engine.run_model import run_model
 from pipeline.engine.update import Update
+from pipeline.images.augment.epoch_changes import EpochChanges
 from pipeline.images.batches import Batches, on_device
-from pipeline.images.epoch_changes import EpochChanges
 from pipeline.model.build import build_model
 from pipeline.randomness import id_keys
 

@@ -5,7 +5,7 @@ import pytest
 import torch
 from torch import nn
 
-from pipeline.competition.task import Task
+from pipeline.competition.answers.task import Task
 from pipeline.engine.machine import Machine
 from pipeline.engine.predict import Views, activate, view
 

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from pipeline.competition.table import read_train
+from pipeline.competition.tables.table import read_train
 from pipeline.config import Config, TrainConfig
 from pipeline.engine.losses import make_loss
 from pipeline.engine.machine import Machine, TooLittleMemory

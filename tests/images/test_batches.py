@@ -8,11 +8,11 @@ import pytest
 import torch
 
 from making import picture
-from pipeline.competition.table import read_train
+from pipeline.competition.tables.table import read_train
 from pipeline.config import AugmentConfig, Config
 from pipeline.images import batches as module
 from pipeline.images import cache, fill
-from pipeline.images.augment import Augment
+from pipeline.images.augment.augment import Augment
 from pipeline.images.batches import Batches, Changes, load_pixels, on_device, prefetch, statistics
 from pipeline.randomness import derived_seed, epoch_order, id_keys
 

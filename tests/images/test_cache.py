@@ -11,7 +11,7 @@ import pytest
 from PIL import Image
 
 from making import picture
-from pipeline.competition.table import read_train
+from pipeline.competition.tables.table import read_train
 from pipeline.config import Config
 from pipeline.files import InputError
 from pipeline.images import cache, fill

@@ -1,0 +1,175 @@
+"""What the sample submission asks for: its columns, ids, kind of answers, and its way of writing labels."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from typing import Literal
+
+from pipeline.competition.answers import metrics
+from pipeline.competition.answers.spelling import same, spellings
+from pipeline.competition.answers.task import Task, split_tags
+from pipeline.competition.tables.csv_table import Dialect, Table, duplicates, read_csv, require_columns, some
+from pipeline.competition.tables.json_table import read_frame
+from pipeline.competition.tables.long_table import is_long, split_ids, widen
+from pipeline.competition.tables.sample import gives_an_answer, targets_of
+from pipeline.competition.tables.table import test_id
+from pipeline.config import Config
+from pipeline.files import InputError, inside
+from pipeline.log import log
+from pipeline.paths import data_dir
+
+Answer = Literal["label", "probability", "columns", "tags", "ranks", "number"]
+
+
+@dataclass(frozen=True)
+class Long:
+    """A submission with a row for each image and class: its ids, image and class of each, and the column to fill."""
+
+    ids: list[str]
+    pairs: list[tuple[str, str]]
+    column: str
+
+
+@dataclass(frozen=True)
+class Form:
+    """What the sample submission asks for.
+
+    label: a class name; probability: of the second of two classes; columns: a probability (or, for metrics on labels, a
+    0 or 1) for each class; tags: class names; ranks: the `top` likeliest class names; number. `copied` are the cells
+    of columns that are not filled. With `long`, `ids` and `targets` are images and classes, not rows and columns.
+    `header` are the columns as the sample writes them, with the spaces around them; `answers` the labels in its cells,
+    each once; `spelling` how it writes the classes that it writes otherwise than the train table.
+    """
+
+    columns: tuple[str, ...]
+    id: str
+    targets: tuple[str, ...]
+    ids: list[str]
+    answer: Answer
+    dialect: Dialect
+    top: int = 1
+    copied: dict[str, list[str]] = field(default_factory=dict)
+    long: Long | None = None
+    header: tuple[str, ...] = ()
+    answers: frozenset[str] = frozenset()
+    spelling: Mapping[str, str] = field(default_factory=dict)
+
+
+def read_form(cfg: Config, task: Task, test_ids: list[str]) -> Form:
+    """What to write: by the sample submission; without one an id column and the label columns.
+
+    Raises:
+        InputError: the sample does not fit the test images or the classes; which ids or columns, and how many.
+    """
+    top = metrics.get(task.metric).top
+    if not cfg.data.sample_submission:
+        answer = _answer(task, list(cfg.data.labels), "data.labels")
+        return Form((test_id(cfg), *cfg.data.labels), test_id(cfg), cfg.data.labels, test_ids, answer, Dialect(), top)
+    sample = read_csv(inside(data_dir(cfg), cfg.data.sample_submission, "data.sample_submission"))
+    columns = [str(column) for column in sample.frame.columns]
+    id_column = test_id(cfg) if test_id(cfg) in columns else columns[0]
+    ids = sample.column(id_column)
+    long, targets = None, []
+    if cfg.data.rows and is_long(ids, cfg.data.rows, task.classes):
+        wide = widen(sample.frame, id_column, cfg.data.rows, task.classes, str(sample.path))
+        (value,) = targets_of(sample.frame, id_column)
+        long = Long(ids, split_ids(ids, cfg.data.rows, task.classes, str(sample.path)), value)
+        ids, targets = list(wide[id_column]), [name for name in wide if name != id_column]
+    if problems := [*require_columns(str(sample.path), sample.frame, columns), *_compare(sample, ids, test_ids)]:
+        raise InputError("; ".join(problems))
+    other = cfg.data.test not in ("", cfg.data.sample_submission) and "{" not in cfg.data.test
+    test = read_frame(inside(data_dir(cfg), cfg.data.test, "data.test")) if other else None
+    targets = targets or targets_of(sample.frame, id_column, test, cfg.data.labels)
+    if not targets:
+        raise InputError(f"{sample.path} must have a column to fill beside {id_column!r}. It has none")
+    answer = _answer(task, targets, str(sample.path))
+    filled = targets if long is None else [long.column]
+    copied = {name: sample.column(name) for name in columns if name not in (id_column, *filled)}
+    form = Form(
+        tuple(columns), id_column, tuple(targets), ids, answer, sample.dialect, top, copied, long, sample.header
+    )
+    return _spelled(form, task, sample) if answer in ("label", "tags", "ranks") else form
+
+
+def _spelled(form: Form, task: Task, sample: Table) -> Form:
+    """The form with the sample's way of writing labels, by the answers that it holds.
+
+    Raises:
+        InputError: its answers are no labels, or it is not clear how a label is to be written.
+    """
+    cells = sample.column(form.targets[0])
+    where = f"{sample.path}, column {form.targets[0]!r}"
+    known = {same(name) for name in task.classes}
+    # "none" may be a class.
+    rows = [labels_in(cell, form.answer, task) for cell in cells if gives_an_answer(cell) or same(cell) in known]
+    answers = frozenset(name for names in rows for name in names)
+    unknown = sorted(name for name in answers if same(name) not in known)
+    if unknown and len(unknown) == len(answers):
+        # One answer for all rows, or another text in each: what stands there until it is filled.
+        if 1 < len(set(cells)) < len(cells):
+            raise InputError(
+                f"{where}: answers must be labels of the train table, such as {task.classes[0]!r}. "
+                f"{some('are none', unknown)}; set data.labels to the column that has them, or empty this column"
+            )
+        log.info(
+            "submission: the sample's answer %r is none of the %s labels (%r, ...); data.labels says where these are",
+            unknown[0][:80],
+            f"{len(task.classes):,}",
+            task.classes[0],
+        )
+    elif unknown:
+        log.info("submission: %s in the sample, %s", some("answers are no train class", unknown), where)
+    try:
+        spelling = spellings(task.classes, answers)
+    except ValueError as error:
+        raise InputError(
+            f"{where}: labels must be written as they are here, and {error}. Write the train table's in the same way"
+        ) from None
+    if form.answer == "ranks" and (spaced := [name for name in task.classes if " " in spelling.get(name, name)]):
+        raise InputError(
+            f"{where}: labels must have no spaces where a cell holds the {form.top} best of them. "
+            f"{some('have some', spaced)}; write them in the train table as the competition does"
+        )
+    return replace(form, answers=answers, spelling=spelling)
+
+
+def labels_in(cell: str, answer: Answer, task: Task) -> list[str]:
+    """The labels in one cell."""
+    if answer == "tags":
+        return split_tags(cell, task.tag_separator)
+    return cell.split(" ") if answer == "ranks" else [cell]
+
+
+def _compare(sample: Table, ids: list[str], test_ids: list[str]) -> list[str]:
+    problems = duplicates(str(sample.path), ids)
+    known, asked = set(test_ids), set(ids)
+    if unknown := [id_ for id_ in ids if id_ not in known]:
+        problems.append(f"{sample.path}: {some('ids have no test image', unknown)} of {len(ids):,}")
+    if extra := [id_ for id_ in test_ids if id_ not in asked]:
+        problems.append(f"{sample.path}: {some('test images are not asked for', extra)} of {len(test_ids):,}")
+    return problems
+
+
+def _answer(task: Task, targets: list[str], source: str) -> Answer:
+    """What the target columns want, by their number and names, the task's kind and the metric's need."""
+    if len(targets) > 1 and set(targets) == set(task.classes):
+        return "columns"
+    if len(targets) > 1:
+        missing = [name for name in task.classes if name not in targets]
+        extra = [name for name in targets if name not in task.classes]
+        raise InputError(
+            f"{source}: with several columns to fill, these must be the classes. "
+            f"{some('columns are no class', extra)}; {some('classes have no column', missing)}"
+        )
+    if task.kind == "number":
+        return "number"
+    if task.kind == "multi":
+        return "columns" if set(targets) == set(task.classes) else "tags"
+    metric = metrics.get(task.metric)
+    if metric.top > 1:
+        return "ranks"
+    if metric.needs == "probs" and len(task.classes) > 2:
+        raise InputError(
+            f"{source} must have a column for each of the {len(task.classes):,} classes, as {metric.name} scores "
+            f"probabilities. It has {targets[0]!r} alone; set task.metric to one that scores labels"
+        )
+    return "probability" if metric.needs == "probs" else "label"

@@ -1,0 +1,253 @@
+"""The competitions' scores in one table: name, direction, what they need, which kinds of labels they score.
+
+Each is scikit-learn's, or tested against an independent computation.
+"""
+
+import difflib
+import math
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import numpy as np
+from scipy import sparse
+
+from pipeline.competition.answers.likeliest import Probs, at, places
+from pipeline.config import ConfigError
+
+Array = np.ndarray[Any, Any]
+# Those that look at the order of the images alone, column by column.
+OF_ORDER = ("roc_auc", "weighted_auc", "mean_column_auc")
+Need = Literal["labels", "grades", "probs", "numbers"]
+
+
+@dataclass(frozen=True)
+class Metric:
+    """A score. `function(targets, predicted)` takes what `needs` says:
+
+    labels: class numbers int (num_images,), or flags (num_images, num_classes) for `multi`;
+    grades: float (num_images,), the values of `Task.grades`;
+    probs: float (num_images, num_classes), of many classes the likeliest alone; targets as `Task.encode` gives them;
+    numbers: float (num_images,).
+    """
+
+    name: str
+    needs: Need
+    higher_is_better: bool
+    kinds: tuple[Literal["single", "multi", "ordinal", "number"], ...]
+    function: Callable[[Array, Array], float]
+    top: int = 1
+
+
+def score(name: str, targets: Array, predicted: Array) -> float | None:
+    """The metric, or None where it is undefined (one class only, say).
+
+    Args:
+        name: a metric's name.
+        targets: as `Task.encode` gives them.
+        predicted: what the metric needs, see `Metric`.
+    """
+    if not len(targets):
+        return None
+    value = get(name).function(targets, predicted)
+    return float(value) if math.isfinite(value) else None
+
+
+def get(name: str) -> Metric:
+    """The metric of a name; `map@K` and `top@K` for any K from 2 on.
+
+    Raises:
+        ConfigError: there is no such metric; the nearest is named.
+    """
+    if name in METRICS:
+        return METRICS[name]
+    if match := re.fullmatch(r"(map|top)@([1-9]\d?)", name):
+        top = int(match[2])
+        if top > 1:
+            return Metric(name, "probs", True, ("single",), (_map_at if match[1] == "map" else _top_at)(top), top=top)
+    near = difflib.get_close_matches(name, list(METRICS), 1, 0.5)
+    hint = f"Did you mean {near[0]!r}?" if near else ""
+    raise ConfigError(f"'task.metric' must be one of {', '.join(METRICS)}. Got {name!r}. {hint}".strip())
+
+
+def must_allow(method: str, metric: Metric) -> None:
+    """Refuse an ensemble of ranks for a metric that looks at more than the order of the images.
+
+    Raises:
+        ConfigError: ranks are no probabilities, and their likeliest class means nothing.
+    """
+    if method == "rank" and metric.name not in OF_ORDER:
+        raise ConfigError(
+            f"ensemble.method must be 'mean' unless task.metric looks at the order of images alone "
+            f"({', '.join(OF_ORDER)}): ranks are no probabilities. Got 'rank' with {metric.name}"
+        )
+
+
+def _accuracy(targets: Array, labels: Array) -> float:
+    same = targets == labels
+    return float((same if same.ndim == 1 else same.all(1)).mean())
+
+
+def _error(targets: Array, labels: Array) -> float:
+    return 1.0 - _accuracy(targets, labels)
+
+
+def _balanced_accuracy(targets: Array, labels: Array) -> float:
+    """Mean recall over the classes that occur."""
+    recalls = [float((labels[targets == number] == number).mean()) for number in np.unique(targets)]
+    return float(np.mean(recalls))
+
+
+def _f1(average: str) -> Callable[[Array, Array], float]:
+    def function(targets: Array, labels: Array) -> float:
+        from sklearn.metrics import f1_score
+
+        return float(f1_score(targets, labels, average=average, zero_division=0))
+
+    return function
+
+
+def _log_loss(targets: Array, probs: Probs) -> float:
+    """Mean negative log of the true class's probability (rows renormalised, clipped to 1e-15), in nats."""
+    if sparse.issparse(probs):
+        return float(-np.mean(np.log(np.clip(at(probs, targets).astype(np.float64), 1e-15, 1.0))))
+    probs = np.clip(probs.astype(np.float64), 1e-15, 1.0)
+    if targets.ndim == 2:
+        negative = np.clip(1.0 - probs, 1e-15, 1.0)
+        return float(-np.mean(targets * np.log(probs) + (1 - targets) * np.log(negative)))
+    rows = probs[np.arange(len(targets)), targets] / probs.sum(1)
+    return float(-np.mean(np.log(rows)))
+
+
+def _roc_auc(targets: Array, probs: Array) -> float:
+    """Two classes: the second's probability decides. More: undefined."""
+    if targets.ndim == 2:
+        return _mean_column_auc(targets, probs)
+    if probs.shape[1] != 2:
+        return math.nan
+    return _auc(targets == 1, probs[:, 1])
+
+
+def _mean_column_auc(targets: Array, probs: Probs) -> float:
+    columns = probs.tocsc() if sparse.issparse(probs) else probs
+    scores = []
+    for number in range(probs.shape[1]):
+        flags = targets[:, number] > 0 if targets.ndim == 2 else targets == number
+        column = columns[:, [number]]
+        scores.append(_auc(flags, (column.toarray() if sparse.issparse(column) else column)[:, 0]))
+    return float(np.mean(scores))
+
+
+def _auc(positive: Array, scores: Array) -> float:
+    """Area under the ROC curve from ranks (Mann-Whitney U), ties at their mean rank; NaN with one class only."""
+    num_positive = int(positive.sum())
+    num_negative = len(positive) - num_positive
+    if not num_positive or not num_negative:
+        return math.nan
+    from scipy.stats import rankdata
+
+    ranks = rankdata(scores)
+    return float((ranks[positive].sum() - num_positive * (num_positive + 1) / 2) / (num_positive * num_negative))
+
+
+def _weighted_auc(targets: Array, probs: Array) -> float:
+    """Area under the ROC curve of two classes, weighted 2 where the true positive rate is below 0.4 and 1 above.
+
+    The metric of steganalysis competitions: false alarms are to be rare. Ties at one point of the curve; normalised to
+    1 for a perfect order; exact, where the published grader sums on a grid.
+    """
+    positive = targets == 1
+    num_positive = int(positive.sum())
+    if not 0 < num_positive < len(positive):
+        return math.nan
+    scores, inverse = np.unique(-probs[:, 1], return_inverse=True)
+    hits, alarms = (np.bincount(inverse, chosen, len(scores)).cumsum() for chosen in (positive, ~positive))
+    rate = np.concatenate([[0.0], hits / num_positive])
+    width = np.diff(np.concatenate([[0.0], alarms / (len(positive) - num_positive)]))
+    area = total = 0.0
+    for low, high, weight in ((0.0, 0.4, 2.0), (0.4, 1.0, 1.0)):
+        # The integral of clip(rate, low, high) - low up to a rate; along a segment the rate is linear.
+        inside = np.clip(rate, low, high) - low
+        integral = inside**2 / 2 + (high - low) * np.maximum(rate - high, 0)
+        rise = np.diff(rate)
+        mean = np.where(rise > 0, np.diff(integral) / np.where(rise > 0, rise, 1.0), inside[1:])
+        area += weight * float((mean * width).sum())
+        total += weight * (high - low)
+    return area / total
+
+
+def _probabilistic_f1(targets: Array, probs: Array) -> float:
+    """F1 of two classes with probabilities as counts, of the second class (Yacouby and Axman 2020, section 3)."""
+    scores = probs[:, 1].clip(0, 1)
+    hits, found, num_positive = float(scores[targets == 1].sum()), float(scores.sum()), int((targets == 1).sum())
+    if not num_positive:
+        return math.nan
+    return 2 * hits / (found + num_positive)
+
+
+def quadratic_kappa(targets: Array, grades: Array) -> float:
+    """Quadratic weighted kappa (Cohen 1968, weights by squared distance): 1 - E[(t - g)^2] / E[(t - g')^2], where t and
+    g' are drawn apart, which is var t + var g + (mean t - mean g)^2.
+
+    From the values of the grades, so a grade that no image has leaves its gap; NaN where both are one grade.
+    """
+    chance = targets.var() + grades.var() + (targets.mean() - grades.mean()) ** 2
+    return float(1 - np.square(targets - grades).mean() / chance) if chance else math.nan
+
+
+def _mcc(targets: Array, labels: Array) -> float:
+    from sklearn.metrics import matthews_corrcoef
+
+    return float(matthews_corrcoef(targets, labels))
+
+
+def _map_at(top: int) -> Callable[[Array, Array], float]:
+    def function(targets: Array, probs: Array) -> float:
+        place = places(probs, targets)
+        return float(np.where(place < top, 1.0 / (1 + place), 0.0).mean())
+
+    return function
+
+
+def _top_at(top: int) -> Callable[[Array, Array], float]:
+    return lambda targets, probs: float((places(probs, targets) < top).mean())
+
+
+def _rmse(targets: Array, numbers: Array) -> float:
+    return float(np.sqrt(np.square(_errors(targets, numbers)).mean()))
+
+
+def _mae(targets: Array, numbers: Array) -> float:
+    return float(np.abs(_errors(targets, numbers)).mean())
+
+
+def _errors(targets: Array, numbers: Array) -> Array:
+    """In float64: squares of large numbers are beyond float32."""
+    return targets.reshape(-1).astype(np.float64) - numbers.reshape(-1)
+
+
+# One that is often asked for, by the kind of the labels.
+COMMON = {"single": "accuracy", "ordinal": "quadratic_kappa", "multi": "micro_f1", "number": "rmse"}
+METRICS = {
+    metric.name: metric
+    for metric in (
+        Metric("accuracy", "labels", True, ("single", "ordinal", "multi"), _accuracy),
+        Metric("error", "labels", False, ("single", "ordinal", "multi"), _error),
+        Metric("balanced_accuracy", "labels", True, ("single", "ordinal"), _balanced_accuracy),
+        Metric("macro_f1", "labels", True, ("single", "ordinal", "multi"), _f1("macro")),
+        Metric("micro_f1", "labels", True, ("single", "ordinal", "multi"), _f1("micro")),
+        Metric("samples_f1", "labels", True, ("multi",), _f1("samples")),
+        Metric("log_loss", "probs", False, ("single", "ordinal", "multi"), _log_loss),
+        Metric("roc_auc", "probs", True, ("single", "multi"), _roc_auc),
+        Metric("mean_column_auc", "probs", True, ("single", "multi"), _mean_column_auc),
+        Metric("weighted_auc", "probs", True, ("single",), _weighted_auc),
+        Metric("probabilistic_f1", "probs", True, ("single",), _probabilistic_f1),
+        Metric("quadratic_kappa", "grades", True, ("ordinal", "single"), quadratic_kappa),
+        Metric("mcc", "labels", True, ("single", "ordinal"), _mcc),
+        Metric("map@5", "probs", True, ("single",), _map_at(5), top=5),
+        Metric("top@5", "probs", True, ("single",), _top_at(5), top=5),
+        Metric("rmse", "numbers", False, ("number",), _rmse),
+        Metric("mae", "numbers", False, ("number",), _mae),
+    )
+}

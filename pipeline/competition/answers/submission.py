@@ -1,0 +1,172 @@
+"""Writing `submission.csv` as the sample submission shows it, and refusing to write one that would not be accepted."""
+
+import csv
+import io
+import os
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from pipeline.competition.answers import metrics
+from pipeline.competition.answers.decide import PLAIN, Decision, decide
+from pipeline.competition.answers.form import Form, labels_in
+from pipeline.competition.answers.likeliest import Probs, best, dense
+from pipeline.competition.answers.spelling import same
+from pipeline.competition.answers.task import Task
+from pipeline.competition.tables.csv_table import Table, read_csv, some
+from pipeline.files import InputError, atomic_write
+
+Array = np.ndarray[Any, Any]
+
+
+def fill(form: Form, task: Task, ids: list[str], probs: Probs, decision: Decision = PLAIN) -> pd.DataFrame:
+    """The submission as text cells, in the sample's order of rows and columns.
+
+    Args:
+        form: what is asked for.
+        task: kind and classes.
+        ids: of the predicted images.
+        probs: float (num_images, num_outputs), a row for each id; of many classes the likeliest alone.
+        decision: thresholds or cuts, where labels are asked for.
+    """
+    row = {id_: number for number, id_ in enumerate(ids)}
+    probs = probs[np.array([row[id_] for id_ in form.ids])].astype(np.float64)
+    cells_of = _cells(form, task, probs, decision)
+    ids = form.ids
+    if form.long is not None:
+        place = {id_: number for number, id_ in enumerate(ids)}
+        cells_of = {form.long.column: [cells_of[name][place[image]] for image, name in form.long.pairs]}
+        ids = form.long.ids
+    frame = pd.DataFrame({form.id: ids}, dtype=object)
+    for name, cells in {**form.copied, **cells_of}.items():
+        frame[name] = cells
+    return frame[list(form.columns)]
+
+
+def _cells(form: Form, task: Task, probs: Probs, decision: Decision) -> dict[str, list[str]]:
+    target = form.targets[0]
+    if form.answer == "columns":
+        if metrics.get(task.metric).needs in ("labels", "grades"):
+            answers = decide(task, probs, decision)
+            flags = answers if answers.ndim == 2 else np.eye(len(task.classes))[answers]
+            return {name: [str(int(flag)) for flag in flags[:, task.classes.index(name)]] for name in form.targets}
+        probs = dense(probs)
+        if _rows_sum_to_one(task):
+            probs = probs / probs.sum(1, keepdims=True)
+        return {name: _format(probs[:, task.classes.index(name)]) for name in form.targets}
+    if form.answer == "probability":
+        return {target: _format(probs[:, 1])}
+    if form.answer == "number":
+        return {target: _format(probs[:, 0])}
+    names = np.array([form.spelling.get(name, name) for name in task.classes], dtype=object)
+    if form.answer == "ranks":
+        return {target: [" ".join(names[numbers]) for numbers in best(probs, form.top)]}
+    answers = decide(task, probs, decision)
+    if form.answer == "tags":
+        separator = task.tag_separator or " "
+        return {target: [separator.join(names[flags > 0]) for flags in answers]}
+    return {target: [names[number] for number in answers]}
+
+
+def _rows_sum_to_one(task: Task) -> bool:
+    """Whether columns are the probabilities of one class of many. Where the order of the images is all that is scored,
+    they may be ranks, which scaling the rows would put into another order.
+    """
+    return task.kind != "multi" and task.metric not in metrics.OF_ORDER
+
+
+def _format(values: Array) -> list[str]:
+    """Ten digits: 120 columns so rounded still sum to 1 within 1e-8; a row of 1/120 with six decimals fails graders."""
+    return [f"{value:.10g}" for value in values.tolist()]
+
+
+def check(form: Form, task: Task, table: Table) -> list[str]:
+    """Every reason for which the competition would refuse a written submission; an empty list means none is known."""
+    columns = [str(column) for column in table.frame.columns]
+    if columns != list(form.columns) or (form.header and table.header != form.header):
+        return [f"the header must be {','.join(form.columns)}. Got {','.join(columns)}"]
+    problems = []
+    if table.column(form.id) != (form.long.ids if form.long else form.ids):
+        problems.append("the ids must be the sample's, in its order")
+    if any(table.column(name) != cells for name, cells in form.copied.items()):
+        problems.append("columns that are not filled must be the sample's")
+    cells = _cells_by_target(form, table)
+    may_be_empty = form.answer == "tags" and task.may_be_empty
+    if not may_be_empty and any(cell == "" for column in cells.values() for cell in column):
+        problems.append("no cell may be empty")
+    if form.answer in ("columns", "probability", "number"):
+        return problems + _check_numbers(form, task, cells)
+    classes = {form.spelling.get(name, name) for name in task.classes}
+    asked = {same(name) for name in form.answers}
+    for cell in dict.fromkeys(cells[form.targets[0]]):
+        names = labels_in(cell, form.answer, task)
+        if form.answer == "ranks" and len(set(names)) != min(form.top, len(classes)):
+            problems.append(f"{form.top} different labels are asked for. Got {cell!r}")
+        if unknown := [name for name in names if name not in classes]:
+            problems.append(f"{some('labels are no train class', unknown)}")
+        if otherwise := [name for name in names if name not in form.answers and same(name) in asked]:
+            problems.append(f"{some('labels are written in another way than in the sample', otherwise)}")
+    return problems[:5]
+
+
+def _cells_by_target(form: Form, table: Table) -> dict[str, list[str]]:
+    """The written cells of each target, in the order of the images."""
+    if form.long is None:
+        return {name: table.column(name) for name in form.targets}
+    values = dict(zip(form.long.pairs, table.column(form.long.column), strict=True))
+    return {name: [values[id_, name] for id_ in form.ids] for name in form.targets}
+
+
+def _check_numbers(form: Form, task: Task, cells: dict[str, list[str]]) -> list[str]:
+    try:
+        values = np.array([[float(cell) for cell in cells[name]] for name in form.targets]).T
+    except ValueError as error:
+        return [f"every value must be a number: {error}"]
+    if not np.isfinite(values).all():
+        return ["every value must be finite"]
+    if form.answer == "number":
+        return []
+    problems = []
+    if (values < 0).any() or (values > 1).any():
+        problems.append("probabilities must lie in [0, 1]")
+    if form.answer == "columns" and _rows_sum_to_one(task) and (np.abs(values.sum(1) - 1) > 1e-6).any():
+        problems.append("the probabilities of each row must sum to 1 within 1e-6")
+    return problems
+
+
+def write(path: Path, form: Form, task: Task, frame: pd.DataFrame) -> None:
+    """Write a submission, read it back, check it, and only then give it its name.
+
+    Raises:
+        InputError: it would be refused; no file of this name is left, an older one neither.
+    """
+    path.unlink(missing_ok=True)
+    candidate = path.with_name(f".{path.name}.checking")
+    text = io.StringIO()
+    writer = csv.writer(
+        text,
+        delimiter=form.dialect.separator,
+        quoting=form.dialect.quoting,  # type: ignore[arg-type]
+        lineterminator=form.dialect.newline,
+    )
+    writer.writerow(form.header or frame.columns)
+    filled = form.targets if form.long is None else (form.long.column,)
+    numeric = form.answer in ("columns", "probability", "number") and form.dialect.quoting == csv.QUOTE_NONNUMERIC
+    for row in frame.itertuples(index=False):
+        writer.writerow(
+            [float(cell) if numeric and name in filled else cell for name, cell in zip(frame, row, strict=True)]
+        )
+    try:
+        with atomic_write(candidate) as stream:
+            stream.write(text.getvalue().encode(form.dialect.encoding))
+        problems = check(form, task, read_csv(candidate))
+        if not problems:
+            os.replace(candidate, path)
+    except UnicodeEncodeError as error:
+        problems = [f"its labels cannot be written in the sample's encoding: {error}"]
+    finally:
+        candidate.unlink(missing_ok=True)
+    if problems:
+        raise InputError(f"{path} is not written, the competition would refuse it: {'; '.join(problems)}")

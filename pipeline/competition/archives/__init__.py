@@ -1,0 +1,1 @@
+"""Packed downloads, lying open without a byte written into them."""

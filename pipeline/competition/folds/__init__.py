@@ -1,0 +1,1 @@
+"""Which images validate which model."""

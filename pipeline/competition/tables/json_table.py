@@ -1,0 +1,86 @@
+"""A JSON description of images as a table of text cells: COCO's lists of images and annotations, or one list.
+
+COCO data format (cocodataset.org): an annotation names its image by the image's id, and its category. Other names of
+the lists and keys are recognised by what refers to what.
+"""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from pipeline.competition.tables.csv_table import read_csv
+from pipeline.files import InputError
+
+
+def read_frame(path: Path) -> pd.DataFrame:
+    """A table as text cells, by the file's extension: csv, or json.
+
+    Raises:
+        InputError: it cannot be read, or a json holds no list of records.
+    """
+    return read_json(path) if path.suffix.lower() == ".json" else read_csv(path).frame
+
+
+def read_json(path: Path) -> pd.DataFrame:
+    """The images of a JSON file, a row each, every cell as text.
+
+    Where another list refers to the images, its columns are joined to them (of several rows for an image the first).
+    Lists of four numbers (boxes) become four columns, other nested values are left out.
+
+    Raises:
+        InputError: it is not JSON in UTF-8, or holds no list of records.
+    """
+    try:
+        value = json.loads(path.read_text(encoding="utf-8-sig"))
+    except (UnicodeDecodeError, json.JSONDecodeError, RecursionError) as error:
+        raise InputError(f"{path} must be JSON in UTF-8. Got: {error}") from None
+    lists = {"": value} if isinstance(value, list) else value if isinstance(value, dict) else {}
+    frames = {
+        name: _frame(records)
+        for name, records in lists.items()
+        if isinstance(records, list) and records and all(isinstance(record, dict) for record in records)
+    }
+    if not frames:
+        raise InputError(f"{path} must hold a list of images. Got no list of records")
+    main = max(frames, key=lambda name: (_has_files(frames[name]), len(frames[name])))
+    images = frames[main]
+    for name, frame in frames.items():
+        id_ = _key(images)
+        link = next((column for column in frame if name != main and id_ and _refers(frame[column], images[id_])), None)
+        if link is not None:
+            notes = frame.drop_duplicates(link).set_index(link)
+            notes = notes[[column for column in notes if column not in images]]
+            return images.join(notes, on=id_, how="inner").reset_index(drop=True)
+    return images
+
+
+def _frame(records: list[dict[str, Any]]) -> pd.DataFrame:
+    rows: list[dict[str, str]] = []
+    for record in records:
+        row: dict[str, str] = {}
+        for key, value in record.items():
+            if isinstance(value, list) and len(value) == 4 and all(isinstance(item, (int, float)) for item in value):
+                row |= {f"{key}_{place}": str(item) for place, item in enumerate(value)}
+            elif not isinstance(value, (dict, list)):
+                row[key] = "" if value is None else str(value)
+        rows.append(row)
+    return pd.DataFrame(rows, dtype=str).fillna("")
+
+
+def _key(frame: pd.DataFrame) -> str | None:
+    """The column that names the rows: `id`, else the first without empty or repeated cells that says so."""
+    named = [column for column in frame if "id" in str(column).lower() and frame[column].is_unique]
+    return "id" if "id" in named else named[0] if named else None
+
+
+def _refers(cells: "pd.Series[str]", ids: "pd.Series[str]") -> bool:
+    """Whether cells are ids of another list, and of many of its rows: small numbers are ids of anything."""
+    distinct = set(cells)
+    return distinct <= set(ids) and 2 * len(distinct) > len(ids)
+
+
+def _has_files(frame: pd.DataFrame) -> bool:
+    """Whether a column holds names of files."""
+    return any(frame[column].str.contains(r"\.[A-Za-z0-9]{2,4}$").all() for column in frame)

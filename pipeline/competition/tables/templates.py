@@ -1,0 +1,169 @@
+"""Path templates over a table's columns, `train/{label}/{id}.jpg`, in both directions: rows to paths, files to rows.
+
+`{id:05}` is the cell with leading zeros to five digits; a path that ends in `.*` has the extension of the file that is
+there; `**/` stands for any folders: the file of that name below, whichever folders the table gives it.
+"""
+
+import os
+import re
+import string
+import unicodedata
+from collections.abc import Container, Sequence
+from pathlib import Path
+
+import pandas as pd
+
+from pipeline.competition.tables.csv_table import some
+from pipeline.config import ConfigError
+from pipeline.files import InputError, inside, walk
+
+ANYWHERE = "**/"
+
+
+def fields(template: str) -> list[str]:
+    """The columns that a template names, each once, in order.
+
+    Raises:
+        ConfigError: braces that do not pair, or a field that is no plain name.
+    """
+    try:
+        found = [name for _, name, spec, conversion in string.Formatter().parse(template) if name is not None]
+        plain = all(
+            (not spec or re.fullmatch(r"0\d{1,2}", spec)) and not conversion
+            for _, name, spec, conversion in string.Formatter().parse(template)
+            if name
+        )
+    except ValueError as error:
+        raise ConfigError(f"a path template names columns in braces: {error}. Got {template!r}") from None
+    if not plain or "" in found:
+        raise ConfigError(f"a path template names columns in braces, as in 'train/{{id}}.jpg'. Got {template!r}")
+    return list(dict.fromkeys(found))
+
+
+def fill(template: str, frame: pd.DataFrame) -> list[str]:
+    """The paths that a template makes from a table's rows, in composed Unicode (NFC), as `opened` shows files."""
+    parts = [(literal, name, int(spec or 0)) for literal, name, spec, _ in string.Formatter().parse(template)]
+    columns = {name: [str(cell) for cell in frame[name]] for _, name, _ in parts if name}
+    rows = range(len(frame))
+    paths = [
+        "".join(literal + (columns[name][row].zfill(width) if name else "") for literal, name, width in parts)
+        for row in rows
+    ]
+    return [path if path.isascii() else unicodedata.normalize("NFC", path) for path in paths]
+
+
+def resolved(root: Path, paths: list[str]) -> list[str]:
+    """Paths with `.*` or `**/` as those of the files that they fit; the others, and those without a file, as given.
+
+    Raises:
+        InputError: a path fits several files.
+    """
+    if any(ANYWHERE in path for path in paths):
+        full, several = anywhere(paths, list(walk(root)))
+        if several:
+            raise InputError(f"under {root} {some('paths fit several files', several)}. Name a folder in the template")
+        return full
+    if not any(path.endswith(".*") for path in paths):
+        return paths
+    there: dict[str, dict[str, list[str]]] = {}
+    full, several = [], []
+    for path in paths:
+        folder, _, name = path.removesuffix(".*").rpartition("/")
+        if folder not in there:
+            there[folder] = _by_stem(inside(root, folder or ".", "a path template"))
+        names = there[folder].get(name, []) if path.endswith(".*") else []
+        if len(names) > 1:
+            several.append(f"{path}: {' or '.join(names)}")
+        full.append(f"{folder}/{names[0]}".lstrip("/") if names else path)
+    if several:
+        raise InputError(f"under {root} {some('paths fit several files', several)}. Name the extension in the template")
+    return full
+
+
+def anywhere(paths: Sequence[str], files: Sequence[str]) -> tuple[list[str], list[str]]:
+    """Paths with `**/` as the files that they mean, and those that could mean several.
+
+    Of the files of a path's name below the folder before `**/`, the one that shares the most of the folders after it.
+
+    Args:
+        paths: `train/**/a/7.jpg`, or with `.*` at the end.
+        files: every file that there is.
+    """
+    by_name: dict[str, list[str]] = {}
+    for file in files:
+        name = file.rpartition("/")[2]
+        for key in {name, name.rpartition(".")[0] + ".*"}:
+            by_name.setdefault(key, []).append(file)
+    full, several = [], []
+    for path in paths:
+        base, _, rest = path.partition(ANYWHERE)
+        wanted = [part for part in rest.replace("\\", "/").split("/") if part not in ("", ".")]
+        found = [file for file in by_name.get(wanted[-1], ()) if file.startswith(base)] if wanted else []
+        if len(found) > 1:
+            shared = [_shared(file.split("/")[:-1], wanted[:-1]) for file in found]
+            found = [file for file, count in zip(found, shared, strict=True) if count == max(shared)]
+        if len(found) > 1:
+            several.append(f"{path}: {' or '.join(found[:2])}")
+        full.append(found[0] if found else path)
+    return full, several
+
+
+def _shared(folders: list[str], wanted: list[str]) -> int:
+    """How many folders two paths share from their ends on."""
+    count = 0
+    for one, other in zip(reversed(folders), reversed(wanted), strict=False):
+        if one != other:
+            break
+        count += 1
+    return count
+
+
+def _by_stem(folder: Path) -> dict[str, list[str]]:
+    """Names of a folder's files by the part before the last dot, sorted."""
+    names: dict[str, list[str]] = {}
+    for name in sorted(os.listdir(folder)) if folder.is_dir() else []:
+        names.setdefault(name.rpartition(".")[0], []).append(name)
+    return names
+
+
+def pattern(template: str) -> re.Pattern[str]:
+    """The template read backwards: a pattern whose groups `f0, f1, ...` are the fields in order.
+
+    An earlier field takes as much as it can: `{label}_{id}.jpg` reads `a_b_7.jpg` as `a_b` and `7`.
+    """
+    names = fields(template)
+    seen: set[str] = set()
+    text = ""
+    for literal, name, _, _ in string.Formatter().parse(template):
+        text += re.escape(literal).replace(re.escape(ANYWHERE), "(?:.*/)?")
+        if name:
+            number = names.index(name)
+            text += f"(?P=f{number})" if name in seen else f"(?P<f{number}>[^/]+)"
+            seen.add(name)
+    return re.compile(text)
+
+
+def from_paths(root: Path, template: str, without: Container[str] = ()) -> pd.DataFrame:
+    """The table that a template makes from the files below a root: a column for each field, and `path`; sorted by path.
+
+    Args:
+        root: the folder.
+        template: the template.
+        without: paths that are left out.
+
+    Raises:
+        InputError: no file fits the template.
+    """
+    names = fields(template)
+    matcher = pattern(template)
+    rows = [
+        (*match.groups(), path) for path in walk(root) if (match := matcher.fullmatch(path)) and path not in without
+    ]
+    if not rows:
+        raise InputError(f"no file under {root} fits {template!r}")
+    if broken := [row[-1] for row in rows if "\r" in row[-1]]:
+        # No table could hold them: readers take a carriage return for a line's end.
+        raise InputError(f"{root}: {some('file names hold a carriage return', broken)}. Rename them")
+    frame = pd.DataFrame(rows, columns=pd.Index([*names, "path"]), dtype=str)
+    # A field of this name is the user's own.
+    return frame.loc[:, ~frame.columns.duplicated()]

@@ -1,0 +1,156 @@
+"""What is asked for: the table of the test ids, and the test images."""
+
+import posixpath
+from dataclasses import replace
+
+from pipeline.detection.download import Download
+from pipeline.detection.folders import given_folders, test_folder
+from pipeline.detection.found import SAY, Decision
+from pipeline.detection.image_files import DERIVED, ImageFiles, Match, paths_of
+from pipeline.detection.match import find_template
+from pipeline.detection.tables import Sheet, sheet_named
+from pipeline.detection.train_table import TrainTable, fit_in_words, names_files
+from pipeline.files import InputError
+
+
+def read_asked(download: Download, train_id: str, train_paths: list[str], train: TrainTable | None) -> list[Decision]:
+    """The settings of the test images and the sample submission.
+
+    Args:
+        download: the files.
+        train_id: the train images' id column.
+        train_paths: the train images, which are no test images.
+        train: the train table, where there is one.
+
+    Raises:
+        InputError: no files fit the test ids.
+    """
+    sample, taken = download.sample, frozenset(train_paths)
+    decisions = [
+        Decision("data.sample_submission", sample.sheet.name, f"{len(sample.sheet.frame):,} rows; {sample.why}.")
+        if sample
+        else Decision("data.sample_submission", "", "None was found: a submission has the id and the label columns.")
+    ]
+    given, template = download.given.get("data.test", ""), download.given.get("data.test_image")
+    tried = []
+    for sheet, id_ in _tables(download, train_id, train) if "{" not in given else ():
+        keys = [id_, *(name for name, cells in sheet.cells.items() if name != id_ and names_files(cells))]
+        if template is not None:
+            match = find_template(sheet.frame, keys, download.images, "test", given=template)
+        else:
+            match = _find(sheet, keys, download.images, taken)
+            match = _named_alike(match, train.match) if match and train else match
+        if match and match.good and (template is not None or not _of_train_images(match.template, train)):
+            if id_ != train_id:
+                decisions.append(Decision("data.test_id", id_, f"The train table has {train_id!r}."))
+            return [
+                *decisions,
+                Decision("data.test", sheet.name, f"{match.num_rows:,} rows."),
+                Decision("data.test_image", match.template, fit_in_words(match)),
+            ]
+        best = f"at most {match.num_found:,} of {match.num_rows:,}, by {match.template!r}" if match else "none"
+        tried.append(
+            f"{download.root / sheet.name}: the ids in column {id_!r}, such as {sheet.cells[id_][0]!r}, must name test "
+            f"images; {best} do"
+        )
+    if tried:
+        raise InputError("; ".join(tried) + f"; {SAY} data.test_image=FOLDER/{{COLUMN}}.jpg")
+    left = [path for path in download.images.paths if path not in taken]
+    if "{" in given:
+        folder = given_folders("data.test", given, left)
+    else:
+        folder = test_folder(download.root, download.files, left)
+    if train_id != folder.id:
+        decisions.append(Decision("data.test_id", folder.id, f"The train images have {train_id!r}."))
+    return [
+        *decisions,
+        Decision("data.test", folder.template, f"No table of the test images; {len(folder.paths):,} files."),
+        Decision("data.test_image", folder.template),
+    ]
+
+
+def _find(sheet: Sheet, keys: list[str], images: ImageFiles, taken: frozenset[str]) -> Match | None:
+    """The template of the test images: of files of the train images' kind, where these are not further from what test
+    images are called than files of another kind.
+    """
+    best = find_template(sheet.frame, keys, images, "test", taken)
+    kinds = {_kind(path) for path in taken}
+    if best is None or not best.good or _kinds(best, sheet, images) <= kinds:
+        return best
+    alike = ImageFiles(path for path in images.paths if _kind(path) in kinds)
+    own = find_template(sheet.frame, keys, alike, "test", taken) if alike.paths else None
+    if own is None or not own.good or any(word in own.template.lower() for word in DERIVED):
+        return best
+    return own if _say_test(own, sheet, images) or not _say_test(best, sheet, images) else best
+
+
+def _kind(path: str) -> str:
+    """A file's extension; `.jpeg` and `.JPG` are `.jpg`."""
+    return posixpath.splitext(path)[1].lower().replace(".jpeg", ".jpg")
+
+
+def _kinds(match: Match, sheet: Sheet, images: ImageFiles) -> set[str]:
+    return {_kind(path) for path in paths_of(match.template, sheet.frame, images.paths) if path in images.known}
+
+
+def _say_test(match: Match, sheet: Sheet, images: ImageFiles) -> bool:
+    """Whether the folders of all files that a template gives say `test`."""
+    folders = {posixpath.dirname(path) for path in paths_of(match.template, sheet.frame, images.paths)}
+    return all("test" in folder.lower() for folder in folders)
+
+
+def _named_alike(match: Match, train: Match) -> Match:
+    """Of templates of one folder that fit alike, the one that names files as the train images' does: `{id}_red.png`."""
+    own, folder = _about(train.template, train.key), posixpath.dirname(match.template)
+    fits = [match.template, *match.others]
+    alike = (text for text in fits if _about(text, match.key) == own and posixpath.dirname(text) == folder)
+    best = next(alike, match.template)
+    return replace(match, template=best, others=tuple(text for text in fits if text != best))
+
+
+def _about(template: str, key: str) -> str:
+    """A template's file name, whatever the column of the ids is called."""
+    return posixpath.basename(template).replace(f"{{{key}}}", "{}")
+
+
+def _of_train_images(template: str, train: TrainTable | None) -> bool:
+    """Whether a folder says that it belongs to the train images, and is not the one that they share with the test's."""
+    folder = template.lower().rpartition("/")[0]
+    own = train is not None and train.match.template.lower().rpartition("/")[0] == folder
+    return "train" in folder and "test" not in folder and not own
+
+
+def _tables(download: Download, train_id: str, train: TrainTable | None) -> list[tuple[Sheet, str]]:
+    """Tables of the test ids with their id columns, the likeliest first: those with the sample's ids, then the sample;
+    without a sample those with the train table's id column and other ids.
+    """
+    sample = download.sample
+    if (name := download.given.get("data.test")) is not None and "{" not in name:
+        part = [sheet for sheet in download.sheets if sheet.name == name and sheet.is_test]
+        sheet = (part or [sheet_named(download.root, download.sheets, "data.test", name)])[0]
+        columns = [download.given.get("data.test_id"), sample.id if sample else None, train_id, *sheet.unique]
+        id_ = next((column for column in columns if column in sheet.cells), None)
+        if id_ is None:
+            raise InputError(f"{download.root / name} has no column with another id in every row")
+        return [(sheet, id_)]
+    others = sorted(
+        (
+            sheet
+            for sheet in download.sheets
+            if (train is None or sheet is not train.sheet)
+            and not (sample and sheet is sample.sheet)
+            and "submission" not in sheet.stem  # somebody's own, with the sample's ids
+        ),
+        key=lambda sheet: ("test" not in sheet.stem, sheet.name),
+    )
+    if sample is None:
+        known = set(train.sheet.cells[train.id]) if train else set()
+        return [(s, train_id) for s in others if train_id in s.unique and not known & set(s.cells[train_id])]
+    asked = set(sample.sheet.cells[sample.id])
+    same = [(s, sample.id) for s in others if sample.id in s.unique and set(s.cells[sample.id]) == asked]
+    # The sample's first column is its ids whatever the test table calls them.
+    first = str(sample.sheet.frame.columns[0]) == sample.id
+    renamed = [
+        (s, name) for s in others if first for name in s.unique if set(s.cells[name]) == asked and name != sample.id
+    ]
+    return [*same, (sample.sheet, sample.id), *renamed]

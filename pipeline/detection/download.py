@@ -1,0 +1,143 @@
+"""What is in a competition's folder, before any of it is understood: files, images, tables, the sample submission."""
+
+import posixpath
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+from pipeline.competition.tables.csv_table import some
+from pipeline.competition.tables.long_table import find_rows, is_long, widen
+from pipeline.detection.found import Given, listed, quoted
+from pipeline.detection.image_files import SUFFIXES, UNREAD, ImageFiles
+from pipeline.detection.tables import Sample, Sheet, find_sample, parted, read_sheets
+from pipeline.files import InputError, walk
+
+_PART = r"\.(zip|7z|tar|gz|tgz)\.\d+$"
+
+
+@dataclass(frozen=True)
+class Download:
+    """A competition's files.
+
+    root: the folder, as messages and `data.root` name it; opened: where its files are read.
+    rows: the template of the sample's ids, where it has a row for each image and class; the tables are then wide.
+    problems: what cannot be read, and why.
+    given: settings that the user has decided.
+    """
+
+    root: Path
+    opened: Path
+    files: list[str]
+    images: ImageFiles
+    sheets: list[Sheet]
+    sample: Sample | None
+    rows: str = ""
+    problems: list[str] = field(default_factory=list)
+    given: Given = field(default_factory=dict)
+
+    @property
+    def table_names(self) -> str:
+        """The tables' names, for a message."""
+        return quoted(list(dict.fromkeys(sheet.name for sheet in self.sheets)), 10) or "none"
+
+    @property
+    def seen(self) -> list[str]:
+        """What is there, in sentences."""
+        counts = f"{len(self.files):,} files, {len(self.images.paths):,} of them images"
+        unread = [some("files", found)] if (found := _unread(self.files)) else []
+        return [
+            f"Seen: {counts}; tables: {self.table_names}.",
+            *(f"Not read: {text}." for text in listed(self.problems) + unread),
+        ]
+
+
+def read_download(root: Path, opened: Path, given: Given) -> Download:
+    """Read a folder's list of files and its tables.
+
+    Raises:
+        InputError: it is empty, has no images, an archive is in parts, or a table that it cannot do without cannot be
+            read.
+    """
+    files = list(walk(opened))
+    images = ImageFiles(files)
+    if not files:
+        raise InputError(f"{root} is empty. Put the competition's files there")
+    if in_parts := _in_parts(root, files):
+        whole = in_parts[0].rpartition(".")[0]
+        raise InputError(
+            f"{root} must hold whole archives. Got {some('files that are parts of archives', in_parts)}; join them, as "
+            f"in: cat {whole}.* > {whole}, and move the parts away"
+        )
+    if not images.paths and (unread := _unread(files)):
+        raise InputError(
+            f"{root} must hold images that can be read ({' '.join(SUFFIXES)}). Got "
+            f"{some('files of other kinds', unread)}; convert them to PNG"
+        )
+    if not images.paths:
+        raise InputError(
+            f"{root} must hold images in files of their own. Got {some('files', files)}; pixels in a table or in "
+            "one large file must be written as PNG files first"
+        )
+    tables, problems = read_sheets(opened, files)
+    asked = given.get("data.sample_submission")
+    sheets = _with_parts(root, tables, images, given)
+    sample = find_sample(root, sheets, asked)
+    download = Download(root, opened, files, images, sheets, sample, "", problems, given)
+    if sample and len(sample.targets) == 1:
+        found = find_rows(sample.sheet.cells[sample.id], lambda text: next(images.named(text), None) is not None)
+        if found:
+            sheets = [_widened(sheet, sample.id, *found) for sheet in sheets]
+            return replace(download, sheets=sheets, sample=find_sample(root, sheets, asked), rows=found[0])
+    return download
+
+
+def _with_parts(root: Path, tables: list[Sheet], images: ImageFiles, given: Given) -> list[Sheet]:
+    """The tables, those of both parts as two: where the user says so, or the sample asks for the test rows; without a
+    sample where these have a column less, or no test image lies elsewhere.
+    """
+    column = given.get("data.split")
+    parts = {sheet.name: parts for sheet in tables if len(parts := parted(sheet, column)) == 2}
+    if not parts:
+        return tables
+    sample = find_sample(
+        root, [sheet for sheet in tables if sheet.name not in parts], given.get("data.sample_submission")
+    )
+    asked = set(sample.sheet.cells[sample.id]) if sample else set()
+
+    def is_of_both(train: Sheet, test: Sheet) -> bool:
+        ids = [set(test.cells[name]) for name in test.unique]
+        if column is not None:
+            return True
+        if sample:
+            return any(asked <= cells for cells in ids)
+        if any(set(cells) == {""} != set(train.cells[name]) for name, cells in test.cells.items()):
+            return True
+        own = {posixpath.basename(cell) for cells in ids for cell in cells}
+        names = {posixpath.basename(path) for path in images.paths if "test" in posixpath.dirname(path).lower()}
+        return all(name in own or posixpath.splitext(name)[0] in own for name in names)
+
+    both = {name for name, pair in parts.items() if is_of_both(*pair)}
+    return [part for sheet in tables for part in (parts[sheet.name] if sheet.name in both else [sheet])]
+
+
+def _in_parts(root: Path, files: list[str]) -> list[str]:
+    """Parts of archives that were cut, `train.zip.001`, where the whole one is neither among the files nor, as where
+    archives lie open elsewhere, in the folder.
+    """
+    parts = [path for path in files if path[-1].isdigit() and re.search(_PART, path.lower())]
+    known = set(files) if parts else set()
+    return [path for path in parts if (name := path.rpartition(".")[0]) not in known and not (root / name).is_file()]
+
+
+def _unread(files: list[str]) -> list[str]:
+    """Images of kinds that are not read."""
+    return [path for path in files if path.lower().endswith(UNREAD)]
+
+
+def _widened(sheet: Sheet, id_column: str, rows: str, classes: Sequence[str]) -> Sheet:
+    """A table with a row for each image, where it has one for each image and class."""
+    name = sheet.column(id_column)
+    if name is None or not is_long(sheet.cells[name], rows, classes):
+        return sheet
+    return replace(sheet, frame=widen(sheet.frame, name, rows, classes, sheet.name))

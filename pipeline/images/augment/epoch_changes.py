@@ -1,0 +1,79 @@
+"""What happens to the training images of each epoch: the user's pipeline, augmentation, mixing, and when these stop."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from pipeline.config import AugmentConfig
+from pipeline.images.augment.albumentations_file import AlbumentationsFile
+from pipeline.images.augment.augment import Augment
+from pipeline.images.augment.mix import mix
+from pipeline.images.batches import Changes
+
+Array = np.ndarray[Any, Any]
+
+
+def epoch_sizes(cfg: AugmentConfig, size: int, num_epochs: int) -> list[int]:
+    """Height and width of the training images in each epoch, in pixels, as `first_size` asks for them.
+
+    Args:
+        cfg: first_size, full_size_from.
+        size: that the network sees in the end.
+        num_epochs: of the whole training.
+    """
+    growing = cfg.full_size_from * num_epochs
+    parts = [min(1.0, epoch / growing) if growing else 1.0 for epoch in range(num_epochs)]
+    return [round(size * (cfg.first_size + (1 - cfg.first_size) * part)) for part in parts]
+
+
+class EpochChanges:
+    """The changes that `[augment]` asks for.
+
+    Args:
+        cfg: the settings.
+        sizes: height and width that the network sees in each epoch of the whole training, in pixels.
+        seed: of the augmentation; with an image's key and the epoch it decides all that is drawn for the image.
+        mix_seed: of the partners in mixup and cutmix, drawn by batch.
+        keys: int64 (num_images,), a hash of each image's id.
+        num_classes: how many there are where targets are class numbers, which mixing turns into probabilities; else 0.
+    """
+
+    def __init__(
+        self, cfg: AugmentConfig, sizes: Sequence[int], seed: int, mix_seed: int, keys: Tensor, num_classes: int
+    ) -> None:
+        self.strong = cfg
+        self.sizes = sizes
+        self.seed = seed
+        # The last epochs, by `strong_until`.
+        self.gentle = cfg.model_copy(update={"policy": "none", "erasing": 0.0, "mixup": 0.0, "cutmix": 0.0})
+        self.own = AlbumentationsFile(Path(cfg.albumentations), seed) if cfg.albumentations else None
+        self.mix_seed = mix_seed
+        self.keys = keys
+        self.num_classes = num_classes
+
+    def of(self, epoch: int) -> Changes:
+        """The changes of one epoch; None where there is nothing to do."""
+        cfg = self.strong if epoch < self.strong.strong_until * len(self.sizes) else self.gentle
+        augment, own = Augment(cfg, self.sizes[epoch], self.seed), self.own
+
+        def each(pixels: Array, numbers: Array) -> Array:
+            assert own is not None
+            return own(pixels, self._keys(numbers).numpy(), epoch)
+
+        def change(pixels: Tensor, numbers: Array) -> Tensor:
+            return augment(pixels, self._keys(numbers), epoch)
+
+        def mixed(images: Tensor, targets: Tensor, numbers: Array, step: int) -> tuple[Tensor, Tensor]:
+            soft = functional.one_hot(targets, self.num_classes).float() if self.num_classes else targets
+            return mix(images, soft, self._keys(numbers), epoch, step, cfg, self.mix_seed)
+
+        mixes = cfg.mixup > 0 or cfg.cutmix > 0
+        return Changes(each if own else None, None if augment.is_idle else change, mixed if mixes else None)
+
+    def _keys(self, numbers: Array) -> Tensor:
+        return self.keys[torch.from_numpy(numbers)]
