@@ -21,7 +21,7 @@ from pipeline.freshness import (
     train_stamp,
 )
 from pipeline.log import log
-from pipeline.paths import data_dir, fold_dir, parts, run_dir
+from pipeline.paths import all_folds, data_dir, fold_dir, run_dir
 from pipeline.stamps import note, stale, stamped, write_stamp
 
 if TYPE_CHECKING:
@@ -39,14 +39,14 @@ def ensemble(cfg: Config) -> None:
     Raises:
         InputError: no fold is ready, the folds do not fit each other, or the submission would be refused.
     """
-    if any(infer_stamp(cfg, part).is_file() for part in parts(cfg)):
+    if any(infer_stamp(cfg, fold).is_file() for fold in all_folds(cfg)):
         must_be_prepared(cfg)
         must_be_split(cfg)
-    reasons = {part: stale(infer_stamp(cfg, part), inferred_from(cfg, part)) for part in parts(cfg)}
-    ready = [part for part, reason in reasons.items() if reason is None]
-    for part, reason in reasons.items():
+    reasons = {fold: stale(infer_stamp(cfg, fold), inferred_from(cfg, fold)) for fold in all_folds(cfg)}
+    ready = [fold for fold, reason in reasons.items() if reason is None]
+    for fold, reason in reasons.items():
         if reason not in (None, "not made yet"):
-            log.info("ensemble: predictions of fold %s are left out, they are not current; %s", part, reason)
+            log.info("ensemble: predictions of fold %s are left out, they are not current; %s", fold, reason)
     if not ready:
         # What is there is of other settings.
         (run_dir(cfg) / "submission.csv").unlink(missing_ok=True)
@@ -79,24 +79,24 @@ def _combine(cfg: Config, ready: list[int | str]) -> list[str]:
     folder, made_by = run_dir(cfg), f"python -m pipeline.infer {cfg.options}"
     labelled = read_labelled(cfg) if has_train(cfg) else None
     task, test = labelled.task if labelled else _known_task(cfg), read_test(cfg)
-    tables = [read_predictions(fold_dir(cfg, part) / "test.parquet", made_by) for part in ready]
-    for part, table in zip(ready, tables, strict=True):
-        _same_classes(table, task, f"{fold_dir(cfg, part)}/test.parquet")
+    tables = [read_predictions(fold_dir(cfg, fold) / "test.parquet", made_by) for fold in ready]
+    for fold, table in zip(ready, tables, strict=True):
+        _same_classes(table, task, f"{fold_dir(cfg, fold)}/test.parquet")
     advice = f"Delete it and run: {made_by}"
     rows = [
-        in_order(table, test.ids, f"{fold_dir(cfg, part)}/test.parquet", advice)
-        for part, table in zip(ready, tables, strict=True)
+        in_order(table, test.ids, f"{fold_dir(cfg, fold)}/test.parquet", advice)
+        for fold, table in zip(ready, tables, strict=True)
     ]
     combined = Predictions(test.ids, task.classes, combine(rows, cfg.ensemble.method, task, cfg.infer.keep_top))
     write_predictions(folder / "test.parquet", combined)
 
     products = [*PRODUCTS, _scores_path(cfg).name]
-    weights = {str(part): stamped(train_stamp(cfg, part), "model.safetensors") for part in ready}
+    weights = {str(fold): stamped(train_stamp(cfg, fold), "model.safetensors") for fold in ready}
     asked = {"infer": cfg.infer.model_dump(mode="json"), **cfg.ensemble.model_dump(mode="json")}
-    models = {"metric": task.metric, "models": list(weights), "num_models": len(parts(cfg))}
+    models = {"metric": task.metric, "models": list(weights), "num_models": len(all_folds(cfg))}
     models |= {"weights": weights, "settings": asked}
     if labelled:
-        scores, has_oof = _measure(cfg, labelled, [part for part in ready if part != "full"])
+        scores, has_oof = _measure(cfg, labelled, [fold for fold in ready if fold != "full"])
         products += ["oof.parquet"] if has_oof else []
     else:
         scores = _measured_before(cfg, models)
@@ -120,7 +120,7 @@ def _known_task(cfg: Config) -> "Task":
     """What is predicted where there is no train table: what it was when a model was trained."""
     from pipeline.competition.answers.task import Task, scored_by
 
-    stamps = [train_stamp(cfg, part) for part in parts(cfg)]
+    stamps = [train_stamp(cfg, fold) for fold in all_folds(cfg)]
     known = [task for stamp in stamps if (task := note(stamp, "task"))]
     if not known:
         raise InputError(f"{stamps[0]} must say what its model predicts. It does not: bring it as training wrote it")
@@ -140,40 +140,40 @@ def _measure(cfg: Config, labelled: "Labelled", folds: list[int | str]) -> tuple
     made_by = f"python -m pipeline.infer {cfg.options}"
     task, advice = labelled.task, f"Delete it and run: {made_by}"
     oof: dict[str, Any] = {}
-    for part in folds:
-        _, numbers = labelled.split(part)
-        source = fold_dir(cfg, part) / "oof.parquet"
+    for fold in folds:
+        _, indices = labelled.split(fold)
+        source = fold_dir(cfg, fold) / "oof.parquet"
         table = read_predictions(source, made_by)
         _same_classes(table, task, str(source))
-        probs = in_order(table, labelled.ids(numbers), str(source), advice)
+        probs = in_order(table, labelled.ids(indices), str(source), advice)
         if cfg.ensemble.method == "rank":
             # As the test images are ranked: by one model's predictions at a time.
             probs = combine([probs], "rank", task)
-        oof[str(part)] = (numbers, probs)
+        oof[str(fold)] = (indices, probs)
     if oof:
-        numbers = np.concatenate([numbers for numbers, _ in oof.values()])
+        indices = np.concatenate([indices for indices, _ in oof.values()])
         probs = stack([probs for _, probs in oof.values()])
-        order = np.argsort(numbers)
-        ids = labelled.ids(numbers[order])
+        order = np.argsort(indices)
+        ids = labelled.ids(indices[order])
         write_predictions(run_dir(cfg) / "oof.parquet", Predictions(ids, task.classes, probs[order]))
     scores = cross_validation(task, labelled.targets, oof)
     if cfg.ensemble.method == "mean":
-        plain = {part: said for part in oof if (said := _without_views(cfg, labelled, part))}
+        plain = {fold: said for fold in oof if (said := _without_views(cfg, labelled, fold))}
         for line in doubts_of_flips(cfg, task, labelled.targets, oof, plain, scores):
             log.info("ensemble: %s", line)
     return {**scores, "decision": asdict(fitted(task, labelled.targets, oof))}, bool(oof)
 
 
-def _without_views(cfg: Config, labelled: "Labelled", part: str) -> "tuple[Any, Any] | None":
+def _without_views(cfg: Config, labelled: "Labelled", fold: str) -> "tuple[Any, Any] | None":
     """Numbers and probabilities of a fold's images as they are, by what training said; None where that is not there."""
     from pipeline.competition.answers.predictions import in_order, read_predictions
 
-    path = said_in_training(cfg, part)
+    path = said_in_training(cfg, fold)
     if path is None:
         return None
-    _, numbers = labelled.split(int(part))
+    _, indices = labelled.split(int(fold))
     table = read_predictions(path, f"python -m pipeline.train {cfg.options}")
-    return numbers, in_order(table, labelled.ids(numbers), str(path), "Delete it")
+    return indices, in_order(table, labelled.ids(indices), str(path), "Delete it")
 
 
 def _measured_before(cfg: Config, models: dict[str, Any]) -> dict[str, Any]:
@@ -184,7 +184,7 @@ def _measured_before(cfg: Config, models: dict[str, Any]) -> dict[str, Any]:
     known, wanted = read_json(run_dir(cfg) / "scores.json"), ("cv", "std", "folds", "decision")
     whole = isinstance(known, dict) and {*wanted, *models} <= set(known)
     if whole and all(known[key] == models[key] for key in ("metric", "settings")):
-        same = [known["weights"].get(part) == weights for part, weights in models["weights"].items()]
+        same = [known["weights"].get(fold) == weights for fold, weights in models["weights"].items()]
         if all(same):
             return {key: known[key] for key in wanted}
     from pipeline.competition.answers.decide import PLAIN
@@ -213,8 +213,8 @@ def _same_classes(table: "Predictions", task: "Task", source: str) -> None:
 def _report(cfg: Config, ready: list[int | str]) -> None:
     """Say what there is: models, CV score and spread, the submission, and its score where answers are known."""
     scores = read_json(_scores_path(cfg))
-    if len(ready) < len(parts(cfg)):
-        log.info("ensemble: %s of %s models are ready; run it again later", len(ready), len(parts(cfg)))
+    if len(ready) < len(all_folds(cfg)):
+        log.info("ensemble: %s of %s models are ready; run it again later", len(ready), len(all_folds(cfg)))
     for fold, value in scores["folds"].items():
         if value is None:
             log.info("ensemble: %s is undefined on fold %s", scores["metric"], fold)

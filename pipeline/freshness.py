@@ -23,14 +23,14 @@ def folds_stamp(cfg: Config) -> Path:
     return folds_path(cfg).with_suffix(".json")
 
 
-def train_stamp(cfg: Config, part: int | str) -> Path:
+def train_stamp(cfg: Config, fold: int | str) -> Path:
     """The stamp of a trained model."""
-    return fold_dir(cfg, part) / "train.json"
+    return fold_dir(cfg, fold) / "train.json"
 
 
-def infer_stamp(cfg: Config, part: int | str) -> Path:
+def infer_stamp(cfg: Config, fold: int | str) -> Path:
     """The stamp of a model's predictions."""
-    return fold_dir(cfg, part) / "infer.json"
+    return fold_dir(cfg, fold) / "infer.json"
 
 
 def ensemble_stamp(cfg: Config) -> Path:
@@ -96,7 +96,7 @@ def folds_from(cfg: Config) -> dict[str, Any]:
     table = _table_state(cfg, cfg.data.train)
     if "{" in cfg.data.train:
         table += _table_state(cfg, cfg.data.test)  # test images are left out of the train images
-    # Not part of the folds' name: a test image that cannot be read asks for no other models.
+    # Not fold of the folds' name: a test image that cannot be read asks for no other models.
     without = {"without label": "left out"} if cfg.data.bad_images == "drop" else {}
     return {**folds_settings(cfg), "table": table, **without}
 
@@ -114,18 +114,18 @@ def has_train(cfg: Config) -> bool:
     return read_json(prepare_stamp(cfg)) is None or note(prepare_stamp(cfg), "train") is not None
 
 
-def trained_from(cfg: Config, part: int | str) -> dict[str, Any]:
+def trained_from(cfg: Config, fold: int | str) -> dict[str, Any]:
     """What a model is made from: the settings that training depends on, the folds, and every train image's bytes; where
     these are not here, what its stamp says of them.
     """
     data = cfg.data.model_dump(mode="json", include={"labels", "tag_separator", "negative", "rows"})
     order = {"order": list(cfg.task.order)} if cfg.task.order else {}
     if not has_train(cfg):
-        known = {name: value for name, value in made_from(train_stamp(cfg, part)).items() if name != "order"}
-        return {**known, **order, "part": str(part), "data": data, **training_settings(cfg)}
+        known = {name: value for name, value in made_from(train_stamp(cfg, fold)).items() if name != "order"}
+        return {**known, **order, "part": str(fold), "data": data, **training_settings(cfg)}
     files = {name: digest_file(Path(name)) for name in _named_files(cfg) if Path(name).is_file()}
     return {
-        "part": str(part),
+        "part": str(fold),
         "kind": note(folds_stamp(cfg), "kind"),
         "folds": stamped(folds_stamp(cfg), folds_path(cfg).name),
         "train images": note(prepare_stamp(cfg), "train"),
@@ -136,28 +136,28 @@ def trained_from(cfg: Config, part: int | str) -> dict[str, Any]:
     }
 
 
-def said_in_training(cfg: Config, part: int | str) -> Path | None:
+def said_in_training(cfg: Config, fold: int | str) -> Path | None:
     """What a model said of its fold at the end of training, by the images as they are; None where that is not there."""
-    path = fold_dir(cfg, part) / "valid.parquet"
-    whole = path.is_file() and digest_file(path) == note(train_stamp(cfg, part), path.name)
+    path = fold_dir(cfg, fold) / "valid.parquet"
+    whole = path.is_file() and digest_file(path) == note(train_stamp(cfg, fold), path.name)
     return path if whole else None
 
 
-def inferred_from(cfg: Config, part: int | str) -> dict[str, Any]:
+def inferred_from(cfg: Config, fold: int | str) -> dict[str, Any]:
     """What a model's predictions are made from.
 
     The batch size too, though it changes no more than rounding: predictions are those of the settings, to the byte.
     """
-    model = trained_from(cfg, part)
+    model = trained_from(cfg, fold)
     return {
         "settings": training_settings(cfg),
-        "model": stamped(train_stamp(cfg, part), "model.safetensors"),
+        "model": stamped(train_stamp(cfg, fold), "model.safetensors"),
         "folds": model.get("folds"),
         "train images": model.get("train images"),
         "test images": note(prepare_stamp(cfg), "test"),
         "infer": cfg.infer.model_dump(mode="json"),
         # Once there are train images, what was made without them is made anew.
-        "out of fold": has_train(cfg) or made_from(infer_stamp(cfg, part)).get("out of fold", False),
+        "out of fold": has_train(cfg) or made_from(infer_stamp(cfg, fold)).get("out of fold", False),
     }
 
 
@@ -167,7 +167,7 @@ def ensembled_from(cfg: Config, ready: Iterable[int | str]) -> dict[str, Any]:
     asked = {"labels", "tag_separator", "id", "test_id", "sample_submission", "rows"}
     sample = cfg.data.sample_submission
     return {
-        "parts": {str(part): {name: stamped(infer_stamp(cfg, part), name) for name in names} for part in ready},
+        "parts": {str(fold): {name: stamped(infer_stamp(cfg, fold), name) for name in names} for fold in ready},
         "folds": stamped(folds_stamp(cfg), folds_path(cfg).name),
         "num_folds": cfg.folds.num_folds,
         "ensemble": cfg.ensemble.model_dump(mode="json"),
@@ -199,21 +199,21 @@ def must_be_split(cfg: Config) -> None:
         _must(stale(folds_stamp(cfg), folds_from(cfg)), str(folds_path(cfg)), "folds", cfg)
 
 
-def must_be_trained(cfg: Config, part: int | str) -> None:
+def must_be_trained(cfg: Config, fold: int | str) -> None:
     """Refuse to start a stage before a model is trained.
 
     Raises:
         InputError: it is not, or with other settings, folds or images; the command to run, or the ways out.
     """
-    reason = stale(train_stamp(cfg, part), trained_from(cfg, part))
+    reason = stale(train_stamp(cfg, fold), trained_from(cfg, fold))
     if reason and reason.startswith("changed"):
-        raise other_model(cfg, part, reason)
-    _must(reason, f"the model of fold {part}", "train", cfg)
+        raise other_model(cfg, fold, reason)
+    _must(reason, f"the model of fold {fold}", "train", cfg)
 
 
-def other_model(cfg: Config, part: int | str, reason: str) -> InputError:
+def other_model(cfg: Config, fold: int | str, reason: str) -> InputError:
     """What is said of a model that was made from something else: what differs, and the two ways out."""
-    folder = fold_dir(cfg, part)
+    folder = fold_dir(cfg, fold)
     return InputError(
         f"{folder} holds a model that was trained with other settings or data; {reason}. Keep it and train under "
         f"another name (copy {cfg.path}), or delete {folder}"

@@ -19,7 +19,7 @@ from pipeline.freshness import (
     train_stamp,
 )
 from pipeline.log import log
-from pipeline.paths import chosen_parts, fold_dir
+from pipeline.paths import chosen_folds, fold_dir
 from pipeline.stamps import made_from, note, stale, stamped, write_stamp
 
 
@@ -29,26 +29,26 @@ def infer(cfg: Config, chosen: Sequence[int | str]) -> None:
     Raises:
         InputError: a stage before is missing.
     """
-    if any(train_stamp(cfg, part).is_file() for part in chosen):
+    if any(train_stamp(cfg, fold).is_file() for fold in chosen):
         must_be_prepared(cfg)
         must_be_split(cfg)
-    for part in chosen:
-        must_be_trained(cfg, part)
+    for fold in chosen:
+        must_be_trained(cfg, fold)
     with ExitStack() as locks:
         due = []
-        for part in chosen:
-            if _is_current(cfg, part):
-                log.info("infer %s: up to date", part)
+        for fold in chosen:
+            if _is_current(cfg, fold):
+                log.info("infer %s: up to date", fold)
                 continue
-            locks.enter_context(lock(fold_dir(cfg, part) / "lock", f"fold {part} of {cfg.name}"))
-            if not _is_current(cfg, part):  # by now: another process may just have made it
-                due.append(part)
+            locks.enter_context(lock(fold_dir(cfg, fold) / "lock", f"fold {fold} of {cfg.name}"))
+            if not _is_current(cfg, fold):  # by now: another process may just have made it
+                due.append(fold)
         if due:
             _infer(cfg, due)
 
 
-def _is_current(cfg: Config, part: int | str) -> bool:
-    return stale(infer_stamp(cfg, part), inferred_from(cfg, part)) is None
+def _is_current(cfg: Config, fold: int | str) -> bool:
+    return stale(infer_stamp(cfg, fold), inferred_from(cfg, fold)) is None
 
 
 def _infer(cfg: Config, due: Sequence[int | str]) -> None:
@@ -62,13 +62,13 @@ def _infer(cfg: Config, due: Sequence[int | str]) -> None:
     from pipeline.engine.trained import Trained
     from pipeline.images.cache import open_images
 
-    inputs = {part: inferred_from(cfg, part) for part in due}
-    models = [Trained(fold_dir(cfg, part) / "model.safetensors") for part in due]
-    for part, model in zip(due, models, strict=True):
+    inputs = {fold: inferred_from(cfg, fold) for fold in due}
+    models = [Trained(fold_dir(cfg, fold) / "model.safetensors") for fold in due]
+    for fold, model in zip(due, models, strict=True):
         if model.task != models[0].task:
             raise InputError(
                 f"the models of one run must tell the same classes apart. {fold_dir(cfg, due[0])} and "
-                f"{fold_dir(cfg, part)} do not: delete the one that is of another training"
+                f"{fold_dir(cfg, fold)} do not: delete the one that is of another training"
             )
     test = read_test(cfg)
     images = open_images(cfg, "test", test.keys)
@@ -76,50 +76,50 @@ def _infer(cfg: Config, due: Sequence[int | str]) -> None:
     labelled = read_labelled(cfg) if has_train(cfg) else None
     if labelled is not None:
         images = open_images(cfg, "train", labelled.samples.keys)
-    for part, model, probs in zip(due, models, tables, strict=True):
-        folder = fold_dir(cfg, part)
+    for fold, model, probs in zip(due, models, tables, strict=True):
+        folder = fold_dir(cfg, fold)
         files = [folder / "test.parquet"]
         write_predictions(files[0], Predictions(test.ids, model.classes, probs))
         seen = ""
         if labelled is None:
-            files += _measured_before(cfg, part)
-            inputs[part]["out of fold"] = len(files) > 1
-        elif part != "full":
-            _, numbers = labelled.split(part)
+            files += _measured_before(cfg, fold)
+            inputs[fold]["out of fold"] = len(files) > 1
+        elif fold != "full":
+            _, indices = labelled.split(fold)
             files.append(folder / "oof.parquet")
-            if known := _said_again(cfg, part):
+            if known := _said_again(cfg, fold):
                 with atomic_write(files[1]) as stream:
                     stream.write(known.read_bytes())
             else:
-                (oof,) = predict([model], images, numbers, cfg.infer, f"infer {part} oof", labelled.targets)
-                write_predictions(files[1], Predictions(labelled.ids(numbers), model.classes, oof))
-            seen = f", {len(numbers):,} oof"
-        write_stamp(infer_stamp(cfg, part), inputs[part], files)
-        log.info("infer %s: %s test images%s", part, f"{len(test):,}", seen)
+                (oof,) = predict([model], images, indices, cfg.infer, f"infer {fold} oof", labelled.targets)
+                write_predictions(files[1], Predictions(labelled.ids(indices), model.classes, oof))
+            seen = f", {len(indices):,} oof"
+        write_stamp(infer_stamp(cfg, fold), inputs[fold], files)
+        log.info("infer %s: %s test images%s", fold, f"{len(test):,}", seen)
 
 
-def _measured_before(cfg: Config, part: int | str) -> list[Path]:
+def _measured_before(cfg: Config, fold: int | str) -> list[Path]:
     """Without train images: what the model said of its fold where these are, if it was asked in the same way."""
-    path = fold_dir(cfg, part) / "oof.parquet"
-    same = made_from(infer_stamp(cfg, part)).get("infer") == cfg.infer.model_dump(mode="json")
-    return [path] if same and path.is_file() and digest_file(path) == stamped(infer_stamp(cfg, part), path.name) else []
+    path = fold_dir(cfg, fold) / "oof.parquet"
+    same = made_from(infer_stamp(cfg, fold)).get("infer") == cfg.infer.model_dump(mode="json")
+    return [path] if same and path.is_file() and digest_file(path) == stamped(infer_stamp(cfg, fold), path.name) else []
 
 
-def _said_again(cfg: Config, part: int | str) -> Path | None:
+def _said_again(cfg: Config, fold: int | str) -> Path | None:
     """What the model said of its fold at the end of training, where inference would only say it again, to the byte."""
     from pipeline.engine.trained import evaluation_batch
 
     asked = cfg.infer.model_copy(update={"batch_size": InferConfig().batch_size})
-    same_batch = note(train_stamp(cfg, part), "valid batch") == evaluation_batch(cfg.infer, cfg.train.batch_size)
-    return said_in_training(cfg, part) if asked == InferConfig() and same_batch else None
+    same_batch = note(train_stamp(cfg, fold), "valid batch") == evaluation_batch(cfg.infer, cfg.train.batch_size)
+    return said_in_training(cfg, fold) if asked == InferConfig() and same_batch else None
 
 
-def infer_all(cfg: Config, fold: str | None) -> None:
+def infer_all(cfg: Config, asked: str | None) -> None:
     """Predict with the models that `--fold` asks for; without it, with all that are trained."""
-    chosen = chosen_parts(cfg, fold)
-    ready = [part for part in chosen if train_stamp(cfg, part).is_file()]
+    chosen = chosen_folds(cfg, asked)
+    ready = [fold for fold in chosen if train_stamp(cfg, fold).is_file()]
     infer(cfg, ready or chosen[:1])
-    if fold is None and len(ready) < len(chosen):
+    if asked is None and len(ready) < len(chosen):
         log.info("infer: %s of %s models are trained", len(ready), len(chosen))
 
 

@@ -52,20 +52,20 @@ def folds_settings(cfg: Config) -> dict[str, Any]:
     }
 
 
-def parts(cfg: Config) -> list[int | str]:
+def all_folds(cfg: Config) -> list[int | str]:
     """Every model of the run: the folds' numbers, then `full` where one is asked for."""
     return [*range(cfg.folds.num_folds), *(["full"] if cfg.folds.full_fit else [])]
 
 
-def chosen_parts(cfg: Config, fold: str | None) -> list[int | str]:
+def chosen_folds(cfg: Config, asked: str | None) -> list[int | str]:
     """The models that `--fold` asks for; without it all.
 
     Raises:
         ConfigError: the run has no such fold.
     """
-    if fold is None:
-        return parts(cfg)
-    for part in parts(cfg):
-        if str(part) == fold:
-            return [part]
-    raise ConfigError(f"--fold must be one of {', '.join(map(str, parts(cfg)))}. Got {fold!r}")
+    if asked is None:
+        return all_folds(cfg)
+    for fold in all_folds(cfg):
+        if str(fold) == asked:
+            return [fold]
+    raise ConfigError(f"--fold must be one of {', '.join(map(str, all_folds(cfg)))}. Got {asked!r}")

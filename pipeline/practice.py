@@ -87,8 +87,8 @@ def _items(name: str, source: Path | None, work_dir: Path) -> "Items":
     else:
         items = practice_sources.from_folder(dataset, source, work_dir)
     if name == "cifar2":
-        items = {part: [item for item in chosen if item.label in _TWO_CLASSES] for part, chosen in items.items()}
-    classes = {part: {item.label for item in chosen} for part, chosen in items.items()}
+        items = {split: [item for item in chosen if item.label in _TWO_CLASSES] for split, chosen in items.items()}
+    classes = {split: {item.label for item in chosen} for split, chosen in items.items()}
     if name == "cifar2" and classes["train"] != set(_TWO_CLASSES):
         got = ", ".join(sorted(classes["train"])) or "neither"
         raise InputError(f"cifar2 must have train images of the classes {' and '.join(_TWO_CLASSES)}. Got {got}")
@@ -105,10 +105,10 @@ def _write(items: "Items", folder: Path) -> None:
     from pipeline.competition.answers.task import in_order
 
     first = in_order(list({item.label for item in items["train"]}))[0]
-    for part, chosen in items.items():
-        (folder / part).mkdir(parents=True)
-        for item in tqdm(chosen, desc=part, unit="img", disable=None, leave=False, delay=1):
-            _write_image(item, folder / part / f"{item.id}{item.suffix}")
+    for split, chosen in items.items():
+        (folder / split).mkdir(parents=True)
+        for item in tqdm(chosen, desc=split, unit="img", disable=None, leave=False, delay=1):
+            _write_image(item, folder / split / f"{item.id}{item.suffix}")
     _write_table(folder / "train.csv", ((item.id, item.label) for item in items["train"]))
     _write_table(folder / "answers.csv", ((item.id, item.label) for item in items["test"]))
     _write_table(folder / "sample_submission.csv", ((item.id, first) for item in items["test"]))

@@ -19,9 +19,9 @@ from pipeline.files import InputError
 
 Array = np.ndarray[Any, Any]
 
-PARTS = ("train", "test")
+SPLITS = ("train", "test")
 TABLES = {"train": "train.csv", "test": "answers.csv"}
-_RAW_NAMES = tuple(f"{part}-{what}-ubyte" for part in ("train", "t10k") for what in ("images-idx3", "labels-idx1"))
+_RAW_NAMES = tuple(f"{split}-{what}-ubyte" for split in ("train", "t10k") for what in ("images-idx3", "labels-idx1"))
 _CIFAR_FOLDER = "cifar-10-batches-py"
 
 
@@ -50,8 +50,8 @@ def digits() -> Items:
     pixels = np.rint(data.images * (255 / 16)).astype(np.uint8)
     rows = train_test_split(np.arange(len(pixels)), test_size=500, random_state=0, stratify=data.target)
     return {
-        part: _numbered([str(data.target[row]) for row in chosen], [pixels[row] for row in chosen])
-        for part, chosen in zip(PARTS, rows, strict=True)
+        split: _numbered([str(data.target[row]) for row in chosen], [pixels[row] for row in chosen])
+        for split, chosen in zip(SPLITS, rows, strict=True)
     }
 
 
@@ -95,7 +95,7 @@ def from_folder(dataset: str, source: Path, work_dir: Path) -> Items:
                 f"{source} must hold the files of {dataset} as torchvision downloads them ({_one_line(error)}). "
                 f"Fetch them again"
             ) from None
-    if all((source / part).is_dir() for part in PARTS):
+    if all((source / split).is_dir() for split in SPLITS):
         return _from_class_folders(source)
     listed = ", ".join(sorted(os.listdir(source))[:5]) or "nothing"
     raise InputError(
@@ -112,14 +112,14 @@ def _from_torchvision(dataset: str, root: Path, *, download: bool) -> Items:
 
     kind = {"mnist": datasets.MNIST, "fashion-mnist": datasets.FashionMNIST, "cifar10": datasets.CIFAR10}[dataset]
     items = {}
-    for part in PARTS:
+    for split in SPLITS:
         with warnings.catch_warnings():
             # CIFAR-10's files were pickled by an old numpy; a new one warns of how they spell a dtype's alignment.
             warnings.simplefilter("ignore", np.exceptions.VisibleDeprecationWarning)
-            data = kind(root, train=part == "train", download=download)
+            data = kind(root, train=split == "train", download=download)
         # torchvision's names of MNIST's classes are "0 - zero" and so on.
         names = [str(number) for number in range(10)] if dataset == "mnist" else data.classes
-        items[part] = _numbered([names[int(target)] for target in data.targets], list(np.asarray(data.data)))
+        items[split] = _numbered([names[int(target)] for target in data.targets], list(np.asarray(data.data)))
     return items
 
 
@@ -167,30 +167,30 @@ def _from_class_folders(source: Path) -> Items:
     from torchvision.datasets import ImageFolder
 
     items = {}
-    for part in PARTS:
-        data = ImageFolder(str(source / part))
+    for split in SPLITS:
+        data = ImageFolder(str(source / split))
         # In an order that is always the same and that tells nothing of the classes: ids are given away, answers not.
         samples = sorted(data.samples, key=lambda sample: _hash(os.path.relpath(sample[0], source)))
-        items[part] = _numbered([data.classes[number] for _, number in samples], [Path(path) for path, _ in samples])
+        items[split] = _numbered([data.classes[number] for _, number in samples], [Path(path) for path, _ in samples])
     return items
 
 
 def _from_competition(source: Path) -> Items:
-    missing = [name for name in (*TABLES.values(), *PARTS) if not (source / name).exists()]
+    missing = [name for name in (*TABLES.values(), *SPLITS) if not (source / name).exists()]
     if missing:
         raise InputError(
-            f"--source with train.csv must be a competition with answers: {', '.join([*TABLES.values(), *PARTS])}. "
+            f"--source with train.csv must be a competition with answers: {', '.join([*TABLES.values(), *SPLITS])}. "
             f"{source} lacks {', '.join(missing)}"
         )
     items = {}
-    for part in PARTS:
+    for split in SPLITS:
         files: dict[str, list[Path]] = {}
-        for file in (source / part).iterdir():
+        for file in (source / split).iterdir():
             files.setdefault(file.stem, []).append(file)
-        items[part] = [
+        items[split] = [
             Item(id_, label, file, file.suffix)
-            for id_, label in _read_labels(source / TABLES[part]).items()
-            for file in [_only_file(files.get(id_, []), id_, source / part)]
+            for id_, label in _read_labels(source / TABLES[split]).items()
+            for file in [_only_file(files.get(id_, []), id_, source / split)]
         ]
     return items
 

@@ -15,14 +15,14 @@ from pipeline.config import Config
 from pipeline.files import InputError, atomic_write, inside, lock
 from pipeline.freshness import audited, has_train, prepare_stamp, prepared_from, train_stamp, unprepared
 from pipeline.log import log
-from pipeline.paths import data_dir, parts, run_dir
+from pipeline.paths import all_folds, data_dir, run_dir
 from pipeline.stamps import made_from, note, write_stamp
 
 if TYPE_CHECKING:
     from pipeline.competition.tables.table import Samples
     from pipeline.images.cache import Images
 
-AUDIT = ("part", "id", "path", "format", "mode", "width", "height", "bad", "sha256")
+AUDIT = ("split", "id", "path", "format", "mode", "width", "height", "bad", "sha256")
 
 
 def prepare(cfg: Config) -> None:
@@ -46,24 +46,24 @@ def prepare(cfg: Config) -> None:
         # What is changed while it is read counts as changed since.
         tables = prepared_from(cfg, ())["tables"]
         samples = {"test": read_test(cfg, files=True)}
-        if _trained_parts(cfg) and not _train_images_are_here(cfg):
+        if _trained_folds(cfg) and not _train_images_are_here(cfg):
             log.info("prepare: the models are here and their train images are not; test images alone are prepared")
         else:
             samples = {"train": read_train(cfg, files=True), **samples}
-        made_of = prepared_from(cfg, [path for part in samples.values() for path in part.paths]) | {"tables": tables}
-        _announce(cfg, sum(len(part) for part in samples.values()), cache_dir(cfg, "train").parent)
-        images = {part: fill(cfg, part, samples[part].keys) for part in samples}
+        made_of = prepared_from(cfg, [path for split in samples.values() for path in split.paths]) | {"tables": tables}
+        _announce(cfg, sum(len(split) for split in samples.values()), cache_dir(cfg, "train").parent)
+        images = {split: fill(cfg, split, samples[split].keys) for split in samples}
         before = _identities(cfg)
         _write_audit(cfg, samples, images)
         _refuse_bad(cfg, samples, images)
-        identity = {part: images[part].identity(range(len(images[part])), samples[part].ids) for part in samples}
-        shards = {name: size for part in images for name, size in images[part].files(cache_dir(cfg, part)).items()}
+        identity = {split: images[split].identity(range(len(images[split])), samples[split].ids) for split in samples}
+        shards = {name: size for split in images for name, size in images[split].files(cache_dir(cfg, split)).items()}
         _tell_changes(cfg, identity.get("train"), before)
         write_stamp(stamp, made_of, [run_dir(cfg) / "audit.csv"], shards=shards, **identity)
 
 
-def _trained_parts(cfg: Config) -> list[int | str]:
-    return [part for part in parts(cfg) if train_stamp(cfg, part).is_file()]
+def _trained_folds(cfg: Config) -> list[int | str]:
+    return [fold for fold in all_folds(cfg) if train_stamp(cfg, fold).is_file()]
 
 
 def _train_images_are_here(cfg: Config) -> bool:
@@ -85,7 +85,7 @@ def _train_images_are_here(cfg: Config) -> bool:
 
 def _identities(cfg: Config) -> dict[str, str]:
     """The hash of each train image that the audit lists, by its path."""
-    return {path: sha256 for part, path, sha256 in audited(cfg, "part", "path", "sha256") if part == "train"}
+    return {path: sha256 for split, path, sha256 in audited(cfg, "split", "path", "sha256") if split == "train"}
 
 
 def _tell_changes(cfg: Config, identity: str | None, before: dict[str, str]) -> None:
@@ -97,7 +97,7 @@ def _tell_changes(cfg: Config, identity: str | None, before: dict[str, str]) -> 
 
     now = _identities(cfg)
     changed = [path for path in now if before.get(path, now[path]) != now[path]]
-    seen = [part for part in _trained_parts(cfg) if made_from(train_stamp(cfg, part)).get("train images") == known]
+    seen = [fold for fold in _trained_folds(cfg) if made_from(train_stamp(cfg, fold)).get("train images") == known]
     if changed:
         models = f"; models that saw the old ones: {', '.join(map(str, seen))}" if seen else ""
         log.info("prepare: %s%s", some("train images have changed", changed), models)
@@ -118,15 +118,15 @@ def _write_audit(cfg: Config, samples: "dict[str, Samples]", images: "dict[str, 
         # Quoted, as paths may hold line ends.
         writer = csv.writer(stream, lineterminator="\n", quoting=csv.QUOTE_ALL)
         writer.writerow(AUDIT)
-        for part, rows in samples.items():
-            columns = (images[part].table[name].to_pylist() for name in AUDIT[3:])
+        for split, rows in samples.items():
+            columns = (images[split].table[name].to_pylist() for name in AUDIT[3:])
             for row in zip(rows.ids, rows.paths, *columns, strict=True):
-                writer.writerow([part, *row])
+                writer.writerow([split, *row])
 
 
 def _refuse_bad(cfg: Config, samples: "dict[str, Samples]", images: "dict[str, Images]") -> None:
     bad = [
-        f"{samples[part].paths[number]} ({reason})" for part in samples for number, reason in images[part].bad.items()
+        f"{samples[split].paths[index]} ({reason})" for split in samples for index, reason in images[split].bad.items()
     ]
     if not bad:
         return

@@ -46,10 +46,10 @@ def derived_seed(*parts: int | str) -> int:
     return int.from_bytes(hashlib.blake2b(text.encode(), digest_size=8).digest(), "big") >> 1
 
 
-def epoch_order(numbers: Array, seed: int, fold: int | str, epoch: int) -> Array:
+def epoch_order(indices: Array, seed: int, fold: int | str, epoch: int) -> Array:
     """The images of one epoch of training, shuffled by (seed, fold, epoch)."""
     generator = np.random.Generator(np.random.Philox(key=derived_seed("order", seed, fold, epoch)))
-    return np.asarray(generator.permutation(numbers))
+    return np.asarray(generator.permutation(indices))
 
 
 def _mix(x: Tensor) -> Tensor:

@@ -13,16 +13,16 @@ from pipeline.config_file import to_toml
 from pipeline.files import InputError, atomic_write, digest_file, lock
 from pipeline.freshness import has_train, must_be_prepared, must_be_split, other_model, train_stamp, trained_from
 from pipeline.log import log
-from pipeline.paths import chosen_parts, fold_dir, run_dir
+from pipeline.paths import chosen_folds, fold_dir, run_dir
 from pipeline.stamps import other_versions, stale, write_stamp
 
 
-def train(cfg: Config, part: int | str, num_models: int = 1) -> bool:
-    """Train one model: on all folds but `part`, which validates it, or on every image (`full`).
+def train(cfg: Config, fold: int | str, num_models: int = 1) -> bool:
+    """Train one model: on all folds but `fold`, which validates it, or on every image (`full`).
 
     Args:
         cfg: the settings.
-        part: which model.
+        fold: which model.
         num_models: how many may be trained from here on, for a forecast of the time; 0 for none.
 
     Returns:
@@ -33,10 +33,10 @@ def train(cfg: Config, part: int | str, num_models: int = 1) -> bool:
     """
     must_be_prepared(cfg)
     must_be_split(cfg)
-    if _is_current(cfg, part):
+    if _is_current(cfg, fold):
         return False
     if not has_train(cfg):
-        raise InputError(f"the train images must be under {cfg.root} to train fold {part}. None of them is there")
+        raise InputError(f"the train images must be under {cfg.root} to train fold {fold}. None of them is there")
     from pipeline.competition.answers.form import read_form
     from pipeline.competition.answers.predictions import Predictions, write_predictions
     from pipeline.competition.folds.fold_table import read_labelled
@@ -46,11 +46,11 @@ def train(cfg: Config, part: int | str, num_models: int = 1) -> bool:
     from pipeline.images.cache import open_images
     from pipeline.model.checkpoint import save
 
-    folder = fold_dir(cfg, part)
-    with lock(folder / "lock", f"fold {part} of {cfg.name}"):
-        if _is_current(cfg, part):  # by now: another process may just have made it
+    folder = fold_dir(cfg, fold)
+    with lock(folder / "lock", f"fold {fold} of {cfg.name}"):
+        if _is_current(cfg, fold):  # by now: another process may just have made it
             return False
-        made_from = trained_from(cfg, part)
+        made_from = trained_from(cfg, fold)
         labelled = read_labelled(cfg)
         if num_models:
             # A sample that these labels cannot fill is said before the hours of training, not after.
@@ -58,7 +58,7 @@ def train(cfg: Config, part: int | str, num_models: int = 1) -> bool:
         images = open_images(cfg, "train", labelled.samples.keys)
         resume = Resume(folder, made_from, cfg.train.checkpoint_minutes)
         try:
-            fitted = fit(cfg, part, labelled, images, num_models, resume)
+            fitted = fit(cfg, fold, labelled, images, num_models, resume)
         finally:
             resume.close()
         _write_resolved(cfg, labelled.task.kind, fitted.machine.precision)
@@ -67,35 +67,35 @@ def train(cfg: Config, part: int | str, num_models: int = 1) -> bool:
         notes: dict[str, Any] = {"machine": fitted.machine.describe(), "precision": fitted.machine.precision}
         notes["task"] = asdict(labelled.task)
         if fitted.oof is not None:
-            ids = labelled.ids(labelled.split(part)[1])
+            ids = labelled.ids(labelled.split(fold)[1])
             write_predictions(folder / "valid.parquet", Predictions(ids, labelled.task.classes, fitted.oof))
             notes["valid.parquet"] = digest_file(folder / "valid.parquet")
             notes["valid batch"] = fitted.batch_size  # fewer than asked for where memory was too little
-        write_stamp(train_stamp(cfg, part), made_from, [folder / "model.safetensors"], **notes)
+        write_stamp(train_stamp(cfg, fold), made_from, [folder / "model.safetensors"], **notes)
         resume.delete()
     return True
 
 
-def _is_current(cfg: Config, part: int | str) -> bool:
+def _is_current(cfg: Config, fold: int | str) -> bool:
     """Whether the model is there.
 
     Raises:
         InputError: it is, but made from something else.
     """
-    reason = stale(train_stamp(cfg, part), trained_from(cfg, part))
+    reason = stale(train_stamp(cfg, fold), trained_from(cfg, fold))
     if reason is None:
-        for leftover in fold_dir(cfg, part).glob("resume*.safetensors"):
+        for leftover in fold_dir(cfg, fold).glob("resume*.safetensors"):
             leftover.unlink(missing_ok=True)  # its training was killed between its last two steps
-        log.info("train %s: up to date%s", part, other_versions(train_stamp(cfg, part)))
-    elif (fold_dir(cfg, part) / "model.safetensors").is_file() and not _is_under_way(cfg, part, reason):
-        lost = f"{train_stamp(cfg, part).name}, which says what it was made from, is missing or broken"
-        raise other_model(cfg, part, lost if reason == "not made yet" else reason)
+        log.info("train %s: up to date%s", fold, other_versions(train_stamp(cfg, fold)))
+    elif (fold_dir(cfg, fold) / "model.safetensors").is_file() and not _is_under_way(cfg, fold, reason):
+        lost = f"{train_stamp(cfg, fold).name}, which says what it was made from, is missing or broken"
+        raise other_model(cfg, fold, lost if reason == "not made yet" else reason)
     return reason is None
 
 
-def _is_under_way(cfg: Config, part: int | str, reason: str) -> bool:
+def _is_under_way(cfg: Config, fold: int | str, reason: str) -> bool:
     """Whether a model without a stamp is what a training had just written when it was killed."""
-    return reason == "not made yet" and any(fold_dir(cfg, part).glob("resume*.safetensors"))
+    return reason == "not made yet" and any(fold_dir(cfg, fold).glob("resume*.safetensors"))
 
 
 def _write_history(path: Path, history: list[dict[str, Any]]) -> None:
@@ -119,15 +119,15 @@ def _write_resolved(cfg: Config, kind: str, precision: str) -> None:
         stream.write(text)
 
 
-def train_all(cfg: Config, fold: str | None) -> None:
+def train_all(cfg: Config, asked: str | None) -> None:
     """Train the models that `--fold` asks for, one after the other."""
-    chosen = chosen_parts(cfg, fold)
+    chosen = chosen_folds(cfg, asked)
     forecast = True
-    for number, part in enumerate(chosen):
-        if fold is None and not has_train(cfg) and not train_stamp(cfg, part).is_file():
-            log.info("train %s: there is no such model, and there are no images to train it on", part)
+    for number, fold in enumerate(chosen):
+        if asked is None and not has_train(cfg) and not train_stamp(cfg, fold).is_file():
+            log.info("train %s: there is no such model, and there are no images to train it on", fold)
             continue
-        if train(cfg, part, (len(chosen) - number) * forecast):
+        if train(cfg, fold, (len(chosen) - number) * forecast):
             forecast = False  # once for all of them
 
 

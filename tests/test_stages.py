@@ -218,7 +218,7 @@ def test_bad_images_stop_or_are_left_out(
     prior = test.probs[test.ids.index("001")]
     assert prior.sum() == pytest.approx(1) and prior.min() > 0.1
     audit = {
-        (row["part"], row["id"]): row["bad"] for row in csv.DictReader((RUN / "audit.csv").read_text().splitlines())
+        (row["split"], row["id"]): row["bad"] for row in csv.DictReader((RUN / "audit.csv").read_text().splitlines())
     }
     assert {key for key, bad in audit.items() if bad} == {("train", "003"), ("test", "001")}
 

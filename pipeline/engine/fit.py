@@ -54,13 +54,13 @@ class Fitted:
 
 
 def fit(
-    cfg: Config, part: int | str, labelled: Labelled, images: Images, num_models: int = 0, resume: Resume | None = None
+    cfg: Config, fold: int | str, labelled: Labelled, images: Images, num_models: int = 0, resume: Resume | None = None
 ) -> Fitted:
     """Train one model.
 
     Args:
         cfg: the settings.
-        part: the fold that validates it, or `full` for a model of all images.
+        fold: the fold that validates it, or `full` for a model of all images.
         labelled: the labelled images with their folds.
         images: their pixels, in the same order.
         num_models: how many will be trained from here on, for a forecast of the time; 0 for none.
@@ -75,7 +75,7 @@ def fit(
         TooLittleMemory: the network or a batch of training does not fit; what to change.
     """
     with memory_named("to train", SMALLER):
-        training = _Training(cfg, part, labelled, images, num_models, resume)
+        training = _Training(cfg, fold, labelled, images, num_models, resume)
         progress = training.begin()
         while progress.epoch < cfg.train.num_epochs:
             try:
@@ -96,29 +96,29 @@ class _Training:
     def __init__(
         self,
         cfg: Config,
-        part: int | str,
+        fold: int | str,
         labelled: Labelled,
         images: Images,
         num_models: int,
         resume: Resume | None,
     ) -> None:
         task, settings = labelled.task, cfg.train
-        self.cfg, self.part, self.labelled, self.resume = cfg, part, labelled, resume
+        self.cfg, self.fold, self.labelled, self.resume = cfg, fold, labelled, resume
         self.readable = images.readable
-        train, self.fold = labelled.split(part)
-        self.train_numbers, self.valid_numbers = (numbers[self.readable[numbers]] for numbers in (train, self.fold))
-        if not len(self.train_numbers):
-            raise InputError(f"fold {part} leaves no image to train on. Lower folds.num_folds")
+        train, self.held_out = labelled.split(fold)
+        self.train_indices, self.valid_indices = (indices[self.readable[indices]] for indices in (train, self.held_out))
+        if not len(self.train_indices):
+            raise InputError(f"fold {fold} leaves no image to train on. Lower folds.num_folds")
 
-        seed = derived_seed("weights", settings.seed, part)
-        self.start = make_start(cfg, images, self.train_numbers, task.num_outputs, seed)
+        seed = derived_seed("weights", settings.seed, fold)
+        self.start = make_start(cfg, images, self.train_indices, task.num_outputs, seed)
         self.model, self.machine = self.start.model, self.start.machine
         device = self.machine.device
         standard = (labelled.targets - task.mean) / task.std if task.kind == "number" else labelled.targets
         targets = torch.from_numpy(standard.astype(labelled.targets.dtype)).to(device)
         weights = None
         if settings.class_weights == "balanced":
-            weights = class_weights(targets[torch.from_numpy(self.train_numbers).to(device)], task.num_outputs)
+            weights = class_weights(targets[torch.from_numpy(self.train_indices).to(device)], task.num_outputs)
         self.loss = make_loss(settings, task.kind, weights)
         self.make_batches = partial(
             Batches,
@@ -132,33 +132,33 @@ class _Training:
             resident=None if cfg.augment.albumentations else on_device(images, device),
         )
         num_classes = task.num_outputs if task.activation == "softmax" else 0
-        mix_seed = derived_seed("mix", settings.seed, part)
+        mix_seed = derived_seed("mix", settings.seed, fold)
         keys = id_keys(labelled.samples.ids)
         self.changes = EpochChanges(cfg.augment, self.start.sizes, settings.seed, mix_seed, keys, num_classes)
-        bounds = self.make_batches(self.train_numbers, settings.batch_size).bounds()
+        bounds = self.make_batches(self.train_indices, settings.batch_size).bounds()
         self.update = Update(settings, self.model, self.machine, [stop - start for start, stop in bounds])
         self.final = copied_to_cpu(self.model) if self.update.ema else self.model
         self.valid_batch = evaluation_batch(cfg.infer, settings.batch_size)
         self.valid_outputs: Tensor | None = None
-        seen = settings.num_epochs * (len(self.train_numbers) + VALIDATION * len(self.valid_numbers))
+        seen = settings.num_epochs * (len(self.train_indices) + VALIDATION * len(self.valid_indices))
         models = "1 model" if num_models == 1 else f"{num_models} models"
         self.forecast = Forecast(num_models * seen, f"{models} of {settings.num_epochs} epochs") if num_models else None
         self.may_go_back = settings.on_nan == "rollback"
 
     def begin(self) -> Progress:
         """Where the training stands: at its start, or where it was left."""
-        counts = f"{len(self.train_numbers):,} images, {len(self.valid_numbers):,} validate"
-        log.info("train %s: %s on %s, %s", self.part, self.cfg.model.name, counts, self.machine.describe())
+        counts = f"{len(self.train_indices):,} images, {len(self.valid_indices):,} validate"
+        log.info("train %s: %s on %s, %s", self.fold, self.cfg.model.name, counts, self.machine.describe())
         if self.resume is None:
             return Progress()
         progress = self.resume.load(self.model, self.update, self.machine, keep_start=self.may_go_back)
         if progress.epoch or progress.step:
-            log.info("train %s: goes on in epoch %s after %s steps", self.part, progress.epoch + 1, progress.step)
+            log.info("train %s: goes on in epoch %s after %s steps", self.fold, progress.epoch + 1, progress.step)
         return progress
 
     def name_of(self, epoch: int) -> str:
         """What is said of an epoch, counted from 1 on."""
-        return f"{self.part} epoch {epoch}/{self.cfg.train.num_epochs}"
+        return f"{self.fold} epoch {epoch}/{self.cfg.train.num_epochs}"
 
     def train_epoch(self, progress: Progress) -> tuple[Result, dict[str, Any]]:
         """Train the epoch under way, or what is left of it; returns what it gave, and its row of the history.
@@ -167,7 +167,7 @@ class _Training:
             Diverged: the loss or the weights are not finite.
         """
         settings, task, epoch = self.cfg.train, self.labelled.task, progress.epoch
-        order = epoch_order(self.train_numbers, settings.seed, self.part, epoch)
+        order = epoch_order(self.train_indices, settings.seed, self.fold, epoch)
         size, changes = self.changes.sizes[epoch], self.changes.of(epoch)
         batches = self.make_batches(order, settings.batch_size, size=size, changes=changes)
         if progress.lr is None:
@@ -178,7 +178,7 @@ class _Training:
         diverged = partial(self._diverged, f"epoch {epoch + 1}", batches)
         after_step = None
         if self.resume:
-            validates = len(self.valid_numbers) > 0
+            validates = len(self.valid_indices) > 0
             after_step = _saving(self.resume, progress, self.model, self.update, len(batches), diverged, validates)
         with stops_after_step():
             trained = run_model(
@@ -188,7 +188,7 @@ class _Training:
                 self.machine,
                 loss=self.loss,
                 update=self.update,
-                seed=(settings.seed, self.part, epoch),
+                seed=(settings.seed, self.fold, epoch),
                 label=self.name_of(epoch + 1),
                 keep=keeper(task, metrics.get(task.metric).top),
                 start=start,
@@ -208,24 +208,24 @@ class _Training:
         if self.update.ema:
             self.final.train()  # some networks of timm keep tables of their weights until then
             self.update.ema.copy_to(self.final)
-        if not len(self.valid_numbers):
+        if not len(self.valid_indices):
             return {}
         task, epoch = self.labelled.task, progress.epoch + 1
-        batches = self.make_batches(self.valid_numbers, self.valid_batch)
+        batches = self.make_batches(self.valid_indices, self.valid_batch)
         network = self.machine.place(for_inference(self.final, self.cfg.image.size, self.cfg.image.channels))
         keep, label = keeper(task, InferConfig().keep_top), f"train {self.name_of(epoch)} valid"
         valid = evaluate(network, batches, "valid", self.machine, loss=self.loss, label=label, keep=keep)
         if valid.bad_step >= 0:
             raise self._diverged(f"the validation of epoch {epoch}", valid.batches, valid.bad_step)
         self.valid_batch, self.valid_outputs = valid.batches.batch_size, valid.outputs
-        return scores(valid, self.labelled, self.valid_numbers)
+        return scores(valid, self.labelled, self.valid_indices)
 
     def keep(self, progress: Progress) -> Progress:
         """Have the state after an epoch saved that its validation has shown to be good, to go on from and `back` to.
 
         None after the last epoch: what was said of the fold then is no part of a state, and is said again.
         """
-        if self.resume and len(self.valid_numbers) and progress.epoch < self.cfg.train.num_epochs:
+        if self.resume and len(self.valid_indices) and progress.epoch < self.cfg.train.num_epochs:
             self.resume.save(progress, self.model, self.update, epoch_end=True)
         return progress
 
@@ -240,23 +240,23 @@ class _Training:
         progress = self.resume.back(self.model, self.update, self.machine)
         num_epochs = progress.epoch + (progress.step > 0)
         where = f"the end of epoch {num_epochs}" if num_epochs else "its beginning"
-        log.info("train %s: %s. It goes back to %s and on at half the rate", self.part, error, where)
+        log.info("train %s: %s. It goes back to %s and on at half the rate", self.fold, error, where)
         return progress
 
     def fitted(self, history: list[dict[str, Any]]) -> Fitted:
         """The model after the last epoch, and what it says of its fold."""
         task = self.labelled.task
-        prior = _prior(self.labelled, self.train_numbers)
+        prior = _prior(self.labelled, self.train_indices)
         oof = None
-        if self.part != "full":
+        if self.fold != "full":
             width = 2 * (InferConfig().keep_top + 1) if task.is_many else task.num_outputs
-            rows = np.tile(prior_row(np.array(prior, np.float32), width, task), (len(self.fold), 1))
+            rows = np.tile(prior_row(np.array(prior, np.float32), width, task), (len(self.held_out), 1))
             if (outputs := self.valid_outputs) is not None:
-                rows[self.readable[self.fold]] = outputs if task.is_many else activate(outputs, task)
+                rows[self.readable[self.held_out]] = outputs if task.is_many else activate(outputs, task)
             oof = kept(rows, task)
         extra = {
             "task": asdict(task),
-            "part": str(self.part),
+            "part": str(self.fold),
             "prior": prior,
             "network": self.start.name,
             "smallest_size": min(self.start.sizes),
@@ -268,10 +268,10 @@ class _Training:
     def _diverged(self, where: str, batches: Batches, step: int) -> "Diverged":
         """What is said of a loss that is not finite: where, by which images, and what to try."""
         start, stop = batches.bounds()[step]
-        images = some("images", self.labelled.ids(batches.numbers[start:stop]))
+        images = some("images", self.labelled.ids(batches.indices[start:stop]))
         back = "" if self.may_go_back else ", train.on_nan = 'rollback'"
         return Diverged(
-            f"the loss of fold {self.part} must be finite. It is not in {where}, step {step + 1}, of {images}; lower "
+            f"the loss of fold {self.fold} must be finite. It is not in {where}, step {step + 1}, of {images}; lower "
             f"train.lr, set train.clip_grad = 1.0 or train.precision = 'float32'{back}, and look at these images and "
             "labels"
         )
@@ -315,9 +315,9 @@ def _is_finite(model: nn.Module) -> bool:
     return bool(torch.stack([tensor.isfinite().all() for tensor in tensors]).all())
 
 
-def _prior(labelled: Labelled, numbers: Array) -> list[float]:
+def _prior(labelled: Labelled, indices: Array) -> list[float]:
     """The train classes' shares (a number's mean): what is said of an image that cannot be read."""
-    targets = labelled.targets[numbers]
+    targets = labelled.targets[indices]
     if targets.ndim == 1:
         targets = np.bincount(targets, minlength=labelled.task.num_outputs)[None] / len(targets)
     return [float(share) for share in targets.mean(0)]

@@ -12,9 +12,9 @@ from pipeline.engine.run_model import Result
 Array = np.ndarray[Any, Any]
 
 
-def scores(result: Result, labelled: Labelled, numbers: Array) -> dict[str, float | None]:
-    """Loss and metric over every image of a pass, whose numbers are given in its order."""
-    score = scoring.score(labelled.task, labelled.targets[numbers], probabilities(result.outputs, labelled.task))
+def scores(result: Result, labelled: Labelled, indices: Array) -> dict[str, float | None]:
+    """Loss and metric over every image of a pass, whose indices are given in its order."""
+    score = scoring.score(labelled.task, labelled.targets[indices], probabilities(result.outputs, labelled.task))
     return {f"{result.mode}_loss": result.loss, f"{result.mode}_score": score}
 
 

@@ -60,14 +60,14 @@ class Muon(torch.optim.Optimizer):
         torch._foreach_add_(moving, gradients)
         updates = torch._foreach_add(gradients, moving, alpha=group["momentum"])
         alike: dict[tuple[int, ...], list[int]] = defaultdict(list)
-        for number, parameter in enumerate(parameters):
-            alike[(len(parameter), parameter[0].numel())].append(number)
-        for shape, numbers in alike.items():
-            stacked = torch.stack([updates[number].reshape(shape) for number in numbers])
-            for number, update in zip(numbers, orthogonalise(stacked), strict=True):
-                kept = norms[number] if norms else 0.0
+        for index, parameter in enumerate(parameters):
+            alike[(len(parameter), parameter[0].numel())].append(index)
+        for shape, indices in alike.items():
+            stacked = torch.stack([updates[index].reshape(shape) for index in indices])
+            for index, update in zip(indices, orthogonalise(stacked), strict=True):
+                kept = norms[index] if norms else 0.0
                 reach = _TURN * kept / math.sqrt(min(shape)) if kept else 0.2 * math.sqrt(max(shape))
-                parameters[number].add_(update.view(parameters[number].shape), alpha=-group["lr"] * reach)
+                parameters[index].add_(update.view(parameters[index].shape), alpha=-group["lr"] * reach)
         if any(norms):
             # What began as zeros has no norm to keep.
             sized = [parameter for parameter, norm in zip(parameters, norms, strict=True) if norm]

@@ -119,8 +119,8 @@ def _timm_optimizer(cfg: TrainConfig, groups: list[dict[str, Any]]) -> torch.opt
 def lr_factor(cfg: TrainConfig, step: int, num_steps: int, steps_per_epoch: int) -> float:
     """The factor of `cfg.lr` at a step; a pure function, so that a resumed training goes on as it would have.
 
-    constant, step, linear (to 0) and cosine (to 0; Loshchilov and Hutter 2017, equation 5) rise linearly over the part
-    `cfg.warmup` of the steps. onecycle is torch's OneCycleLR with its defaults: cosine from 1/25 up to 1 over the part
+    constant, step, linear (to 0) and cosine (to 0; Loshchilov and Hutter 2017, equation 5) rise linearly over the share
+    `cfg.warmup` of the steps. onecycle is torch's OneCycleLR with its defaults: cosine from 1/25 up to 1 over the share
     `cfg.warmup` (0: 0.3) of the steps, then cosine down to 1/250,000 at the last (Smith and Topin 2018, page 4).
 
     Args:
@@ -147,18 +147,18 @@ def lr_factor(cfg: TrainConfig, step: int, num_steps: int, steps_per_epoch: int)
     return 1.0
 
 
-def _onecycle(step: int, num_steps: int, part: float) -> float:
+def _onecycle(step: int, num_steps: int, fraction: float) -> float:
     start, end = 1 / 25, 1 / 25 / 1e4
-    top, last = part * num_steps - 1, num_steps - 1
+    top, last = fraction * num_steps - 1, num_steps - 1
     if step < top:
         return _cosine(start, 1.0, step / top)
     # A training of one step would have the last rate only, and learn nothing.
     return _cosine(1.0, end, (step - top) / (last - top)) if last > max(top, 0) else 1.0
 
 
-def _cosine(first: float, last: float, part: float) -> float:
+def _cosine(first: float, last: float, fraction: float) -> float:
     """From first to last along half a cosine."""
-    return last + (first - last) * (1 + math.cos(math.pi * part)) / 2
+    return last + (first - last) * (1 + math.cos(math.pi * fraction)) / 2
 
 
 class EMA:

@@ -142,7 +142,7 @@ class _SideBySide(nn.Module):
 def predict(
     models: Sequence[Trained],
     images: Images,
-    numbers: Array,
+    indices: Array,
     infer: InferConfig,
     label: str,
     targets: Array | None = None,
@@ -152,13 +152,13 @@ def predict(
     Args:
         models: trained with the same settings, on one machine.
         images: the mapped images.
-        numbers: int64, which of them.
+        indices: int64, which of them.
         infer: views and batch size.
         label: what the progress bar says.
         targets: int64, the classes of all images, where they are known: of many classes the true one is kept too.
 
     Returns:
-        For each model float32 (len(numbers), num_outputs), in the order of `numbers`, of many classes the likeliest
+        For each model float32 (len(indices), num_outputs), in the order of `indices`, of many classes the likeliest
         alone; an image that cannot be read gets the shares of the model's train classes.
 
     Where memory runs out, batches are halved, down to one image, and then the models that are asked at once.
@@ -167,30 +167,30 @@ def predict(
         TooLittleMemory: one model and one image are too much.
     """
     try:
-        return _predict(models, images, numbers, infer, label, targets)
+        return _predict(models, images, indices, infer, label, targets)
     except TooLittleMemory as error:
         if len(models) == 1:
             raise
         log.info("%s: %s; one half of the models after the other", label, error)
     half = len(models) // 2
     parts = (models[:half], models[half:])
-    return [probs for part in parts for probs in predict(part, images, numbers, infer, label, targets)]
+    return [probs for part in parts for probs in predict(part, images, indices, infer, label, targets)]
 
 
 def _predict(
-    models: Sequence[Trained], images: Images, numbers: Array, infer: InferConfig, label: str, targets: Array | None
+    models: Sequence[Trained], images: Images, indices: Array, infer: InferConfig, label: str, targets: Array | None
 ) -> list[Probs]:
     """What `predict` does, with all models at once."""
-    usable = images.readable[numbers]
+    usable = images.readable[indices]
     first = models[0]
     task, machine = first.task, first.machine
     truth = torch.tensor(targets) if targets is not None and task.is_many else None
     width = 2 * (min(infer.keep_top, task.num_outputs) + (truth is not None)) if task.is_many else task.num_outputs
-    rows = [np.tile(prior_row(model.prior, width, task), (len(numbers), 1)) for model in models]
+    rows = [np.tile(prior_row(model.prior, width, task), (len(indices), 1)) for model in models]
     if usable.any():
         batch_size = evaluation_batch(infer, first.batch_size)
         batches = Batches(
-            images, numbers[usable], batch_size, first.size, None, machine.device, machine.dtype, targets=truth
+            images, indices[usable], batch_size, first.size, None, machine.device, machine.dtype, targets=truth
         )
         keep = keeper(task, infer.keep_top, activated=True)
         with _placed(models, machine):

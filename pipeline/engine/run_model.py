@@ -30,7 +30,7 @@ class Result:
     """What a pass over all images of an epoch gave.
 
     batches: those of the pass.
-    outputs: float32 (num_images, num_outputs) on the CPU, in the order of `batches.numbers`: the network's logits (in
+    outputs: float32 (num_images, num_outputs) on the CPU, in the order of `batches.indices`: the network's logits (in
         training those before each step), or whatever the given module returns; of them what is kept.
     loss: mean over every image; None in mode `test`.
     bad_step: the first whose loss is not finite; -1 for none.

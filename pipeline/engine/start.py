@@ -37,13 +37,13 @@ class Start:
     sizes: list[int]
 
 
-def make_start(cfg: Config, images: Images, numbers: Array, num_outputs: int, seed: int) -> Start:
+def make_start(cfg: Config, images: Images, indices: Array, num_outputs: int, seed: int) -> Start:
     """Build the network, find the machine and the precision, and put the one on the other.
 
     Args:
         cfg: the settings.
         images: the mapped images.
-        numbers: int64, those to train on.
+        indices: int64, those to train on.
         num_outputs: logits per image.
         seed: of the initial weights.
 
@@ -60,13 +60,13 @@ def make_start(cfg: Config, images: Images, numbers: Array, num_outputs: int, se
     shape = (channels, min(sizes), min(sizes))
     machine = find_machine(cfg.train.precision, model, shape, deterministic=cfg.train.deterministic)
     must_train(machine, model, shape)
-    normalisation = _normalisation(cfg, model, images, numbers)
+    normalisation = _normalisation(cfg, model, images, indices)
     if isinstance(model, CifarNet) and not cfg.model.weights:
-        _whiten(model, images, numbers, normalisation, size)
+        _whiten(model, images, indices, normalisation, size)
     return Start(machine.place(model), machine, normalisation, name, sizes)
 
 
-def _normalisation(cfg: Config, model: nn.Module, images: Images, numbers: Array) -> Statistics:
+def _normalisation(cfg: Config, model: nn.Module, images: Images, indices: Array) -> Statistics:
     """Mean and standard deviation per channel, in [0, 1], as `model.normalisation` says."""
     rule, channels = cfg.model.normalisation, cfg.image.channels
     known = None
@@ -77,14 +77,14 @@ def _normalisation(cfg: Config, model: nn.Module, images: Images, numbers: Array
     if rule == "imagenet":
         known = IMAGENET
     if rule == "data" or known is None:
-        return statistics(images, numbers)
+        return statistics(images, indices)
     # Other channels than the weights were made for: fewer, or what is more, are normalised by the mean over theirs.
     return spread(known[0], channels), spread(known[1], channels)
 
 
-def _whiten(model: CifarNet, images: Images, numbers: Array, normalisation: Statistics, size: int) -> None:
+def _whiten(model: CifarNet, images: Images, indices: Array, normalisation: Statistics, size: int) -> None:
     """Set the first layer of the network by some training images, evenly spaced."""
-    chosen = numbers[np.linspace(0, len(numbers) - 1, min(len(numbers), 5000)).astype(np.int64)]
+    chosen = indices[np.linspace(0, len(indices) - 1, min(len(indices), 5000)).astype(np.int64)]
     batches = Batches(images, chosen, len(chosen), size, normalisation, torch.device("cpu"), torch.float32)
     model.whiten(next(iter(batches)).images)
 

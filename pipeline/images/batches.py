@@ -44,10 +44,10 @@ class Batch:
 class Changes:
     """What happens to the images of a pass before the network sees them; None: nothing.
 
-    each: first, to uint8 images (batch, cache side, cache side, channel) in memory, given their numbers.
-    change: to uint8 images (batch, channel, cache side, cache side) on their device, given their numbers; gives images
+    each: first, to uint8 images (batch, cache side, cache side, channel) in memory, given their indices.
+    change: to uint8 images (batch, channel, cache side, cache side) on their device, given their indices; gives images
         of the network's size. None: they are resized where the cache is larger.
-    mix: to normalised images and their targets, given the numbers and the step.
+    mix: to normalised images and their targets, given the indices and the step.
     """
 
     each: Callable[[Array, Array], Array] | None = None
@@ -60,16 +60,16 @@ class Batches:
     """One pass over some images in a given order.
 
     images: the mapped images.
-    numbers: int64 (num_images,), which images, in order.
+    indices: int64 (num_images,), which images, in order.
     size: height and width of a batch's images, in pixels.
     normalisation: mean and standard deviation per channel, in [0, 1]; None: images stay uint8.
-    targets: of all images, by number, on the device or not.
+    targets: of all images, by index, on the device or not.
     changes: what happens to the images.
     resident: the pixels of all images on the device, from `on_device`; None: they are gathered batch by batch.
     """
 
     images: Images
-    numbers: Array
+    indices: Array
     batch_size: int
     size: int
     normalisation: Statistics | None
@@ -82,7 +82,7 @@ class Batches:
     @property
     def num_images(self) -> int:
         """Images in the pass."""
-        return len(self.numbers)
+        return len(self.indices)
 
     def bounds(self) -> list[tuple[int, int]]:
         """First and last position of each batch. A last batch of one joins the one before, unless all are of one: batch
@@ -126,17 +126,17 @@ class Batches:
 
     def _gathered(self, first_step: int) -> Iterator[tuple[Tensor, Group]]:
         for group in self._groups(first_step):
-            numbers = self.numbers[group[0][1] : group[-1][2]]
-            pixels = self.images.gather(numbers)
+            indices = self.indices[group[0][1] : group[-1][2]]
+            pixels = self.images.gather(indices)
             if self.changes.each:
-                pixels = self.changes.each(pixels, numbers)
+                pixels = self.changes.each(pixels, indices)
             images = torch.from_numpy(pixels).permute(0, 3, 1, 2)
             yield images.pin_memory() if self.device.type == "cuda" else images, group
 
     def _resident(self, group: Group) -> Tensor:
         assert self.resident is not None
-        numbers = torch.from_numpy(self.numbers[group[0][1] : group[-1][2]])
-        return self.resident.index_select(0, self._send(numbers)).permute(0, 3, 1, 2)
+        indices = torch.from_numpy(self.indices[group[0][1] : group[-1][2]])
+        return self.resident.index_select(0, self._send(indices)).permute(0, 3, 1, 2)
 
     def _send(self, values: Tensor) -> Tensor:
         """Values on the device; to CUDA without waiting for it."""
@@ -150,22 +150,22 @@ class Batches:
         # issue 139550). There the CPU augments, for want of float64 on that GPU.
         if self.device.type != "mps":
             pixels = self._send(pixels)
-        numbers = self.numbers[group[0][1] : group[-1][2]]
-        pixels = self.changes.change(pixels, numbers) if self.changes.change else resize_to(pixels, self.size)
+        indices = self.indices[group[0][1] : group[-1][2]]
+        pixels = self.changes.change(pixels, indices) if self.changes.change else resize_to(pixels, self.size)
         images = pixels.to(self.device)
         return normalise(images, *constants, self.dtype) if constants else images
 
     def _batch(self, images: Tensor, step: int, start: int, stop: int) -> Batch:
         if self.targets is None:
             return Batch(images, None, start)
-        numbers = self.numbers[start:stop]
-        chosen = torch.from_numpy(numbers)
+        indices = self.indices[start:stop]
+        chosen = torch.from_numpy(indices)
         if self.targets.device == self.device:
             targets = self.targets.index_select(0, self._send(chosen))
         else:
             targets = self._send(self.targets[chosen])
         if self.changes.mix:
-            images, targets = self.changes.mix(images, targets, numbers, step)
+            images, targets = self.changes.mix(images, targets, indices, step)
         return Batch(images, targets, start)
 
 
@@ -187,8 +187,8 @@ def load_pixels(images: Images, device: torch.device) -> Tensor:
     """The pixels of all images on a device, read some at a time: uint8 (num_images, height, width, channel)."""
     pixels = torch.empty((len(images), *images.shape), dtype=torch.uint8, device=device)
     for start in range(0, len(images), 1024):
-        numbers = np.arange(start, min(start + 1024, len(images)))
-        pixels[start : start + len(numbers)].copy_(torch.from_numpy(images.gather(numbers)))
+        indices = np.arange(start, min(start + 1024, len(images)))
+        pixels[start : start + len(indices)].copy_(torch.from_numpy(images.gather(indices)))
     return pixels
 
 
@@ -208,20 +208,20 @@ def normalise(pixels: Tensor, scale: Tensor, shift: Tensor, dtype: torch.dtype) 
     return torch.addcmul(shift, images, scale).to(dtype)
 
 
-def statistics(images: Images, numbers: Array, limit: int = 20_000) -> Statistics:
+def statistics(images: Images, indices: Array, limit: int = 20_000) -> Statistics:
     """Mean and standard deviation of the pixels per channel, in [0, 1].
 
     Args:
         images: the mapped images.
-        numbers: int64, which of them.
-        limit: above this many images, as many that are evenly spaced in `numbers`.
+        indices: int64, which of them.
+        limit: above this many images, as many that are evenly spaced in `indices`.
     """
-    if len(numbers) > limit:
-        numbers = numbers[np.linspace(0, len(numbers) - 1, limit).astype(np.int64)]
+    if len(indices) > limit:
+        indices = indices[np.linspace(0, len(indices) - 1, limit).astype(np.int64)]
     channels = images.shape[2]
     counts = np.zeros((channels, 256), np.int64)
-    for start in range(0, len(numbers), 256):
-        pixels = images.gather(np.sort(numbers[start : start + 256])).reshape(-1, channels)
+    for start in range(0, len(indices), 256):
+        pixels = images.gather(np.sort(indices[start : start + 256])).reshape(-1, channels)
         for channel in range(channels):
             counts[channel] += np.bincount(pixels[:, channel], minlength=256)
     levels = np.arange(256) / 255.0

@@ -67,20 +67,20 @@ class Images:
         """Images whose pixels are kept."""
         return int((self.shard != NOT_STORED).sum())
 
-    def gather(self, numbers: Array) -> Array:
-        """Pixels of the images with these numbers: uint8 (len(numbers), height, width, channels), in memory.
+    def gather(self, indices: Array) -> Array:
+        """Pixels of the images with these indices: uint8 (len(indices), height, width, channels), in memory.
 
         Raises:
             InputError: a file whose pixels are not kept has changed since it was prepared.
         """
-        shards, rows = self.shard[numbers], self.row[numbers]
+        shards, rows = self.shard[indices], self.row[indices]
         if len(self.shards) == 1 and self.num_stored == len(self):
             return np.take(next(iter(self.shards.values())), rows, axis=0)
-        pixels = np.empty((len(numbers), *self.shape), np.uint8)
+        pixels = np.empty((len(indices), *self.shape), np.uint8)
         for number in np.unique(shards):
             here = np.flatnonzero(shards == number)
             if number == NOT_STORED:
-                for place, decoded in zip(here, self.pool.map(self._decode, numbers[here]), strict=True):
+                for place, decoded in zip(here, self.pool.map(self._decode, indices[here]), strict=True):
                     pixels[place] = decoded
             else:
                 pixels[here] = self.shards[number][rows[here]]
@@ -110,46 +110,46 @@ class Images:
 
     @property
     def bad(self) -> dict[int, str]:
-        """Number and reason of each image that cannot be read."""
-        numbers = np.flatnonzero(~self.readable)
-        return dict(zip(numbers.tolist(), self.table["bad"].take(numbers).to_pylist(), strict=True))
+        """Index and reason of each image that cannot be read."""
+        indices = np.flatnonzero(~self.readable)
+        return dict(zip(indices.tolist(), self.table["bad"].take(indices).to_pylist(), strict=True))
 
-    def identity(self, numbers: Iterable[int], names: Sequence[str]) -> str:
+    def identity(self, indices: Iterable[int], names: Sequence[str]) -> str:
         """Hash of some images' ids and bytes, whatever their order."""
         hashes = self.table["sha256"].combine_chunks()
         total = hashlib.sha256()
-        for number in sorted(numbers, key=lambda number: names[number]):
-            total.update(f"{json.dumps(names[number])} {hashes[number]}\n".encode())
+        for index in sorted(indices, key=lambda index: names[index]):
+            total.update(f"{json.dumps(names[index])} {hashes[index]}\n".encode())
         return total.hexdigest()
 
 
-def cache_dir(cfg: Config, part: str) -> Path:
-    """The folder of the decoded images of one root and one set of `[image]` settings; part is `train` or `test`."""
+def cache_dir(cfg: Config, split: str) -> Path:
+    """The folder of the decoded images of one root and one set of `[image]` settings; split is `train` or `test`."""
     image = {"stored": cfg.image.stored, "channels": cfg.image.channels, "fit": cfg.image.fit, "reader": VERSION}
     key = digest({"root": str(cfg.root.resolve()), **image})[:8]
     name = f"{safe_name(cfg.competition)}-{cfg.image.stored}px-{key}"
-    return Path("output") / "cache" / name / part
+    return Path("output") / "cache" / name / split
 
 
-def open_images(cfg: Config, part: str, paths: Sequence[str], *, described: bool = False) -> Images:
+def open_images(cfg: Config, split: str, paths: Sequence[str], *, described: bool = False) -> Images:
     """Map the decoded images of paths relative to the root.
 
     Args:
         cfg: the settings.
-        part: `train` or `test`.
+        split: `train` or `test`.
         paths: of the images, in their order.
         described: with all that is known of each file, not only what it takes to read its pixels.
 
     Raises:
         InputError: some are not in the cache, or a shard was changed.
     """
-    folder = cache_dir(cfg, part)
+    folder = cache_dir(cfg, split)
     index = Index(folder, Entry._fields if described else ("path", "sha256", "shard", "row", "bad"))
     rows = index.find(paths)
     missing = int((rows < 0).sum())
     if missing:
         raise InputError(
-            f"{missing:,} of {len(paths):,} {part} images are not in {folder}. "
+            f"{missing:,} of {len(paths):,} {split} images are not in {folder}. "
             f"They are decoded by: python -m pipeline.prepare {cfg.options}"
         )
     table = index.table.take(rows)

@@ -35,12 +35,12 @@ DISK_RESERVE = 10**9
 _JOB_IMAGES = 16
 
 
-def fill(cfg: Config, part: str, paths: Sequence[str]) -> Images:
+def fill(cfg: Config, split: str, paths: Sequence[str]) -> Images:
     """Decode what is not decoded yet, on all cores, and map the images of these paths.
 
     A file that cannot be read is an entry with a reason; nothing replaces it.
     """
-    folder = cache_dir(cfg, part)
+    folder = cache_dir(cfg, split)
     with lock(folder / "lock", f"the cache {folder}"):
         index = Index(folder)
         root = data_dir(cfg)
@@ -54,7 +54,7 @@ def fill(cfg: Config, part: str, paths: Sequence[str]) -> Images:
                 new = _by_file(new)
                 kept, rest = [*new, *known][:room], new[room:]
                 _decode_all(cfg, index, kept, rest, pool)
-    return open_images(cfg, part, paths, described=True)
+    return open_images(cfg, split, paths, described=True)
 
 
 def _room(cfg: Config, folder: Path) -> int:

@@ -90,7 +90,7 @@ def doubts_of_flips(
         cfg: views and augmentation.
         task: kind, classes and metric.
         targets: of every train image.
-        oof: for each fold the numbers of its images and their probabilities, by all views.
+        oof: for each fold the indices of its images and their probabilities, by all views.
         plain: the same by the images as they are, of the folds of which it is known.
         scores: what `cross_validation` says of `oof`.
     """
@@ -98,7 +98,7 @@ def doubts_of_flips(
     if len(oof) > 1 and plain.keys() == oof.keys() and cfg.infer.views != ("identity",):
         sign = 1 if metrics.get(task.metric).higher_is_better else -1
         seen = cross_validation(task, targets, plain)
-        folds = [(scores["folds"][part], seen["folds"][part]) for part in oof]
+        folds = [(scores["folds"][fold], seen["folds"][fold]) for fold in oof]
         if all(None not in pair and sign * (pair[0] - pair[1]) < 0 for pair in folds):
             doubts.append(
                 f"infer.views = {list(cfg.infer.views)} make the {task.metric} of every fold worse: together "
@@ -106,8 +106,8 @@ def doubts_of_flips(
             )
     flips = cfg.augment.hflip or cfg.augment.vflip or any("flip" in view for view in cfg.infer.views)
     if oof and flips and task.kind in ("single", "ordinal"):
-        numbers, probs = zip(*oof.values(), strict=True)
-        for first, second, right in told_apart_by_chance(targets[np.concatenate(numbers)], stack(probs)):
+        indices, probs = zip(*oof.values(), strict=True)
+        for first, second, right in told_apart_by_chance(targets[np.concatenate(indices)], stack(probs)):
             doubts.append(
                 f"{task.classes[first]!r} and {task.classes[second]!r} are told from all others, but no better than by "
                 f"chance from each other ({right:.2f}). If one is the other's mirror image, set augment.hflip = 0, "

@@ -51,19 +51,19 @@ def cross_validation(task: Task, targets: Array, oof: Mapping[str, tuple[Array, 
     Args:
         task: kind, classes and metric.
         targets: of every train image, as `Task.encode` gives them.
-        oof: for each fold int64 numbers of its images and their float (num_images, num_outputs) probabilities.
+        oof: for each fold int64 indices of its images and their float (num_images, num_outputs) probabilities.
 
     Returns:
         `cv`, `std` and `folds`; None where there is no fold (for `std`: fewer than two) or the metric is undefined,
         never NaN.
     """
     true = _true(task, targets)
-    scored = {part: _scored(task, probs, fitted(task, targets, oof, part)) for part, (_, probs) in oof.items()}
-    folds = {part: metrics.score(task.metric, true[oof[part][0]], values) for part, values in scored.items()}
+    scored = {fold: _scored(task, probs, fitted(task, targets, oof, fold)) for fold, (_, probs) in oof.items()}
+    folds = {fold: metrics.score(task.metric, true[oof[fold][0]], values) for fold, values in scored.items()}
     pooled = None
     if oof:
-        numbers = np.concatenate([numbers for numbers, _ in oof.values()])
-        pooled = metrics.score(task.metric, true[numbers], stack(list(scored.values())))
+        indices = np.concatenate([indices for indices, _ in oof.values()])
+        pooled = metrics.score(task.metric, true[indices], stack(list(scored.values())))
     defined = [value for value in folds.values() if value is not None]
     return {"cv": pooled, "std": float(np.std(defined)) if len(defined) > 1 else None, "folds": folds}
 
@@ -77,11 +77,11 @@ def fitted(task: Task, targets: Array, oof: Mapping[str, tuple[Array, Probs]], w
         oof: as for `cross_validation`.
         without: the fold to leave out; "" for none, as test images are decided.
     """
-    others = [rows for part, rows in oof.items() if part != without]
+    others = [rows for fold, rows in oof.items() if fold != without]
     if not others:
         return PLAIN
-    numbers, probs = zip(*others, strict=True)
-    return fit_decision(task, targets[np.concatenate(numbers)], stack(probs))
+    indices, probs = zip(*others, strict=True)
+    return fit_decision(task, targets[np.concatenate(indices)], stack(probs))
 
 
 def answers_score(cfg: Config, task: Task, path: Path, predictions: Predictions, decision: Decision) -> float | None:

@@ -26,15 +26,15 @@ class Labelled:
     targets: Array
     folds: Array
 
-    def split(self, part: int | str) -> tuple[Array, Array]:
-        """Numbers of the images that a model trains on and of those that validate it; `full` has no such images."""
-        if part == "full":
+    def split(self, fold: int | str) -> tuple[Array, Array]:
+        """Indices of the images that a model trains on and of those that validate it; `full` has no such images."""
+        if fold == "full":
             return np.arange(len(self.samples)), np.zeros(0, np.int64)
-        return np.flatnonzero(self.folds != part), np.flatnonzero(self.folds == part)
+        return np.flatnonzero(self.folds != fold), np.flatnonzero(self.folds == fold)
 
-    def ids(self, numbers: Array) -> list[str]:
+    def ids(self, indices: Array) -> list[str]:
         """The ids of some images."""
-        return [self.samples.ids[number] for number in numbers]
+        return [self.samples.ids[index] for index in indices]
 
 
 def read_labelled(cfg: Config) -> Labelled:

@@ -40,7 +40,7 @@ class EpochChanges:
         seed: of the augmentation; with an image's key and the epoch it decides all that is drawn for the image.
         mix_seed: of the partners in mixup and cutmix, drawn by batch.
         keys: int64 (num_images,), a hash of each image's id.
-        num_classes: how many there are where targets are class numbers, which mixing turns into probabilities; else 0.
+        num_classes: how many there are where targets are class indices, which mixing turns into probabilities; else 0.
     """
 
     def __init__(
@@ -61,19 +61,19 @@ class EpochChanges:
         cfg = self.strong if epoch < self.strong.strong_until * len(self.sizes) else self.gentle
         augment, own = Augment(cfg, self.sizes[epoch], self.seed), self.own
 
-        def each(pixels: Array, numbers: Array) -> Array:
+        def each(pixels: Array, indices: Array) -> Array:
             assert own is not None
-            return own(pixels, self._keys(numbers).numpy(), epoch)
+            return own(pixels, self._keys(indices).numpy(), epoch)
 
-        def change(pixels: Tensor, numbers: Array) -> Tensor:
-            return augment(pixels, self._keys(numbers), epoch)
+        def change(pixels: Tensor, indices: Array) -> Tensor:
+            return augment(pixels, self._keys(indices), epoch)
 
-        def mixed(images: Tensor, targets: Tensor, numbers: Array, step: int) -> tuple[Tensor, Tensor]:
+        def mixed(images: Tensor, targets: Tensor, indices: Array, step: int) -> tuple[Tensor, Tensor]:
             soft = functional.one_hot(targets, self.num_classes).float() if self.num_classes else targets
-            return mix(images, soft, self._keys(numbers), epoch, step, cfg, self.mix_seed)
+            return mix(images, soft, self._keys(indices), epoch, step, cfg, self.mix_seed)
 
         mixes = cfg.mixup > 0 or cfg.cutmix > 0
         return Changes(each if own else None, None if augment.is_idle else change, mixed if mixes else None)
 
-    def _keys(self, numbers: Array) -> Tensor:
-        return self.keys[torch.from_numpy(numbers)]
+    def _keys(self, indices: Array) -> Tensor:
+        return self.keys[torch.from_numpy(indices)]
