@@ -23,7 +23,7 @@ cli, environment      the command line that all stages share; whether a python h
 competition/          what it gives and asks for, never torch
                       archives/ (unpacking, opened): packed downloads
                       tables/ (csv_table, json_table, long_table, templates, table, sample)
-                      answers/ (spelling, metrics, task, likeliest, decide, predictions, scoring, ensembling, mirrors,
+                      answers/ (spelling, probs, metrics, task, decide, predictions, scoring, ensembling, mirrors,
                       form, submission): labels, scores, from probabilities to the file
                       folds/ (splits, greedy_split, fold_table)
 detection/            look, at a download (download, survey), for tables (tables, train_table, asked), image files
@@ -32,7 +32,7 @@ images/               headers, decode, index, cache, fill, batches: from files t
                       augment/ (augment, policies, geometry, colour, erasing, mix, albumentations_file, epoch_changes)
 recipes               image size, network and training by rule, from what detection knows
 model/                networks, build, trial, weights, weight_file, checkpoint, fuse_norms, convolutions
-engine/               fit, start, run_model, history, resume, nested, forecast, update, optimizer, muon, losses,
-                      machine: training
-                      trained, predict: inference
+engine/               run_model, the one loop, over a network on its machine; what it says is gathered
+                      fit, start, training, state, resume, nested, history, forecast, optimizer, muon, losses: training
+                      predictor, predict, held_out: validation and inference
 """

@@ -136,13 +136,6 @@ def trained_from(cfg: Config, fold: int | str) -> dict[str, Any]:
     }
 
 
-def said_in_training(cfg: Config, fold: int | str) -> Path | None:
-    """What a model said of its fold at the end of training, by the images as they are; None where that is not there."""
-    path = fold_dir(cfg, fold) / "valid.parquet"
-    whole = path.is_file() and digest_file(path) == note(train_stamp(cfg, fold), path.name)
-    return path if whole else None
-
-
 def inferred_from(cfg: Config, fold: int | str) -> dict[str, Any]:
     """What a model's predictions are made from.
 

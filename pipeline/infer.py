@@ -4,9 +4,10 @@ import sys
 from collections.abc import Sequence
 from contextlib import ExitStack
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from pipeline.cli import run_stage
-from pipeline.config import Config, InferConfig
+from pipeline.config import Config
 from pipeline.files import InputError, atomic_write, digest_file, lock
 from pipeline.freshness import (
     has_train,
@@ -15,12 +16,15 @@ from pipeline.freshness import (
     must_be_prepared,
     must_be_split,
     must_be_trained,
-    said_in_training,
     train_stamp,
 )
 from pipeline.log import log
 from pipeline.paths import chosen_folds, fold_dir
 from pipeline.stamps import made_from, note, stale, stamped, write_stamp
+
+if TYPE_CHECKING:
+    from pipeline.competition.folds.fold_table import Labelled
+    from pipeline.engine.predictor import Predictor
 
 
 def infer(cfg: Config, chosen: Sequence[int | str]) -> None:
@@ -59,43 +63,61 @@ def _infer(cfg: Config, due: Sequence[int | str]) -> None:
     from pipeline.competition.folds.fold_table import read_labelled
     from pipeline.competition.tables.table import read_test
     from pipeline.engine.predict import predict
-    from pipeline.engine.trained import Trained
+    from pipeline.engine.predictor import read_predictor
     from pipeline.images.cache import open_images
 
     inputs = {fold: inferred_from(cfg, fold) for fold in due}
-    models = [Trained(fold_dir(cfg, fold) / "model.safetensors") for fold in due]
-    for fold, model in zip(due, models, strict=True):
-        if model.task != models[0].task:
+    predictors = [read_predictor(fold_dir(cfg, fold) / "model.safetensors") for fold in due]
+    for fold, predictor in zip(due, predictors, strict=True):
+        if predictor.task != predictors[0].task:
             raise InputError(
                 f"the models of one run must tell the same classes apart. {fold_dir(cfg, due[0])} and "
                 f"{fold_dir(cfg, fold)} do not: delete the one that is of another training"
             )
     test = read_test(cfg)
     images = open_images(cfg, "test", test.keys)
-    tables = predict(models, images, np.arange(len(test)), cfg.infer, f"infer {', '.join(map(str, due))} test")
+    name = f"infer {', '.join(map(str, due))} test"
+    batches = predictors[0].batches(images, np.arange(len(test)), cfg.infer, name)
+    for fold, predicted in zip(due, predict(predictors, batches, cfg.infer), strict=True):
+        classes = predictors[0].task.classes
+        write_predictions(fold_dir(cfg, fold) / "test.parquet", Predictions(test.ids, classes, predicted.probs))
     labelled = read_labelled(cfg) if has_train(cfg) else None
-    if labelled is not None:
-        images = open_images(cfg, "train", labelled.samples.keys)
-    for fold, model, probs in zip(due, models, tables, strict=True):
-        folder = fold_dir(cfg, fold)
-        files = [folder / "test.parquet"]
-        write_predictions(files[0], Predictions(test.ids, model.classes, probs))
-        seen = ""
+    for fold, predictor in zip(due, predictors, strict=True):
+        files, scores = [fold_dir(cfg, fold) / "test.parquet"], None
         if labelled is None:
             files += _measured_before(cfg, fold)
             inputs[fold]["out of fold"] = len(files) > 1
+            scores = note(infer_stamp(cfg, fold), "scores")
         elif fold != "full":
-            _, indices = labelled.split(fold)
-            files.append(folder / "oof.parquet")
-            if known := _said_again(cfg, fold):
-                with atomic_write(files[1]) as stream:
-                    stream.write(known.read_bytes())
-            else:
-                (oof,) = predict([model], images, indices, cfg.infer, f"infer {fold} oof", labelled.targets)
-                write_predictions(files[1], Predictions(labelled.ids(indices), model.classes, oof))
-            seen = f", {len(indices):,} oof"
-        write_stamp(infer_stamp(cfg, fold), inputs[fold], files)
+            files.append(fold_dir(cfg, fold) / "oof.parquet")
+            scores = _write_oof(cfg, labelled, fold, predictor)
+        write_stamp(infer_stamp(cfg, fold), inputs[fold], files, scores=scores)
+        seen = f", {len(labelled.split(fold)[1]):,} oof" if labelled is not None and fold != "full" else ""
         log.info("infer %s: %s test images%s", fold, f"{len(test):,}", seen)
+
+
+def _write_oof(cfg: Config, labelled: "Labelled", fold: int | str, predictor: "Predictor") -> dict[str, float | None]:
+    """Write what a model says of the fold that it has not seen, as training wrote it where it asked in the same way;
+    returns its scores.
+    """
+    import torch
+
+    from pipeline.engine.held_out import said_in_training, write_held_out
+    from pipeline.engine.predict import predict
+    from pipeline.images.cache import open_images
+
+    path = fold_dir(cfg, fold) / "oof.parquet"
+    if known := said_in_training(cfg, fold):
+        source, scores = known
+        with atomic_write(path) as stream:
+            stream.write(source.read_bytes())
+        return scores
+    images = open_images(cfg, "train", labelled.samples.keys)
+    _, indices = labelled.split(fold)
+    targets = torch.tensor(labelled.targets)
+    batches = predictor.batches(images, indices, cfg.infer, f"infer {fold} oof", targets)
+    (predicted,) = predict([predictor], batches, cfg.infer)
+    return write_held_out(path, labelled, fold, predicted)
 
 
 def _measured_before(cfg: Config, fold: int | str) -> list[Path]:
@@ -103,15 +125,6 @@ def _measured_before(cfg: Config, fold: int | str) -> list[Path]:
     path = fold_dir(cfg, fold) / "oof.parquet"
     same = made_from(infer_stamp(cfg, fold)).get("infer") == cfg.infer.model_dump(mode="json")
     return [path] if same and path.is_file() and digest_file(path) == stamped(infer_stamp(cfg, fold), path.name) else []
-
-
-def _said_again(cfg: Config, fold: int | str) -> Path | None:
-    """What the model said of its fold at the end of training, where inference would only say it again, to the byte."""
-    from pipeline.engine.trained import evaluation_batch
-
-    asked = cfg.infer.model_copy(update={"batch_size": InferConfig().batch_size})
-    same_batch = note(train_stamp(cfg, fold), "valid batch") == evaluation_batch(cfg.infer, cfg.train.batch_size)
-    return said_in_training(cfg, fold) if asked == InferConfig() and same_batch else None
 
 
 def infer_all(cfg: Config, asked: str | None) -> None:

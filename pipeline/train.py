@@ -1,16 +1,14 @@
 """folds, cache -> output/<run>/fold<K>/{model.safetensors, history.csv, valid.parquet}."""
 
-import csv
 import sys
 from collections.abc import Sequence
 from dataclasses import asdict
-from pathlib import Path
 from typing import Any
 
 from pipeline.cli import run_stage
 from pipeline.config import Config
 from pipeline.config_file import to_toml
-from pipeline.files import InputError, atomic_write, digest_file, lock
+from pipeline.files import InputError, atomic_write, lock
 from pipeline.freshness import has_train, must_be_prepared, must_be_split, other_model, train_stamp, trained_from
 from pipeline.log import log
 from pipeline.paths import chosen_folds, fold_dir, run_dir
@@ -38,11 +36,12 @@ def train(cfg: Config, fold: int | str, num_models: int = 1) -> bool:
     if not has_train(cfg):
         raise InputError(f"the train images must be under {cfg.root} to train fold {fold}. None of them is there")
     from pipeline.competition.answers.form import read_form
-    from pipeline.competition.answers.predictions import Predictions, write_predictions
     from pipeline.competition.folds.fold_table import read_labelled
     from pipeline.competition.tables.table import read_test
-    from pipeline.engine.fit import fit
-    from pipeline.engine.resume import Resume
+    from pipeline.engine.fit import Trainer, fit
+    from pipeline.engine.held_out import write_valid
+    from pipeline.engine.history import line, write_history
+    from pipeline.engine.resume import Store
     from pipeline.images.cache import open_images
     from pipeline.model.checkpoint import save
 
@@ -56,23 +55,25 @@ def train(cfg: Config, fold: int | str, num_models: int = 1) -> bool:
             # A sample that these labels cannot fill is said before the hours of training, not after.
             read_form(cfg, labelled.task, read_test(cfg).ids)
         images = open_images(cfg, "train", labelled.samples.keys)
-        resume = Resume(folder, made_from, cfg.train.checkpoint_minutes)
+        store = Store(folder, made_from, cfg.train.checkpoint_minutes)
         try:
-            fitted = fit(cfg, fold, labelled, images, num_models, resume)
+            trainer = Trainer(cfg, fold, labelled, images, store, num_models)
+            for epoch in fit(trainer):
+                name = trainer.name_of(epoch.row["epoch"] - 1)
+                said = line(name, epoch.row, cfg.task.metric)
+                log.info("train %s, %.0f images/s", said, epoch.images_per_second)
         finally:
-            resume.close()
-        _write_resolved(cfg, labelled.task.kind, fitted.machine.precision)
-        _write_history(folder / "history.csv", fitted.history)
-        save(folder / "model.safetensors", fitted.checkpoint)
-        notes: dict[str, Any] = {"machine": fitted.machine.describe(), "precision": fitted.machine.precision}
+            store.close()
+        machine = trainer.machine
+        _write_resolved(cfg, labelled.task.kind, machine.precision)
+        write_history(folder / "history.csv", trainer.history)
+        save(folder / "model.safetensors", trainer.checkpoint())
+        notes: dict[str, Any] = {"machine": machine.describe(), "precision": machine.precision}
         notes["task"] = asdict(labelled.task)
-        if fitted.oof is not None:
-            ids = labelled.ids(labelled.split(fold)[1])
-            write_predictions(folder / "valid.parquet", Predictions(ids, labelled.task.classes, fitted.oof))
-            notes["valid.parquet"] = digest_file(folder / "valid.parquet")
-            notes["valid batch"] = fitted.batch_size  # fewer than asked for where memory was too little
+        if trainer.predicted is not None:
+            notes["valid"] = write_valid(cfg, labelled, fold, trainer.predicted)
         write_stamp(train_stamp(cfg, fold), made_from, [folder / "model.safetensors"], **notes)
-        resume.delete()
+        store.delete()
     return True
 
 
@@ -96,13 +97,6 @@ def _is_current(cfg: Config, fold: int | str) -> bool:
 def _is_under_way(cfg: Config, fold: int | str, reason: str) -> bool:
     """Whether a model without a stamp is what a training had just written when it was killed."""
     return reason == "not made yet" and any(fold_dir(cfg, fold).glob("resume*.safetensors"))
-
-
-def _write_history(path: Path, history: list[dict[str, Any]]) -> None:
-    with atomic_write(path, "w", encoding="utf-8", newline="") as stream:
-        writer = csv.DictWriter(stream, list(history[0]), lineterminator="\n")
-        writer.writeheader()
-        writer.writerows(history)
 
 
 def _write_resolved(cfg: Config, kind: str, precision: str) -> None:

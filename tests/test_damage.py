@@ -21,7 +21,7 @@ from pipeline import prepare as prepare_stage
 from pipeline.config import Config
 from pipeline.config_file import load
 from pipeline.engine import fit as fit_room
-from pipeline.engine.resume import Resume
+from pipeline.engine.resume import Store
 from pipeline.images.cache import open_images
 from running import CONFIG, RUN, run_all, run_sh
 
@@ -252,9 +252,9 @@ def test_an_error_waits_for_what_is_being_written(
     """The lock of the folder goes with the error: nothing may be written there after it."""
     competition("train.num_epochs=3")
     assert prepare_stage.main(CONFIG) == folds.main(CONFIG) == 0
-    write, failed, done = Resume.write, threading.Event(), []
+    write, failed, done = Store.write, threading.Event(), []
 
-    def late(self: Resume, *arguments: Any) -> None:
+    def late(self: Store, *arguments: Any) -> None:
         failed.wait(60)
         write(self, *arguments)
         done.append("written")
@@ -263,7 +263,7 @@ def test_an_error_waits_for_what_is_being_written(
         failed.set()
         raise OSError(errno.ENOSPC, "no room", "a file")
 
-    monkeypatch.setattr(Resume, "write", late)
-    monkeypatch.setattr(fit_room, "evaluate", fails)
+    monkeypatch.setattr(Store, "write", late)
+    monkeypatch.setattr(fit_room, "predict", fails)
     assert train.main([*CONFIG, "--fold", "0"]) == 1
     assert done == ["written"] and not list(RUN.rglob("*.tmp"))

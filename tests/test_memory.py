@@ -66,7 +66,7 @@ def model_bytes() -> list[bytes]:
 
 def predicted() -> np.ndarray[Any, Any]:
     names = [f"fold{k}/{name}.parquet" for k in (0, 1) for name in ("oof", "test")]
-    return np.concatenate([read_predictions(RUN / name, "infer").probs for name in names])
+    return np.concatenate([read_predictions(RUN / name, "infer").probs.array for name in names])
 
 
 def test_evaluation_halves_its_batches_and_changes_no_model(
@@ -147,16 +147,16 @@ def test_training_says_what_is_read_there(
     assert "batches of 1. Lower image.size or take a smaller model.name (" in capsys.readouterr().err
 
 
-@pytest.mark.parametrize("room", [0, 1])
+@pytest.mark.parametrize(("room", "what"), [(0, "to train"), (1, "for the network")])
 def test_a_network_that_has_no_room_in_training(
-    competition: Callable[..., Config], capsys: pytest.CaptureFixture[str], device: Device, room: int
+    competition: Callable[..., Config], capsys: pytest.CaptureFixture[str], device: Device, room: int, what: str
 ) -> None:
     """There is none for the network that trains, or for the one that predicts beside it."""
     competition()
     device.networks = room
     assert run_all() == 1
     said = capsys.readouterr().err
-    assert "there is too little memory to train. End other programs that use it, or take a smaller model.name" in said
+    assert f"there is too little memory {what}. End other programs that use it, or take a smaller model.name" in said
     assert "CUDA error: out of memory" in said
 
 

@@ -12,7 +12,7 @@ from torch.utils._pytree import tree_iter, tree_map
 from making import write_table
 from pipeline.config import Config
 from pipeline.engine.losses import class_weights
-from pipeline.engine.resume import Resume
+from pipeline.engine.resume import Store
 from running import KINDS, RUN, run_all
 
 BALANCED, RESNET = "train.class_weights=balanced", ("model.name=resnet9", "model.width=4")
@@ -125,15 +125,15 @@ def test_a_training_that_was_killed_goes_on(
     apple: None, competition: Callable[..., Config], capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     competition()
-    original, saved = Resume.save, []
+    original, saved = Store.save, []
 
-    def killing(self: Resume, *arguments: Any, **options: Any) -> None:
+    def killing(self: Store, *arguments: Any, **options: Any) -> None:
         original(self, *arguments, **{**options, "wait": True})
         saved.append(1)
         if len(saved) == 2:
             raise Killed
 
-    monkeypatch.setattr(Resume, "save", killing)
+    monkeypatch.setattr(Store, "save", killing)
     settings = (BALANCED, "train.ema=0.9", "train.checkpoint_minutes=0")
     with pytest.raises(Killed):
         run_all(*settings)

@@ -1,29 +1,29 @@
-"""The training of one model: from its images to its checkpoint."""
+"""The training of one model, epoch by epoch, from its images to its checkpoint."""
 
-from collections.abc import Callable
-from dataclasses import asdict, dataclass
-from functools import partial
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
-from pipeline.competition.answers import metrics
-from pipeline.competition.answers.likeliest import Probs
+from pipeline.competition.answers import metrics, scoring
 from pipeline.competition.folds.fold_table import Labelled
 from pipeline.competition.tables.csv_table import some
-from pipeline.config import Config, InferConfig
+from pipeline.config import Config
 from pipeline.engine.forecast import VALIDATION, Forecast
-from pipeline.engine.history import line, scores
+from pipeline.engine.gathered import Gathered
 from pipeline.engine.losses import class_weights, make_loss
-from pipeline.engine.machine import SMALLER, Machine, memory_named
-from pipeline.engine.predict import activate, keeper, kept, prior_row
-from pipeline.engine.resume import Progress, Resume
-from pipeline.engine.run_model import AfterStep, Result, evaluate, run_model
+from pipeline.engine.machine import SMALLER, memory_named
+from pipeline.engine.predict import Predicted, predict
+from pipeline.engine.predictor import Predictor, copied_to_cpu, evaluation_batch, for_inference
+from pipeline.engine.resume import Store
+from pipeline.engine.run_model import run_model
 from pipeline.engine.start import make_start
-from pipeline.engine.trained import copied_to_cpu, evaluation_batch, for_inference
-from pipeline.engine.update import Update
+from pipeline.engine.state import Row, TrainState
+from pipeline.engine.training import Training
 from pipeline.files import InputError
 from pipeline.freshness import training_settings
 from pipeline.images.augment.epoch_changes import EpochChanges
@@ -32,66 +32,57 @@ from pipeline.images.cache import Images
 from pipeline.log import log
 from pipeline.model.checkpoint import Checkpoint
 from pipeline.randomness import derived_seed, epoch_order, id_keys
-from pipeline.signals import stop_now, stop_requested, stops_after_step
+from pipeline.signals import stops_after_step
 
 Array = np.ndarray[Any, Any]
 
 
+class Diverged(InputError):
+    """The loss or the weights are not finite."""
+
+
 @dataclass(frozen=True)
-class Fitted:
-    """A trained model, a row per epoch, the machine that it was trained on, and what it says of its fold.
+class Epoch:
+    """What an epoch gave: its row of the history, and how fast it was trained."""
 
-    oof: float32 (num_images of the fold, num_outputs), in the order of `Labelled.split`: what `predict` gives for the
-        view `identity` in batches of `batch_size`, to the byte (of many classes the likeliest alone); None for a model
-        of all images.
+    row: Row
+    images_per_second: float
+
+
+def fit(trainer: "Trainer") -> Iterator[Epoch]:
+    """Train the epochs that are left, one after the other; each is saved before it is given.
+
+    No epoch is chosen on the images that score it: the model is what is there after the last.
+
+    Raises:
+        InputError: the loss is not finite.
+        TooLittleMemory: the network or a batch of training does not fit; what to change.
     """
+    with memory_named("to train", SMALLER):
+        while not trainer.is_done:
+            try:
+                epoch = trainer.train_epoch()
+            except Diverged as error:
+                trainer.back(error)
+                continue
+            yield epoch
 
-    checkpoint: Checkpoint
-    history: list[dict[str, Any]]
-    machine: Machine
-    oof: Probs | None
-    batch_size: int
 
-
-def fit(
-    cfg: Config, fold: int | str, labelled: Labelled, images: Images, num_models: int = 0, resume: Resume | None = None
-) -> Fitted:
-    """Train one model.
+class Trainer:
+    """One model under training: its images, its losses, its state, what it says of the fold that it has not seen.
 
     Args:
         cfg: the settings.
         fold: the fold that validates it, or `full` for a model of all images.
         labelled: the labelled images with their folds.
         images: their pixels, in the same order.
+        store: where the training is kept while it is under way, to go on from; None: nowhere.
         num_models: how many will be trained from here on, for a forecast of the time; 0 for none.
-        resume: where the training is kept while it is under way, to go on from; None: nowhere.
-
-    Returns:
-        The weights after the last epoch (averaged ones where `train.ema` asks for them): no epoch is chosen on the
-        images that score it.
 
     Raises:
-        InputError: no image is left to train on, or the loss is not finite.
-        TooLittleMemory: the network or a batch of training does not fit; what to change.
+        InputError: no image is left to train on, or a training under way cannot go on here.
+        TooLittleMemory: the network does not fit; what to change.
     """
-    with memory_named("to train", SMALLER):
-        training = _Training(cfg, fold, labelled, images, num_models, resume)
-        progress = training.begin()
-        while progress.epoch < cfg.train.num_epochs:
-            try:
-                trained, row = training.train_epoch(progress)
-                row |= training.validate(progress)
-            except Diverged as error:
-                progress = training.back(error)
-                continue
-            progress = training.keep(Progress(progress.epoch + 1, 0, [*progress.history, row]))
-            name = training.name_of(progress.epoch)
-            log.info("train %s, %.0f images/s", line(name, row, cfg.task.metric), trained.images_per_second)
-        return training.fitted(progress.history)
-
-
-class _Training:
-    """One model and all that its epochs have in common; the arguments are those of `fit`."""
 
     def __init__(
         self,
@@ -99,225 +90,198 @@ class _Training:
         fold: int | str,
         labelled: Labelled,
         images: Images,
-        num_models: int,
-        resume: Resume | None,
+        store: Store | None = None,
+        num_models: int = 0,
     ) -> None:
-        task, settings = labelled.task, cfg.train
-        self.cfg, self.fold, self.labelled, self.resume = cfg, fold, labelled, resume
-        self.readable = images.readable
+        self.cfg, self.fold, self.labelled, self.images = cfg, fold, labelled, images
         train, self.held_out = labelled.split(fold)
-        self.train_indices, self.valid_indices = (indices[self.readable[indices]] for indices in (train, self.held_out))
+        self.train_indices = train[images.readable[train]]
+        self.valid_indices = self.held_out[images.readable[self.held_out]]
         if not len(self.train_indices):
             raise InputError(f"fold {fold} leaves no image to train on. Lower folds.num_folds")
+        with memory_named("to train", SMALLER):
+            self._make(store, num_models)
 
-        seed = derived_seed("weights", settings.seed, fold)
-        self.start = make_start(cfg, images, self.train_indices, task.num_outputs, seed)
-        self.model, self.machine = self.start.model, self.start.machine
-        device = self.machine.device
-        standard = (labelled.targets - task.mean) / task.std if task.kind == "number" else labelled.targets
-        targets = torch.from_numpy(standard.astype(labelled.targets.dtype)).to(device)
+    def _make(self, store: Store | None, num_models: int) -> None:
+        """Make the network and what trains it, and go on from where the training was left."""
+        cfg, task, settings = self.cfg, self.labelled.task, self.cfg.train
+        seed = derived_seed("weights", settings.seed, self.fold)
+        self.start = make_start(cfg, self.images, self.train_indices, task.num_outputs, seed)
+        machine = self.machine = self.start.machine
+        self.targets = self._targets().to(machine.device)
         weights = None
         if settings.class_weights == "balanced":
-            weights = class_weights(targets[torch.from_numpy(self.train_indices).to(device)], task.num_outputs)
+            seen = self.targets[torch.from_numpy(self.train_indices).to(machine.device)]
+            weights = class_weights(seen, task.num_outputs)
         self.loss = make_loss(settings, task.kind, weights)
-        self.make_batches = partial(
-            Batches,
-            images,
-            size=cfg.image.size,
-            normalisation=self.start.normalisation,
-            device=device,
-            dtype=self.machine.dtype,
-            targets=targets,
-            # A pipeline of the user's own changes the pixels on the CPU.
-            resident=None if cfg.augment.albumentations else on_device(images, device),
-        )
+        # A pipeline of the user's own changes the pixels on the CPU.
+        self.resident = None if cfg.augment.albumentations else on_device(self.images, machine.device)
         num_classes = task.num_outputs if task.activation == "softmax" else 0
-        mix_seed = derived_seed("mix", settings.seed, fold)
-        keys = id_keys(labelled.samples.ids)
+        mix_seed = derived_seed("mix", settings.seed, self.fold)
+        keys = id_keys(self.labelled.samples.ids)
         self.changes = EpochChanges(cfg.augment, self.start.sizes, settings.seed, mix_seed, keys, num_classes)
-        bounds = self.make_batches(self.train_indices, settings.batch_size).bounds()
-        self.update = Update(settings, self.model, self.machine, [stop - start for start, stop in bounds])
-        self.final = copied_to_cpu(self.model) if self.update.ema else self.model
-        self.valid_batch = evaluation_batch(cfg.infer, settings.batch_size)
-        self.valid_outputs: Tensor | None = None
-        seen = settings.num_epochs * (len(self.train_indices) + VALIDATION * len(self.valid_indices))
-        models = "1 model" if num_models == 1 else f"{num_models} models"
-        self.forecast = Forecast(num_models * seen, f"{models} of {settings.num_epochs} epochs") if num_models else None
-        self.may_go_back = settings.on_nan == "rollback"
 
-    def begin(self) -> Progress:
-        """Where the training stands: at its start, or where it was left."""
-        counts = f"{len(self.train_indices):,} images, {len(self.valid_indices):,} validate"
-        log.info("train %s: %s on %s, %s", self.fold, self.cfg.model.name, counts, self.machine.describe())
-        if self.resume is None:
-            return Progress()
-        progress = self.resume.load(self.model, self.update, self.machine, keep_start=self.may_go_back)
-        if progress.epoch or progress.step:
-            log.info("train %s: goes on in epoch %s after %s steps", self.fold, progress.epoch + 1, progress.step)
-        return progress
+        top, num_images = metrics.get(task.metric).top, len(self.train_indices)
+        gathered = Gathered(task, num_images, machine.device, top=top, with_true=True)
+        bounds = self._batches(0).bounds()
+        state = TrainState(
+            settings, self.fold, self.start.model, machine, [stop - start for start, stop in bounds], gathered
+        )
+        self.training = Training(state, len(self.valid_indices) > 0, store, self._forecast(num_models))
+        # Without averaged weights the network itself predicts.
+        self.final = copied_to_cpu(state.model) if state.ema else state.model
+        self.valid_batch = evaluation_batch(cfg.infer, settings.batch_size)
+        self.predicted: Predicted | None = None
+
+        counts = f"{num_images:,} images, {len(self.valid_indices):,} validate"
+        log.info("train %s: %s on %s, %s", self.fold, cfg.model.name, counts, machine.describe())
+        self.training.begin(may_go_back=settings.on_nan == "rollback")
+        if state.epoch or state.step:
+            log.info("train %s: goes on in epoch %s after %s steps", self.fold, state.epoch + 1, state.step)
+
+    def _targets(self) -> Tensor:
+        """The targets of all images; numbers standardised, as networks learn them."""
+        task, targets = self.labelled.task, self.labelled.targets
+        standard = (targets - task.mean) / task.std if task.kind == "number" else targets
+        return torch.from_numpy(standard.astype(targets.dtype))
+
+    def _forecast(self, num_models: int) -> Forecast | None:
+        """Who says how long these and the models behind it will take."""
+        if not num_models:
+            return None
+        num_epochs = self.cfg.train.num_epochs
+        seen = num_epochs * (len(self.train_indices) + VALIDATION * len(self.valid_indices))
+        models = "1 model" if num_models == 1 else f"{num_models} models"
+        return Forecast(num_models * seen, f"{models} of {num_epochs} epochs")
+
+    @property
+    def history(self) -> list[Row]:
+        """A row for each epoch that is trained."""
+        return self.training.state.history
+
+    @property
+    def is_done(self) -> bool:
+        """Whether all epochs are trained."""
+        return self.training.state.epoch == self.cfg.train.num_epochs
 
     def name_of(self, epoch: int) -> str:
-        """What is said of an epoch, counted from 1 on."""
-        return f"{self.fold} epoch {epoch}/{self.cfg.train.num_epochs}"
+        """What is said of an epoch, counted from 0 on."""
+        return f"{self.fold} epoch {epoch + 1}/{self.cfg.train.num_epochs}"
 
-    def train_epoch(self, progress: Progress) -> tuple[Result, dict[str, Any]]:
-        """Train the epoch under way, or what is left of it; returns what it gave, and its row of the history.
+    def train_epoch(self) -> Epoch:
+        """Train the epoch under way, or what is left of it, score it, and have it saved.
 
         Raises:
             Diverged: the loss or the weights are not finite.
         """
-        settings, task, epoch = self.cfg.train, self.labelled.task, progress.epoch
-        order = epoch_order(self.train_indices, settings.seed, self.fold, epoch)
-        size, changes = self.changes.sizes[epoch], self.changes.of(epoch)
-        batches = self.make_batches(order, settings.batch_size, size=size, changes=changes)
-        if progress.lr is None:
-            progress.lr = self.update.lr_at(epoch * self.update.steps_per_epoch)
-        start = None
-        if progress.outputs is not None and progress.total is not None:
-            start = (progress.step, progress.outputs, progress.total)
-        diverged = partial(self._diverged, f"epoch {epoch + 1}", batches)
-        after_step = None
-        if self.resume:
-            validates = len(self.valid_indices) > 0
-            after_step = _saving(self.resume, progress, self.model, self.update, len(batches), diverged, validates)
+        state, task = self.training.state, self.labelled.task
+        batches, name = self._batches(state.epoch), self.name_of(state.epoch)
+        num_left = batches.num_images - sum(state.batch_sizes[: state.step])
+        began = time.perf_counter()
         with stops_after_step():
-            trained = run_model(
-                self.model,
-                batches,
-                "train",
-                self.machine,
-                loss=self.loss,
-                update=self.update,
-                seed=(settings.seed, self.fold, epoch),
-                label=self.name_of(epoch + 1),
-                keep=keeper(task, metrics.get(task.metric).top),
-                start=start,
-                after_step=after_step,
-                forecast=self.forecast,
-            )
-        if trained.bad_step >= 0:
-            raise diverged(trained.bad_step)
-        return trained, {"epoch": epoch + 1, "lr": progress.lr, **scores(trained, self.labelled, order)}
+            run_model(state.model, batches, "train", self.machine, state.gathered, self.loss, self.training)
+        is_sound = self.training.is_sound()  # waits for the device
+        seconds = time.perf_counter() - began
+        if not is_sound:
+            bad_step = state.gathered.bad_step
+            raise self._diverged(f"epoch {state.epoch + 1}", batches, bad_step if bad_step >= 0 else state.step - 1)
+        score = scoring.score(task, self.labelled.targets[batches.indices], state.gathered.probs())
+        row: Row = {"epoch": state.epoch + 1, "lr": state.epoch_lr}
+        row |= {"train_loss": state.gathered.loss, "train_score": score, **self._validate(f"train {name} valid")}
+        self.training.end_epoch(row)
+        return Epoch(row, num_left / max(seconds, 1e-9))
 
-    def validate(self, progress: Progress) -> dict[str, float | None]:
+    def _batches(self, epoch: int) -> Batches:
+        """The batches of an epoch of training."""
+        settings, device = self.cfg.train, self.machine.device
+        return Batches(
+            self.images,
+            epoch_order(self.train_indices, settings.seed, self.fold, epoch),
+            settings.batch_size,
+            self.changes.sizes[epoch],
+            self.start.normalisation,
+            device,
+            self.machine.dtype,
+            targets=self.targets,
+            changes=self.changes.of(epoch),
+            resident=self.resident,
+            name=self.name_of(epoch),
+        )
+
+    def _validate(self, name: str) -> Row:
         """Score the weights after an epoch on the fold's images; nothing where it has none.
 
         Raises:
             Diverged: the loss is not finite.
         """
-        if self.update.ema:
+        if self.training.state.ema:
             self.final.train()  # some networks of timm keep tables of their weights until then
-            self.update.ema.copy_to(self.final)
+            self.final.load_state_dict(self.training.state.final_weights())
         if not len(self.valid_indices):
             return {}
-        task, epoch = self.labelled.task, progress.epoch + 1
-        batches = self.make_batches(self.valid_indices, self.valid_batch)
-        network = self.machine.place(for_inference(self.final, self.cfg.image.size, self.cfg.image.channels))
-        keep, label = keeper(task, InferConfig().keep_top), f"train {self.name_of(epoch)} valid"
-        valid = evaluate(network, batches, "valid", self.machine, loss=self.loss, label=label, keep=keep)
-        if valid.bad_step >= 0:
-            raise self._diverged(f"the validation of epoch {epoch}", valid.batches, valid.bad_step)
-        self.valid_batch, self.valid_outputs = valid.batches.batch_size, valid.outputs
-        return scores(valid, self.labelled, self.valid_indices)
+        task, predictor = self.labelled.task, self._predictor()
+        batches = predictor.batches(self.images, self.held_out, self.cfg.infer, name, self.targets, self.resident)
+        batches = replace(batches, batch_size=self.valid_batch)
+        (self.predicted,) = predict([predictor], batches, self.cfg.infer, self.loss)
+        self.valid_batch = self.predicted.batch_size
+        if self.predicted.bad_step >= 0:
+            where = f"the validation of epoch {self.training.state.epoch + 1}"
+            readable = replace(batches, indices=self.valid_indices, batch_size=self.valid_batch)
+            raise self._diverged(where, readable, self.predicted.bad_step)
+        probs = self.predicted.probs[self.images.readable[self.held_out]]
+        score = scoring.score(task, self.labelled.targets[self.valid_indices], probs)
+        return {"valid_loss": self.predicted.loss, "valid_score": score}
 
-    def keep(self, progress: Progress) -> Progress:
-        """Have the state after an epoch saved that its validation has shown to be good, to go on from and `back` to.
+    def _predictor(self) -> Predictor:
+        """The network with its weights after the last step, as it predicts."""
+        image = self.cfg.image
+        return Predictor(
+            model=for_inference(self.final, image.size, image.channels),
+            task=self.labelled.task,
+            normalisation=self.start.normalisation,
+            prior=np.array(self._prior(), np.float32),
+            size=image.size,
+            train_batch=self.cfg.train.batch_size,
+            machine=self.machine,
+        )
 
-        None after the last epoch: what was said of the fold then is no part of a state, and is said again.
-        """
-        if self.resume and len(self.valid_indices) and progress.epoch < self.cfg.train.num_epochs:
-            self.resume.save(progress, self.model, self.update, epoch_end=True)
-        return progress
+    def _prior(self) -> tuple[float, ...]:
+        """The train classes' shares (a number's mean): what is said of an image that cannot be read."""
+        targets = self.labelled.targets[self.train_indices]
+        if targets.ndim == 1:
+            targets = np.bincount(targets, minlength=self.labelled.task.num_outputs)[None] / len(targets)
+        return tuple(float(share) for share in targets.mean(0))
 
-    def back(self, error: "Diverged") -> Progress:
+    def back(self, error: Diverged) -> None:
         """Go back to the last epoch's end and on at half the rate, once and where the settings say so.
 
         Raises:
             Diverged: they do not, or it was done before.
         """
-        if self.resume is None or not self.may_go_back or self.update.lr_scale < 1:
+        if self.cfg.train.on_nan != "rollback" or self.training.store is None or self.training.state.lr_scale < 1:
             raise error
-        progress = self.resume.back(self.model, self.update, self.machine)
-        num_epochs = progress.epoch + (progress.step > 0)
-        where = f"the end of epoch {num_epochs}" if num_epochs else "its beginning"
-        log.info("train %s: %s. It goes back to %s and on at half the rate", self.fold, error, where)
-        return progress
+        self.training.back(error)
 
-    def fitted(self, history: list[dict[str, Any]]) -> Fitted:
-        """The model after the last epoch, and what it says of its fold."""
-        task = self.labelled.task
-        prior = _prior(self.labelled, self.train_indices)
-        oof = None
-        if self.fold != "full":
-            width = 2 * (InferConfig().keep_top + 1) if task.is_many else task.num_outputs
-            rows = np.tile(prior_row(np.array(prior, np.float32), width, task), (len(self.held_out), 1))
-            if (outputs := self.valid_outputs) is not None:
-                rows[self.readable[self.held_out]] = outputs if task.is_many else activate(outputs, task)
-            oof = kept(rows, task)
-        extra = {
-            "task": asdict(task),
-            "part": str(self.fold),
-            "prior": prior,
-            "network": self.start.name,
-            "smallest_size": min(self.start.sizes),
-        }
-        settings, state = training_settings(self.cfg), self.final.state_dict()
-        checkpoint = Checkpoint(state, settings, task.classes, self.start.normalisation, extra)
-        return Fitted(checkpoint, history, self.machine, oof, self.valid_batch)
+    def checkpoint(self) -> Checkpoint:
+        """The model: the weights after the last epoch, averaged ones where `train.ema` asks for them."""
+        return Checkpoint(
+            weights=self.final.state_dict(),
+            config=training_settings(self.cfg),
+            task=self.labelled.task,
+            normalisation=self.start.normalisation,
+            fold=str(self.fold),
+            prior=self._prior(),
+            network=self.start.name,
+            smallest_size=min(self.start.sizes),
+        )
 
-    def _diverged(self, where: str, batches: Batches, step: int) -> "Diverged":
+    def _diverged(self, where: str, batches: Batches, step: int) -> Diverged:
         """What is said of a loss that is not finite: where, by which images, and what to try."""
         start, stop = batches.bounds()[step]
         images = some("images", self.labelled.ids(batches.indices[start:stop]))
-        back = "" if self.may_go_back else ", train.on_nan = 'rollback'"
+        back = "" if self.cfg.train.on_nan == "rollback" else ", train.on_nan = 'rollback'"
         return Diverged(
             f"the loss of fold {self.fold} must be finite. It is not in {where}, step {step + 1}, of {images}; lower "
             f"train.lr, set train.clip_grad = 1.0 or train.precision = 'float32'{back}, and look at these images and "
             "labels"
         )
-
-
-class Diverged(InputError):
-    """The loss or the weights are not finite."""
-
-
-def _saving(
-    resume: Resume,
-    progress: Progress,
-    model: nn.Module,
-    update: Update,
-    num_steps: int,
-    diverged: Callable[[int], InputError],
-    validates: bool,
-) -> AfterStep:
-    """What is done after each step of an epoch: the training is saved where it is time, after the last step, and where
-    the process is asked to stop. Nothing is saved after a loss that is not finite, or a step that broke the weights.
-
-    The last step's state is one to go back to where no validation follows that may say otherwise; see `_Training.keep`.
-    """
-
-    def after_step(step: int, outputs: torch.Tensor, total: torch.Tensor, bad_step: torch.Tensor) -> None:
-        stop, is_last = stop_requested(), step == num_steps
-        if update.is_between_steps and (is_last or resume.is_due or stop):
-            if (bad := int(bad_step)) >= 0 or not _is_finite(model):
-                raise diverged(bad if bad >= 0 else step - 1)
-            now = Progress(progress.epoch, step, progress.history, outputs, total, progress.lr)
-            resume.save(now, model, update, epoch_end=is_last and not validates, wait=stop)
-            if stop:
-                stop_now()
-
-    return after_step
-
-
-def _is_finite(model: nn.Module) -> bool:
-    """Whether all weights and statistics are, with one wait for the device."""
-    tensors = [tensor for tensor in model.state_dict().values() if tensor.is_floating_point()]
-    return bool(torch.stack([tensor.isfinite().all() for tensor in tensors]).all())
-
-
-def _prior(labelled: Labelled, indices: Array) -> list[float]:
-    """The train classes' shares (a number's mean): what is said of an image that cannot be read."""
-    targets = labelled.targets[indices]
-    if targets.ndim == 1:
-        targets = np.bincount(targets, minlength=labelled.task.num_outputs)[None] / len(targets)
-    return [float(share) for share in targets.mean(0)]

@@ -1,25 +1,14 @@
-"""What an epoch gave: its row of the history, and its line of the log."""
+"""What the epochs of a training gave: a line of the log each, and `history.csv`."""
 
-from typing import Any
+import csv
+from pathlib import Path
 
-import numpy as np
-
-from pipeline.competition.answers import scoring
-from pipeline.competition.folds.fold_table import Labelled
-from pipeline.engine.predict import probabilities
-from pipeline.engine.run_model import Result
-
-Array = np.ndarray[Any, Any]
+from pipeline.engine.state import Row
+from pipeline.files import atomic_write
 
 
-def scores(result: Result, labelled: Labelled, indices: Array) -> dict[str, float | None]:
-    """Loss and metric over every image of a pass, whose indices are given in its order."""
-    score = scoring.score(labelled.task, labelled.targets[indices], probabilities(result.outputs, labelled.task))
-    return {f"{result.mode}_loss": result.loss, f"{result.mode}_score": score}
-
-
-def line(name: str, row: dict[str, Any], metric: str) -> str:
-    """One epoch in a line; train's figures are of augmented images, before each step."""
+def line(name: str, row: Row, metric: str) -> str:
+    """Say one epoch in a line; train's figures are of augmented images, before each step."""
     text = f"{name}: train loss {row['train_loss']:.4f}"
     for mode in ("train", "valid"):
         if mode == "valid" and "valid_loss" in row:
@@ -28,3 +17,11 @@ def line(name: str, row: dict[str, Any], metric: str) -> str:
         if score is not None:
             text += f" {metric} {score:.4f}"
     return text
+
+
+def write_history(path: Path, history: list[Row]) -> None:
+    """Write a row per epoch."""
+    with atomic_write(path, "w", encoding="utf-8", newline="") as stream:
+        writer = csv.DictWriter(stream, list(history[0]), lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(history)

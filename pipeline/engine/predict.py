@@ -1,7 +1,9 @@
-"""Probabilities of images: one way for validation and test, so that what is measured is what is submitted."""
+"""The one way to predict: validation after an epoch, out-of-fold and test images go through the same function."""
 
 import contextlib
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -9,75 +11,186 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from pipeline.competition.answers.likeliest import Probs, from_pairs
-from pipeline.competition.answers.task import Task
+from pipeline.competition.answers.probs import Probs
 from pipeline.config import InferConfig
+from pipeline.engine.gathered import Gathered
 from pipeline.engine.machine import SMALLER, Machine, TooLittleMemory, memory_named
-from pipeline.engine.run_model import Keep, evaluate
-from pipeline.engine.trained import Trained, evaluation_batch
-from pipeline.images.batches import Batches, Statistics, normalise, scale_and_shift
-from pipeline.images.cache import Images
+from pipeline.engine.predictor import Predictor
+from pipeline.engine.run_model import Loss, run_model
+from pipeline.images.batches import Batches, normalise, scale_and_shift
 from pipeline.log import log
 
 Array = np.ndarray[Any, Any]
 
 
-def activate(logits: Tensor, task: Task) -> Tensor:
-    """Logits (batch, num_outputs) -> probabilities, or numbers in the label's own unit; float32."""
-    if task.activation == "softmax":
-        return logits.float().softmax(1)
-    if task.activation == "sigmoid":
-        return logits.float().sigmoid()
-    return logits.float() * task.std + task.mean
+@dataclass(frozen=True)
+class Predicted:
+    """What a network says of some images.
+
+    probs: a row for each image, in the order asked for, by all views; an image that cannot be read gets the shares of
+        the network's train classes.
+    first_view: the same by the first view alone; None where there is one view, and where no targets are known.
+    loss: the mean over the images that can be read, and over the views; None where no loss was asked for.
+    bad_step: the first step whose loss is not finite; -1 for none.
+    batch_size: images in a batch, fewer than asked for where memory ran out.
+    """
+
+    probs: Probs
+    first_view: Probs | None
+    loss: float | None = None
+    bad_step: int = -1
+    batch_size: int = 0
 
 
-def keeper(task: Task, top: int, *, activated: bool = False) -> Keep | None:
-    """What `run_model` keeps of outputs: of many classes the likeliest and the true one; None where all are kept.
+def predict(
+    predictors: Sequence[Predictor], batches: Batches, infer: InferConfig, loss: Loss | None = None
+) -> list[Predicted]:
+    """Predict some images by networks of one run; the images go once past all of them.
 
-    Kept are float32 (batch, 2 count), the probabilities and then their classes (whole numbers, exact below 2**24), for
-    each of the models whose outputs stand side by side.
+    Where memory runs out, batches are halved, down to one image, and then the networks that are asked at once.
 
     Args:
-        task: the classes.
-        top: how many are kept beside the true one.
-        activated: whether outputs are probabilities already, not logits.
+        predictors: trained with the same settings, on one machine.
+        batches: the images, as `Predictor.batches` gives them; with targets, of many classes the true one is kept too.
+        infer: views, and how many of many classes are kept.
+        loss: (logits, targets) -> float32 (batch,); targets are needed then.
+
+    Returns:
+        What each network says.
+
+    Raises:
+        TooLittleMemory: one network and one image are too much.
+        ConfigError: a network cannot do here what a setting asks for.
     """
-    if not task.is_many:
-        return None
-
-    def keep(outputs: Tensor, targets: Tensor | None) -> Tensor:
-        pieces = []
-        for part in torch.split(outputs, task.num_outputs, 1):
-            probs = part.float() if activated else activate(part, task)
-            values, classes = probs.topk(min(top, task.num_outputs), dim=1)
-            if targets is not None:
-                true = (targets if targets.ndim == 1 else targets.argmax(1))[:, None]  # mixed targets: the larger part
-                values, classes = torch.cat([values, probs.gather(1, true)], 1), torch.cat([classes, true], 1)
-            pieces += [values, classes.float()]
-        return torch.cat(pieces, 1)
-
-    return keep
+    try:
+        return _predict(predictors, batches, infer, loss)
+    except TooLittleMemory as error:
+        if len(predictors) == 1:
+            raise
+        log.info("%s: %s; one half of the models after the other", batches.name, error)
+    half = len(predictors) // 2
+    halves = (predictors[:half], predictors[half:])
+    return [predicted for some in halves for predicted in predict(some, batches, infer, loss)]
 
 
-def kept(outputs: Array, task: Task) -> Probs:
-    """Probabilities from what `keeper` kept; where it keeps all, they are the outputs."""
-    if not task.is_many:
-        return outputs
-    values, classes = np.split(outputs, 2, axis=1)
-    return from_pairs(values, classes.astype(np.int64), task.num_outputs)
+def _predict(
+    predictors: Sequence[Predictor], batches: Batches, infer: InferConfig, loss: Loss | None
+) -> list[Predicted]:
+    """What `predict` does, with all networks at once."""
+    usable = batches.images.readable[batches.indices]
+    task, machine = predictors[0].task, predictors[0].machine
+    gathered = Gathered(
+        task,
+        int(usable.sum()),
+        machine.device,
+        num_models=len(predictors),
+        top=infer.keep_top,
+        with_true=batches.targets is not None,
+        with_first_view=batches.targets is not None and len(infer.views) > 1,
+    )
+    if usable.any():
+        readable = replace(batches, indices=batches.indices[usable])
+        with _placed(predictors, machine):
+            batches = evaluate(Views(predictors, infer.views), readable, machine, gathered, loss)
+
+    def all_rows(row: int) -> Probs:
+        prior = predictors[row % len(predictors)].prior
+        return gathered.probs(row).filled(prior, usable, gathered.num_kept)
+
+    return [
+        Predicted(
+            probs=all_rows(row),
+            first_view=all_rows(len(predictors) + row) if gathered.with_first_view else None,
+            loss=gathered.loss if loss is not None and usable.any() else None,
+            bad_step=gathered.bad_step,
+            batch_size=batches.batch_size,
+        )
+        for row in range(len(predictors))
+    ]
 
 
-def probabilities(outputs: Tensor, task: Task) -> Probs:
-    """Probabilities from the logits of a pass, or from what `keeper` kept of them."""
-    return kept(outputs.numpy(), task) if task.is_many else activate(outputs, task).numpy()
+@contextlib.contextmanager
+def _placed(predictors: Sequence[Predictor], machine: Machine) -> Iterator[None]:
+    """Have the networks on the device, which has room for others afterwards."""
+    try:
+        what = "the network" if len(predictors) == 1 else f"{len(predictors)} networks at once"
+        with memory_named(f"for {what}", SMALLER):
+            for each in predictors:
+                machine.place(each.model)
+        yield
+    finally:
+        for each in predictors:
+            each.model.cpu()
 
 
-def prior_row(prior: Array, width: int, task: Task) -> Array:
-    """The train classes' shares as a row of outputs of this width: all, or the largest as `keeper` keeps them."""
-    if not task.is_many:
-        return prior
-    classes = np.argsort(-prior, kind="stable")[: width // 2]
-    return np.concatenate([prior[classes], classes.astype(np.float32)])
+def evaluate(
+    model: nn.Module, batches: Batches, machine: Machine, gathered: Gathered, loss: Loss | None = None
+) -> Batches:
+    """Run networks over batches without gradients, in batches half as large for as long as memory runs out.
+
+    A pass begins again with its new batches, so that all its predictions are of batches of one size: they differ by
+    rounding between sizes.
+
+    Args:
+        model: gives logits (num_models, num_views, batch, num_outputs).
+        batches: the images, with targets where there is a loss.
+        machine: device and precision.
+        gathered: takes what is predicted.
+        loss: of one view's logits; its mean over the views counts.
+
+    Returns:
+        The batches that fitted.
+
+    Raises:
+        TooLittleMemory: one image is too much.
+        ConfigError: a network cannot do here what a setting asks for.
+    """
+    of_views = partial(_mean_over_views, loss) if loss is not None else None
+    while True:
+        size = min(batches.batch_size, batches.num_images)
+        try:
+            run_model(model, batches, "test" if loss is None else "valid", machine, gathered, of_views)
+            return batches
+        except TooLittleMemory:
+            if size == 1:
+                raise
+        # Behind the except clause, as an error that is being handled holds on to the tensors of the pass that failed.
+        half = size // 2
+        batches = replace(batches, batch_size=half)
+        gathered.reset()
+        log.info(
+            "%s: there is too little memory for batches of %s. It begins again with %s: infer.batch_size = %s does so "
+            "at once",
+            batches.name,
+            size,
+            half,
+            half,
+        )
+
+
+def _mean_over_views(loss: Loss, logits: Tensor, targets: Tensor) -> Tensor:
+    """A loss for each image: float32 (batch,)."""
+    return torch.stack([loss(view, targets) for view in logits.flatten(0, 1)]).mean(0)
+
+
+class Views(nn.Module):
+    """The logits of some networks for several views of a batch of uint8 images, on their device."""
+
+    def __init__(self, predictors: Sequence[Predictor], views: Sequence[str]) -> None:
+        super().__init__()
+        self.models = nn.ModuleList(each.model for each in predictors)
+        self.predictors = predictors
+        self.views = views
+        self.constants = [scale_and_shift(each.normalisation, each.machine.device) for each in predictors]
+
+    def forward(self, pixels: Tensor) -> Tensor:
+        """uint8 (batch, channel, height, width) -> float (num_models, num_views, batch, num_outputs)."""
+        return torch.stack([self._logits(*each, pixels) for each in zip(self.predictors, self.constants, strict=True)])
+
+    def _logits(self, predictor: Predictor, constants: tuple[Tensor, Tensor], pixels: Tensor) -> Tensor:
+        images = normalise(pixels, *constants, predictor.machine.dtype)
+        seen = (view(images, name).contiguous(memory_format=torch.channels_last) for name in self.views)
+        return torch.stack([predictor.model(image) for image in seen])
 
 
 def view(images: Tensor, name: str) -> Tensor:
@@ -104,112 +217,3 @@ def _moved(images: Tensor, name: str) -> Tensor:
         return padded[:, :, top : top + height, left : left + width]
     assert name == "identity", name
     return images
-
-
-class Views(nn.Module):
-    """The mean of a network's probabilities over views of a batch of uint8 images, on their device."""
-
-    def __init__(
-        self, model: nn.Module, task: Task, normalisation: Statistics, dtype: torch.dtype, views: Sequence[str]
-    ) -> None:
-        super().__init__()
-        self.model = model
-        self.task = task
-        self.normalisation = normalisation
-        self.dtype = dtype
-        self.views = views
-
-    def forward(self, pixels: Tensor) -> Tensor:
-        """uint8 (batch, channel, height, width) -> float32 (batch, num_outputs)."""
-        images = normalise(pixels, *scale_and_shift(self.normalisation, pixels.device), self.dtype)
-        seen = (view(images, name).contiguous(memory_format=torch.channels_last) for name in self.views)
-        probs = [activate(self.model(image), self.task) for image in seen]
-        return torch.stack(probs).mean(0) if len(probs) > 1 else probs[0]
-
-
-class _SideBySide(nn.Module):
-    """The outputs of several networks for the same images, one after the other: (batch, sum of their outputs)."""
-
-    def __init__(self, models: Sequence[nn.Module]) -> None:
-        super().__init__()
-        self.models = nn.ModuleList(models)
-
-    def forward(self, pixels: Tensor) -> Tensor:
-        """uint8 (batch, channel, height, width) -> float32 (batch, num_models * num_outputs)."""
-        return torch.cat([model(pixels) for model in self.models], 1)
-
-
-def predict(
-    models: Sequence[Trained],
-    images: Images,
-    indices: Array,
-    infer: InferConfig,
-    label: str,
-    targets: Array | None = None,
-) -> list[Probs]:
-    """Probabilities of some images by models of one run; the images go once past all of them.
-
-    Args:
-        models: trained with the same settings, on one machine.
-        images: the mapped images.
-        indices: int64, which of them.
-        infer: views and batch size.
-        label: what the progress bar says.
-        targets: int64, the classes of all images, where they are known: of many classes the true one is kept too.
-
-    Returns:
-        For each model float32 (len(indices), num_outputs), in the order of `indices`, of many classes the likeliest
-        alone; an image that cannot be read gets the shares of the model's train classes.
-
-    Where memory runs out, batches are halved, down to one image, and then the models that are asked at once.
-
-    Raises:
-        TooLittleMemory: one model and one image are too much.
-    """
-    try:
-        return _predict(models, images, indices, infer, label, targets)
-    except TooLittleMemory as error:
-        if len(models) == 1:
-            raise
-        log.info("%s: %s; one half of the models after the other", label, error)
-    half = len(models) // 2
-    parts = (models[:half], models[half:])
-    return [probs for part in parts for probs in predict(part, images, indices, infer, label, targets)]
-
-
-def _predict(
-    models: Sequence[Trained], images: Images, indices: Array, infer: InferConfig, label: str, targets: Array | None
-) -> list[Probs]:
-    """What `predict` does, with all models at once."""
-    usable = images.readable[indices]
-    first = models[0]
-    task, machine = first.task, first.machine
-    truth = torch.tensor(targets) if targets is not None and task.is_many else None
-    width = 2 * (min(infer.keep_top, task.num_outputs) + (truth is not None)) if task.is_many else task.num_outputs
-    rows = [np.tile(prior_row(model.prior, width, task), (len(indices), 1)) for model in models]
-    if usable.any():
-        batch_size = evaluation_batch(infer, first.batch_size)
-        batches = Batches(
-            images, indices[usable], batch_size, first.size, None, machine.device, machine.dtype, targets=truth
-        )
-        keep = keeper(task, infer.keep_top, activated=True)
-        with _placed(models, machine):
-            views = [Views(each.model, each.task, each.normalisation, machine.dtype, infer.views) for each in models]
-            outputs = evaluate(_SideBySide(views), batches, "test", machine, label=label, keep=keep).outputs.numpy()
-        for filled, part in zip(rows, np.split(outputs, len(models), axis=1), strict=True):
-            filled[usable] = part
-    return [kept(filled, task) for filled in rows]
-
-
-@contextlib.contextmanager
-def _placed(models: Sequence[Trained], machine: Machine) -> Iterator[None]:
-    """Have the networks of some models on the device, which has room for others afterwards."""
-    try:
-        what = "the network" if len(models) == 1 else f"{len(models)} networks at once"
-        with memory_named(f"for {what}", SMALLER):
-            for each in models:
-                machine.place(each.model)
-        yield
-    finally:
-        for each in models:
-            each.model.cpu()

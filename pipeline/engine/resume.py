@@ -1,9 +1,7 @@
-"""A training that is under way, on disk: what it takes to go on after any step as if nothing had happened.
+"""Where the state of a training is kept while it is under way: what it takes to go on after a step.
 
-Randomness is counted and the order of an epoch is a function of its number, so there is no generator to keep: weights,
-their average, the optimizer's state, the epoch's sums so far, and how many steps were made. There are two files, of
-the last epoch's end and of a step since then. Each is renamed into place when it is whole; until then the one before
-is kept. They are written beside the training, by a thread: the disk is not waited for.
+There are two files, of the last epoch's end and of a step since then. Each is renamed into place when it is whole;
+until then the one before is kept. They are written beside the training, by a thread: the disk is not waited for.
 """
 
 import hashlib
@@ -11,17 +9,15 @@ import json
 import time
 from collections.abc import Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import safetensors.torch
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
-from pipeline.engine.machine import Machine
 from pipeline.engine.nested import put_together, take_apart
-from pipeline.engine.update import Update
 from pipeline.files import InputError, atomic_path
 from pipeline.log import log
 from pipeline.model.checkpoint import read_safetensors
@@ -30,28 +26,21 @@ from pipeline.stamps import versions
 # In a file's metadata: what it holds but for the tensors, and the digest of all.
 _KEY, _DIGEST = "resume", "sha256"
 # Of the files. What is written in another format, or before there were numbers, is not gone on from.
-_FORMAT = 2
+_FORMAT = 3
 
 
-@dataclass
-class Progress:
-    """How far a training is.
+class State(Protocol):
+    """What can be kept: a nested state of tensors and plain values, and how far it is."""
 
-    epoch, step: the epoch under way and how many of its batches are done; from 0 on.
-    history: a row for each whole epoch.
-    outputs, total: what `run_model` has gathered in the epoch so far; None at its start.
-    lr: the learning rate at the start of the epoch under way; None at its start.
-    """
+    @property
+    def at(self) -> tuple[int, int]:
+        """Epoch and step; the later is gone on from."""
 
-    epoch: int = 0
-    step: int = 0
-    history: list[dict[str, Any]] = field(default_factory=list)
-    outputs: Tensor | None = None
-    total: Tensor | None = None
-    lr: float | None = None
+    def state_dict(self) -> Mapping[str, Any]:
+        """All of it, not copied."""
 
 
-class Resume:
+class Store:
     """The files of one training.
 
     Args:
@@ -65,6 +54,7 @@ class Resume:
         self.epoch_end = folder / "resume-epoch.safetensors"
         self.made_from = json.loads(json.dumps(made_from))
         self.made_on = ""
+        self.has_epoch_end = False
         self.seconds = 60 * minutes
         self.saved_at = time.monotonic()
         self.writer = ThreadPoolExecutor(1, "save")
@@ -75,43 +65,31 @@ class Resume:
         """Whether it is time to save again. When that is changes no result."""
         return time.monotonic() - self.saved_at >= self.seconds
 
-    def save(
-        self, progress: Progress, model: nn.Module, update: Update, *, epoch_end: bool, wait: bool = False
-    ) -> None:
-        """Have the state after a step written; the one before is waited for.
+    def save(self, state: State, *, epoch_end: bool = False, wait: bool = False) -> None:
+        """Have a state written; the one before is waited for.
 
         Args:
-            progress: how far the training is.
-            model: in training.
-            update: of the model.
-            epoch_end: whether it is kept until the next epoch's end.
+            state: copied, as training goes on while it is written.
+            epoch_end: whether it is one to go back to, kept until the next epoch's end.
             wait: until it is on the disk.
 
         Raises:
             OSError: this or the one before could not be written.
         """
-        state = {
-            "progress": vars(progress),
-            "model": model.state_dict(),
-            "ema": update.ema.state_dict() if update.ema else None,
-            "updates": [update.step, update.batch, update.lr_scale],
-            "scaler": update.scaler.state_dict(),
-            "optimizer": update.optimizer.state_dict(),
-        }
-        # Copied, as training goes on while it is written.
-        tensors, described = take_apart(state)
+        tensors, described = take_apart(state.state_dict())
         text = json.dumps(
             {
                 "format": _FORMAT,
                 "made_from": self.made_from,
                 "made_on": self.made_on,
-                "at": [progress.epoch, progress.step],
+                "at": state.at,
                 "state": described,
             }
         )
         self.wait()
         path = self.epoch_end if epoch_end else self.within_epoch
         self.under_way = self.writer.submit(self.write, path, tensors, text)
+        self.has_epoch_end = self.has_epoch_end or epoch_end
         self.saved_at = time.monotonic()
         if wait:
             self.wait()
@@ -135,41 +113,35 @@ class Resume:
         """Wait until nothing is being written any more, whatever becomes of it: the folder's lock is about to go."""
         self.writer.shutdown()
 
-    def load(self, model: nn.Module, update: Update, machine: Machine, *, keep_start: bool) -> Progress:
-        """Put the latest state into a new network and its update; where there is none, they stay as they are.
+    def load(self, machine: str) -> dict[str, Any] | None:
+        """The latest state, in new tensors on the CPU; None where there is none.
 
         Args:
-            model: as it is before the first step.
-            update: of the model.
-            machine: what the training goes on on.
-            keep_start: save the state before the first step too, to go `back` to.
+            machine: what the training goes on on, in words.
 
         Raises:
             InputError: the training was begun with other versions or on another device: going on would give a model
                 that no machine gives in one go.
         """
         # Others give other bytes, so a training stays on them.
-        self.made_on = f"{machine.describe()} with torch {torch.__version__}, timm {versions().get('timm')}"
+        self.made_on = f"{machine} with torch {torch.__version__}, timm {versions().get('timm')}"
         end, within = self._read(self.epoch_end), self._read(self.within_epoch)
-        if end is None and keep_start:
-            self.save(Progress(), model, update, epoch_end=True)
+        self.has_epoch_end = end is not None
         found = [saved for saved in (end, within) if saved]
-        if not found:
-            return Progress()
-        latest = max(found, key=lambda saved: saved.at)
-        return _restore(latest.state(), model, update, machine)
+        return max(found, key=lambda saved: saved.at).state() if found else None
 
-    def back(self, model: nn.Module, update: Update, machine: Machine) -> Progress:
-        """Put the state of the last epoch's end into a network that has diverged, to go on at half the rate."""
+    def load_epoch_end(self) -> dict[str, Any]:
+        """The state of the last epoch's end, or of the beginning; one within an epoch is forgotten.
+
+        Raises:
+            InputError: it is gone.
+        """
         self.wait()
         saved = self._read(self.epoch_end)
         if saved is None:
             raise InputError(f"{self.epoch_end} must be there and whole to go back to. Start the same command again")
-        progress = _restore(saved.state(), model, update, machine)
-        update.lr_scale /= 2
-        self.within_epoch.unlink(missing_ok=True)  # it is of the rate as it was
-        self.save(progress, model, update, epoch_end=True)
-        return progress
+        self.within_epoch.unlink(missing_ok=True)
+        return saved.state()
 
     def _read(self, path: Path) -> "_Saved | None":
         """What a file holds; None where there is none, it is not whole, or of another format or training."""
@@ -217,40 +189,6 @@ class _Saved:
         """The state as it was saved, in new tensors on the CPU."""
         state: dict[str, Any] = put_together(self.tensors, self.described)
         return state
-
-
-def _restore(state: Mapping[str, Any], model: nn.Module, update: Update, machine: Machine) -> Progress:
-    """Put a state into a network and its update."""
-    model.load_state_dict(state["model"])
-    if update.ema:
-        update.ema.load_state_dict(state["ema"])
-    update.step, update.batch, update.lr_scale = state["updates"]
-    if state["scaler"]:
-        update.scaler.load_state_dict(state["scaler"])
-    update.optimizer.zero_grad(set_to_none=True)
-    _load(update.optimizer, state["optimizer"])
-    progress = Progress(**state["progress"])
-    if progress.outputs is not None and progress.total is not None:
-        progress.outputs, progress.total = progress.outputs.to(machine.device), progress.total.to(machine.device)
-    return progress
-
-
-def _load(optimizer: torch.optim.Optimizer, saved: dict[str, Any]) -> None:
-    """Give an optimizer its state by its own rules, but in the dtypes that it had: torch's rule is the parameters'."""
-    optimizer.load_state_dict(saved)
-    for name, entries in optimizer.state_dict()["state"].items():
-        entries.update(_in_dtypes_of(saved["state"][name], entries))
-
-
-def _in_dtypes_of(saved: Any, loaded: Any) -> Any:
-    """What was loaded, but where a tensor was cast as it was saved."""
-    if isinstance(saved, Tensor):
-        return loaded if loaded.dtype == saved.dtype else saved.to(loaded.device)
-    if isinstance(saved, dict):
-        return {key: _in_dtypes_of(value, loaded[key]) for key, value in saved.items()}
-    if isinstance(saved, (list, tuple)):
-        return type(saved)(_in_dtypes_of(*pair) for pair in zip(saved, loaded, strict=True))
-    return loaded
 
 
 def _digest(tensors: Mapping[str, Tensor], text: str) -> str:

@@ -66,6 +66,7 @@ class Batches:
     targets: of all images, by index, on the device or not.
     changes: what happens to the images.
     resident: the pixels of all images on the device, from `on_device`; None: they are gathered batch by batch.
+    name: what a progress bar calls the pass.
     """
 
     images: Images
@@ -78,6 +79,7 @@ class Batches:
     targets: Tensor | None = None
     changes: Changes = Changes()
     resident: Tensor | None = None
+    name: str = ""
 
     @property
     def num_images(self) -> int:

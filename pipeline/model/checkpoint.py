@@ -1,7 +1,7 @@
 """A trained model in one file: weights, settings, classes and normalisation; equal models are equal bytes."""
 
 import json
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +10,7 @@ import safetensors.torch
 import torch
 from torch import Tensor
 
+from pipeline.competition.answers.task import Task
 from pipeline.files import InputError, atomic_write
 
 _KEY = "checkpoint"
@@ -21,16 +22,23 @@ class Checkpoint:
 
     weights: the network's `state_dict`, on any device; on the CPU when read.
     config: the settings that the model was trained with, as plain JSON values (lists, not tuples; text as keys).
-    classes: the labels in the order of the network's outputs.
+    task: what it predicts; its classes are in the order of the network's outputs.
     normalisation: mean and standard deviation per channel, of pixels in [0, 1].
-    extra: more plain JSON values.
+    fold: the fold that it has not seen, or `full`.
+    prior: the train classes' shares (a number's mean): what is said of an image that cannot be read.
+    network: timm's own name of a network that was fetched by another; "" for all others.
+    smallest_size: height and width of the smallest images that it was trained on, in pixels; models from before there
+        were growing sizes had none smaller.
     """
 
     weights: dict[str, Tensor]
     config: dict[str, Any]
-    classes: tuple[str, ...]
+    task: Task
     normalisation: tuple[tuple[float, ...], tuple[float, ...]]
-    extra: dict[str, Any]
+    fold: str
+    prior: tuple[float, ...]
+    network: str
+    smallest_size: int
 
 
 def save(path: Path, checkpoint: Checkpoint) -> None:
@@ -40,13 +48,20 @@ def save(path: Path, checkpoint: Checkpoint) -> None:
     bytes depend on the values alone, not on devices, memory formats or the order of dictionaries.
 
     Raises:
-        TypeError, ValueError: `config`, `extra` or the rest is not plain JSON, or holds NaN.
+        TypeError, ValueError: `config` is not plain JSON, or something holds NaN.
     """
+    extra = {
+        "task": asdict(checkpoint.task),
+        "part": checkpoint.fold,
+        "prior": checkpoint.prior,
+        "network": checkpoint.network,
+        "smallest_size": checkpoint.smallest_size,
+    }
     values = {
         "config": checkpoint.config,
-        "classes": checkpoint.classes,
+        "classes": checkpoint.task.classes,
         "normalisation": checkpoint.normalisation,
-        "extra": checkpoint.extra,
+        "extra": extra,
     }
     text = json.dumps(values, sort_keys=True, ensure_ascii=True, allow_nan=False)
     # Always cloned: safetensors refuses tensors that share memory, as tied weights and views do.
@@ -76,12 +91,19 @@ def _described(path: Path, weights: dict[str, Tensor], metadata: dict[str, str])
     try:
         values = json.loads(metadata[_KEY])
         mean, std = values["normalisation"]
+        config, extra = _checked(values["config"], dict), _checked(values["extra"], dict)
+        task = Task.of(_checked(extra["task"], dict))
+        if _checked(values["classes"], list) != list(task.classes):
+            raise ValueError("its classes are not those of its task")
         return Checkpoint(
             weights=weights,
-            config=_checked(values["config"], dict),
-            classes=tuple(_checked(name, str) for name in _checked(values["classes"], list)),
+            config=config,
+            task=task,
             normalisation=(tuple(float(value) for value in mean), tuple(float(value) for value in std)),
-            extra=_checked(values["extra"], dict),
+            fold=_checked(extra["part"], str),
+            prior=tuple(float(share) for share in extra["prior"]),
+            network=_checked(extra["network"], str),
+            smallest_size=int(extra["smallest_size"]) if "smallest_size" in extra else int(config["image"]["size"]),
         )
     except (LookupError, TypeError, ValueError, RecursionError) as error:
         raise InputError(

@@ -20,7 +20,7 @@ from pipeline.competition.answers.task import Task
 from pipeline.config import Config, ImageConfig, InferConfig, ModelConfig
 from pipeline.engine.machine import Machine
 from pipeline.engine.predict import predict
-from pipeline.engine.trained import Trained
+from pipeline.engine.predictor import Predictor, read_predictor
 from pipeline.freshness import training_settings
 from pipeline.model.build import build_model
 from pipeline.model.checkpoint import Checkpoint, save
@@ -28,17 +28,16 @@ from pipeline.model.checkpoint import Checkpoint, save
 NORMALISATION = ((0.5,) * 3, (0.25,) * 3)
 
 
-def trained(name: str, size: int, folder: Path) -> tuple[Trained, nn.Module]:
+def trained(name: str, size: int, folder: Path) -> tuple[Predictor, nn.Module]:
     """A model as `pipeline.train` leaves it, read back, and its network as it was trained."""
     cfg = Config(image=ImageConfig(size=size), model=ModelConfig(name=name))
     model = build_model(cfg.model, size, 3, 10, 0)
     classes = tuple(map(str, range(10)))
-    task = {"kind": "single", "classes": classes, "metric": "accuracy", "labels": ("label",), "mean": 0.0, "std": 1.0}
-    assert Task(**task)
-    extra = {"task": task, "part": "0", "prior": [0.1] * 10, "network": ""}
+    task = Task("single", classes, "accuracy", ("label",))
     path = folder / "model.safetensors"
-    save(path, Checkpoint(model.state_dict(), training_settings(cfg), classes, NORMALISATION, extra))
-    return Trained(path), model
+    settings, prior = training_settings(cfg), (0.1,) * 10
+    save(path, Checkpoint(model.state_dict(), settings, task, NORMALISATION, "0", prior, "", size))
+    return read_predictor(path), model
 
 
 def forward(model: nn.Module, machine: Machine, batch: torch.Tensor, num_images: int) -> float:
@@ -57,12 +56,12 @@ def compare(name: str, size: int, num_images: int, folder: Path, num_turns: int)
     machine = ready.machine
     network, folded = machine.place(network).eval(), machine.place(copy.deepcopy(ready.model))
     images = mapped_images(num_images, size, folder)
-    numbers = np.arange(num_images)
+    indices = np.arange(num_images)
     batch = torch.randn(128, 3, size, size).to(machine.device, machine.dtype, memory_format=torch.channels_last)
 
     def whole() -> float:
         start = time.perf_counter()
-        predict([ready], images, numbers, InferConfig(), "infer")
+        predict([ready], ready.batches(images, indices, InferConfig(), "infer"), InferConfig())
         return num_images / (time.perf_counter() - start)
 
     title = f"{name} {size} px, {num_images:,} images, {machine.precision}"

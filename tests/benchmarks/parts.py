@@ -43,15 +43,15 @@ def main() -> None:
     batches.normalise = timed("normalisation", batches.normalise)
     with tempfile.TemporaryDirectory() as scratch:
         for job in sys.argv[1:] or ["resnet18", "resnet9", "lenet5"]:
-            loop, model, update, changes = make_loop(job_of(job), Path(scratch))
+            loop, model, state, changes = make_loop(job_of(job), Path(scratch))
             loop()
             augment = changes.of
             changes.of = lambda epoch, of=augment: batches.Changes(
                 None, timed("augmentation", of(epoch).change), of(epoch).mix
             )
             model.forward = timed("forward", model.forward)
-            update.optimizer.step = timed("optimizer", update.optimizer.step)
-            update.optimizer.zero_grad = timed("optimizer", update.optimizer.zero_grad)
+            state.optimizer.step = timed("optimizer", state.optimizer.step)
+            state.optimizer.zero_grad = timed("optimizer", state.optimizer.zero_grad)
             backward = torch.Tensor.backward
             torch.Tensor.backward = timed("backward", backward)
             spent.clear()

@@ -18,7 +18,7 @@ from making import TOML, tiny_competition
 from pipeline import folds, prepare, train
 from pipeline.competition.folds.fold_table import read_labelled
 from pipeline.config_file import load
-from pipeline.engine.fit import fit
+from pipeline.engine.fit import Trainer, fit
 from pipeline.images.cache import open_images
 from pipeline.model.checkpoint import save
 
@@ -44,7 +44,14 @@ def compare(name: str, size: int, num_images: int, num_turns: int = 2) -> str:
     def bare() -> float:
         labelled = read_labelled(cfg)
         images = open_images(cfg, "train", labelled.samples.keys)
-        return timed(lambda: save(Path("model.safetensors"), fit(cfg, 0, labelled, images).checkpoint))
+
+        def bare_training() -> None:
+            trainer = Trainer(cfg, 0, labelled, images)
+            for _ in fit(trainer):
+                pass
+            save(Path("model.safetensors"), trainer.checkpoint())
+
+        return timed(bare_training)
 
     safe()
     return line(f"{name} {size} px, {num_images:,} images", *paired(safe, bare, num_turns))

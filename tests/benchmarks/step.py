@@ -18,12 +18,15 @@ import torch
 from measure import line, machine_line, mapped_images, paired
 from torch import nn
 
+from pipeline.competition.answers.task import Task
 from pipeline.config import AugmentConfig, ModelConfig, TrainConfig
+from pipeline.engine.gathered import Gathered
 from pipeline.engine.losses import make_loss
 from pipeline.engine.machine import Machine, find_machine
 from pipeline.engine.optimizer import make_optimizer
 from pipeline.engine.run_model import run_model
-from pipeline.engine.update import Update
+from pipeline.engine.state import TrainState
+from pipeline.engine.training import Training
 from pipeline.images.augment.epoch_changes import EpochChanges
 from pipeline.images.batches import Batches, on_device
 from pipeline.model.build import build_model
@@ -60,7 +63,7 @@ def job_of(text: str) -> Job:
 
 def make_loop(
     job: Job, folder: Path, *, deterministic: bool = False
-) -> tuple[Callable[[], float], nn.Module, Update, EpochChanges]:
+) -> tuple[Callable[[], float], nn.Module, TrainState, EpochChanges]:
     """A function that trains an epoch and gives its images per second, and what it uses."""
     name, size, batch_size, num_images, policy = job
     images = mapped_images(num_images, size, folder)
@@ -75,7 +78,10 @@ def make_loop(
     order = np.random.default_rng(0).permutation(num_images)
     normalisation = ((0.5,) * 3, (0.25,) * 3)
     targets = (torch.arange(num_images) % 10).to(machine.device)
-    update = Update(cfg, model, machine, [batch_size] * (num_images // batch_size))
+    task = Task("single", tuple(map(str, range(10))), "accuracy", ("label",))
+    sizes = [batch_size] * (num_images // batch_size)
+    gathered = Gathered(task, num_images, machine.device)
+    training = Training(TrainState(cfg, 0, model, machine, sizes, gathered), False)
     resident = on_device(images, machine.device)
     epochs = iter(range(NUM_EPOCHS))
 
@@ -84,9 +90,14 @@ def make_loop(
         batches = Batches(
             images, order, batch_size, size, normalisation, machine.device, machine.dtype, targets, now, resident
         )
-        return run_model(model, batches, "train", machine, loss=loss, update=update).images_per_second
+        start = time.perf_counter()
+        run_model(model, batches, "train", machine, gathered, loss, training)
+        assert gathered.loss >= 0, "asking waits for the device"
+        seconds = time.perf_counter() - start
+        training.end_epoch({})
+        return num_images / seconds
 
-    return loop, model, update, changes
+    return loop, model, training.state, changes
 
 
 def bare_step(

@@ -20,9 +20,9 @@ from pipeline.engine.machine import (
     must_train,
     steps_over,
 )
-from pipeline.engine.update import Update
 from pipeline.files import InputError
 from pipeline.model.build import build_model
+from states import state_of
 
 SHAPE = (8, 16, 16)
 
@@ -140,7 +140,7 @@ def trained(name: str, size: int, num_steps: int = 2) -> bytes:
     model = build_model(ModelConfig(name=name), size, 3, 4, 0)
     found = find_machine("auto", model, (3, size, size))
     model = found.place(model)
-    update = Update(TrainConfig(num_epochs=1, optimizer="sgd", lr=0.05), model, found, [8] * num_steps)
+    state = state_of(TrainConfig(num_epochs=1, optimizer="sgd", lr=0.05), model, [8] * num_steps, found)
     images = torch.randn(8, 3, size, size, generator=torch.Generator().manual_seed(0)).to(found.dtype)
     for step in range(num_steps):
         freed = [torch.full((1 << power,), float("nan")) for power in (10, 16) for _ in range(32)]
@@ -148,7 +148,7 @@ def trained(name: str, size: int, num_steps: int = 2) -> bytes:
         found.seed(step)
         with found.autocast():
             logits = model(images.contiguous(memory_format=torch.channels_last))
-        update(functional.cross_entropy(logits.float(), torch.arange(8) % 4))
+        state.take_step(functional.cross_entropy(logits.float(), torch.arange(8) % 4))
     weights = [value.float() for value in model.state_dict().values()]
     assert all(value.isfinite().all() for value in weights)
     return b"".join(value.contiguous().numpy().tobytes() for value in weights)

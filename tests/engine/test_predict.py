@@ -6,8 +6,11 @@ import torch
 from torch import nn
 
 from pipeline.competition.answers.task import Task
+from pipeline.engine.gathered import Gathered, activate
 from pipeline.engine.machine import Machine
-from pipeline.engine.predict import Views, activate, view
+from pipeline.engine.predict import Views, view
+from pipeline.engine.predictor import Predictor
+from pipeline.images.batches import Batch
 
 IMAGE = torch.arange(2 * 3 * 64 * 64, dtype=torch.float32).reshape(2, 3, 64, 64)
 
@@ -58,8 +61,14 @@ def test_views_are_averaged_as_probabilities() -> None:
     pixels = torch.randint(0, 256, (4, 3, 8, 8), dtype=torch.uint8)
     images = (pixels.float() / 255 - 0.5) / 0.25
     expected = (images[:, :2, 0, 0].softmax(1) + images[:, :2, 0, -1].softmax(1)) / 2
-    views = Views(Corner(), task, ((0.5,) * 3, (0.25,) * 3), torch.float32, ("identity", "hflip"))
-    assert torch.allclose(views(pixels), expected, atol=1e-6)
+    machine = Machine(torch.device("cpu"), "float32")
+    predictor = Predictor(Corner(), task, ((0.5,) * 3, (0.25,) * 3), np.full(2, 0.5, np.float32), 8, 4, machine)
+    logits = Views([predictor], ("identity", "hflip"))(pixels)
+    assert logits.shape == (1, 2, 4, 2)
+    gathered = Gathered(task, 4, machine.device, with_first_view=True)
+    gathered.add(Batch(pixels, None, 0), 0, logits, None)
+    assert np.allclose(gathered.probs().array, expected, atol=1e-6)
+    assert np.allclose(gathered.probs(1).array, images[:, :2, 0, 0].softmax(1), atol=1e-6), "the first view alone"
 
 
 def test_an_image_of_one_pixel_has_no_room_to_shift() -> None:

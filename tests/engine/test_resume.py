@@ -13,12 +13,12 @@ from torch import nn
 
 from pipeline.config import Config, TrainConfig
 from pipeline.engine import fit as fit_room
-from pipeline.engine.machine import Machine
 from pipeline.engine.nested import take_apart
 from pipeline.engine.optimizer import OWN_OPTIMIZERS
-from pipeline.engine.resume import Progress, Resume
-from pipeline.engine.update import Update
+from pipeline.engine.resume import Store
+from pipeline.engine.state import TrainState
 from running import CONFIG, RUN, forget, run_all
+from states import CPU, state_of
 
 SETTINGS = (
     "model.width=4",
@@ -33,15 +33,14 @@ FILES = ("model.safetensors", "history.csv", "valid.parquet")
 @pytest.fixture(autouse=True)
 def saved_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
     """A training that is "killed" here leaves no thread behind that goes on writing."""
-    original = Resume.save
+    original = Store.save
 
-    def save(self: Resume, *arguments: Any, **options: Any) -> None:
+    def save(self: Store, *arguments: Any, **options: Any) -> None:
         original(self, *arguments, **{**options, "wait": True})
 
-    monkeypatch.setattr(Resume, "save", save)
+    monkeypatch.setattr(Store, "save", save)
 
 
-CPU = Machine(torch.device("cpu"), "float32")
 TIMMS = [
     name
     for name in timm.optim.list_optimizers()
@@ -51,23 +50,23 @@ TIMMS = [
 EVERY = [*dict.fromkeys((*OWN_OPTIMIZERS, *TIMMS)), *(f"lookahead_{name}" for name in TIMMS)]
 
 
-def update_of(name: str, seed: int) -> Update:
-    """The update of a new network of convolutions, one of them hidden, in the memory format of trainings."""
+def new_state(name: str, seed: int) -> TrainState:
+    """The state of a new network of convolutions, one of them hidden, in the memory format of trainings."""
     torch.manual_seed(seed)
     layers = (nn.Conv2d(3, 4, 3), nn.Conv2d(4, 6, 3, bias=False), nn.Flatten(), nn.Linear(6, 2))
-    update = Update(TrainConfig(optimizer=name, lr=0.01), CPU.place(nn.Sequential(*layers)), CPU, [8] * 20)
-    for group in update.optimizer.param_groups:
+    state = state_of(TrainConfig(optimizer=name, lr=0.01), CPU.place(nn.Sequential(*layers)), [8] * 20)
+    for group in state.optimizer.param_groups:
         if "lookahead_k" in group:
             group["lookahead_k"] = 2  # the slow weights are made by the second step and move with the fourth
-    return update
+    return state
 
 
-def steps_to(update: Update, last: int) -> tuple[bytes, Any]:
+def steps_to(state: TrainState, last: int) -> tuple[bytes, Any]:
     """Make the steps up to one; all that there is of the network and the optimizer then."""
-    while update.step < last:
-        CPU.seed(update.step)
-        update(update.model(torch.randn(4, 3, 5, 5)).square().mean())
-    tensors, rest = take_apart([update.model.state_dict(), update.optimizer.state_dict()])
+    while state.step < last:
+        CPU.seed(state.step)
+        state.take_step(state.model(torch.randn(4, 3, 5, 5)).square().mean())
+    tensors, rest = take_apart([state.model.state_dict(), state.optimizer.state_dict()])
     return safetensors.torch.save(tensors), rest
 
 
@@ -116,19 +115,17 @@ def test_killed_after_any_step(
     assert train_one(*settings) == 0
     whole, steps = products(), 9
     assert not list((RUN / "fold0").glob("resume*"))
-    original, made = fit_room.run_model, []
+    original, made, killed = TrainState.take_step, [], set()
 
-    def killing(*arguments: Any, after_step: Callable[..., None] | None = None, **options: Any) -> object:
-        def then(step: int, *rest: Any) -> None:
-            assert after_step
-            after_step(step, *rest)
-            made.append(step)
-            if len(made) % 2 == 0 and len(made) < 2 * steps:
-                raise Killed
+    def killing(self: TrainState, loss: torch.Tensor) -> None:
+        """Kill behind every second step and all that follows it, before the next is made."""
+        if len(made) in range(2, 2 * steps, 2) and len(made) not in killed:
+            killed.add(len(made))
+            raise Killed
+        made.append(self.step)
+        original(self, loss)
 
-        return original(*arguments, after_step=then if after_step else None, **options)
-
-    monkeypatch.setattr(fit_room, "run_model", killing)
+    monkeypatch.setattr(TrainState, "take_step", killing)
     forget(*FILES, "train.json", folds=(0,))
     num_kills = kills_until_the_end(settings)
     assert num_kills >= 3 and products() == whole
@@ -142,7 +139,7 @@ def test_what_is_broken_or_of_another_training_is_not_gone_on_with(
     settings = ("train.checkpoint_minutes=0",)
     assert train_one(*settings) == 0
     whole = products()
-    monkeypatch.setattr(Resume, "delete", lambda self: None)
+    monkeypatch.setattr(Store, "delete", lambda self: None)
     within, end = (RUN / "fold0" / f"{name}.safetensors" for name in ("resume", "resume-epoch"))
 
     def again(*more: str) -> str:
@@ -185,38 +182,36 @@ def test_what_is_broken_or_of_another_training_is_not_gone_on_with(
 def test_files_of_other_formats_are_not_gone_on_from(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], changed: Callable[[str], str], words: str
 ) -> None:
-    update, resume = update_of("sgd", 0), Resume(tmp_path, {}, 0)
-    resume.load(update.model, update, CPU, keep_start=False)
-    steps_to(update, 3)
-    resume.save(Progress(0, 3), update.model, update, epoch_end=False)
-    with safetensors.safe_open(resume.within_epoch, "pt") as file:
+    state, store = new_state("sgd", 0), Store(tmp_path, {}, 0)
+    assert store.load("an abacus") is None
+    steps_to(state, 3)
+    store.save(state)
+    with safetensors.safe_open(store.within_epoch, "pt") as file:
         metadata = file.metadata()
-    tensors = safetensors.torch.load_file(resume.within_epoch)
+    tensors = safetensors.torch.load_file(store.within_epoch)
     text = changed(metadata["resume"])
     assert text != metadata["resume"]
-    safetensors.torch.save_file(tensors, resume.within_epoch, {**metadata, "resume": text})
-    untouched = update_of("sgd", 1)
-    assert resume.load(untouched.model, untouched, CPU, keep_start=False) == Progress()
-    assert words in capsys.readouterr().out and steps_to(untouched, 0) == steps_to(update_of("sgd", 1), 0)
+    safetensors.torch.save_file(tensors, store.within_epoch, {**metadata, "resume": text})
+    assert store.load("an abacus") is None and words in capsys.readouterr().out
 
 
 @pytest.fixture
-def updates(monkeypatch: pytest.MonkeyPatch) -> list[Update]:
-    """The training's update, as soon as there is one."""
-    made: list[Update] = []
+def states(monkeypatch: pytest.MonkeyPatch) -> list[TrainState]:
+    """The training's state, as soon as there is one."""
+    made: list[TrainState] = []
 
-    class Watched(Update):
+    class Watched(TrainState):
         def __init__(self, *arguments: Any) -> None:
             super().__init__(*arguments)
             made[:] = [self]
 
-    monkeypatch.setattr(fit_room, "Update", Watched)
+    monkeypatch.setattr(fit_room, "TrainState", Watched)
     return made
 
 
 def spoil(
     monkeypatch: pytest.MonkeyPatch,
-    updates: list[Update],
+    states: list[TrainState],
     step: int,
     *,
     always: bool = False,
@@ -229,8 +224,8 @@ def spoil(
         loss = original(*arguments)
 
         def spoiled(outputs: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
-            now = updates[0]
-            bad = torch.is_grad_enabled() != validation and now.step == step and (always or now.lr_scale == 1)
+            now = states[0]
+            bad = torch.is_grad_enabled() != validation and now.num_updates == step and (always or now.lr_scale == 1)
             return loss(outputs, targets) * (float("inf") if bad else 1)
 
         return spoiled
@@ -249,13 +244,13 @@ def test_a_training_that_diverges_goes_back_once_and_on_at_half_the_rate(
     competition: Callable[..., Config],
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
-    updates: list[Update],
+    states: list[TrainState],
     step: int,
     place: str,
     minutes: str,
 ) -> None:
     competition()
-    spoil(monkeypatch, updates, step)
+    spoil(monkeypatch, states, step)
     settings = (*STEPS, f"train.checkpoint_minutes={minutes}")
     assert train_one(*settings) == 1, "without being asked it does not"
     said = capsys.readouterr().err
@@ -266,7 +261,7 @@ def test_a_training_that_diverges_goes_back_once_and_on_at_half_the_rate(
     assert f"It goes back to {place} and on at half the rate" in said and where in said
     rates = [float(line.split(",")[1]) for line in (RUN / "fold0" / "history.csv").read_text().splitlines()[1:]]
     assert rates == [0.01] * (step // 3) + [0.005] * (4 - step // 3)
-    assert updates[0].step == 12
+    assert states[0].num_updates == 12
     whole = products()
     forget(*FILES, "train.json", folds=(0,))
     assert train_one(*settings, "train.on_nan=rollback") == 0
@@ -280,7 +275,7 @@ def test_a_validation_that_diverges_goes_back_before_the_epoch_that_made_it(
     competition: Callable[..., Config],
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
-    updates: list[Update],
+    states: list[TrainState],
     epoch: int,
     place: str,
 ) -> None:
@@ -288,11 +283,11 @@ def test_a_validation_that_diverges_goes_back_before_the_epoch_that_made_it(
     competition()
     step = 3 * (epoch - 1) + 1
     with monkeypatch.context() as patch:
-        spoil(patch, updates, step)
+        spoil(patch, states, step)
         assert train_one(*STEPS, "train.on_nan=rollback") == 0
     expected = products()
     forget(*FILES, "train.json", folds=(0,))
-    spoil(monkeypatch, updates, 3 * epoch, validation=True)
+    spoil(monkeypatch, states, 3 * epoch, validation=True)
     capsys.readouterr()
     assert train_one(*STEPS) == 1, "without being asked it does not"
     said = capsys.readouterr().err
@@ -309,10 +304,10 @@ def test_a_model_of_all_images_goes_back_too(
     competition: Callable[..., Config],
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
-    updates: list[Update],
+    states: list[TrainState],
 ) -> None:
     competition()
-    spoil(monkeypatch, updates, 14)  # of 6 an epoch
+    spoil(monkeypatch, states, 14)  # of 6 an epoch
     assert train_one(*STEPS, "train.on_nan=rollback", "folds.full_fit=true", fold="full") == 0
     assert "It goes back to the end of epoch 2 and on at half the rate" in capsys.readouterr().out
     rates = [line.split(",")[1] for line in (RUN / "full" / "history.csv").read_text().splitlines()[1:]]
@@ -323,25 +318,25 @@ def test_a_model_of_all_images_goes_back_too(
 def test_what_was_gone_back_on_is_remembered(
     competition: Callable[..., Config],
     monkeypatch: pytest.MonkeyPatch,
-    updates: list[Update],
+    states: list[TrainState],
     step: int,
     validation: bool,
 ) -> None:
     competition()
-    spoil(monkeypatch, updates, step, validation=validation)
+    spoil(monkeypatch, states, step, validation=validation)
     settings = (*STEPS, "train.checkpoint_minutes=0", "train.on_nan=rollback")
     assert train_one(*settings) == 0
     whole = products()
     forget(*FILES, "train.json", folds=(0,))
-    original, saved = Resume.save, []
+    original, saved = Store.save, []
 
-    def killing(self: Resume, *arguments: Any, **options: Any) -> None:
+    def killing(self: Store, *arguments: Any, **options: Any) -> None:
         original(self, *arguments, **options)
         saved.append(1)
         if len(saved) % 3 == 0:
             raise Killed
 
-    monkeypatch.setattr(Resume, "save", killing)
+    monkeypatch.setattr(Store, "save", killing)
     num_kills = kills_until_the_end(settings)
     assert num_kills >= 4 and products() == whole
 
@@ -351,12 +346,12 @@ def test_the_second_time_it_stops(
     competition: Callable[..., Config],
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
-    updates: list[Update],
+    states: list[TrainState],
     step: int,
     validation: bool,
 ) -> None:
     competition()
-    spoil(monkeypatch, updates, step, always=True, validation=validation)
+    spoil(monkeypatch, states, step, always=True, validation=validation)
     assert train_one(*STEPS, "train.on_nan=rollback") == 1
     said = capsys.readouterr()
     assert said.out.count("goes back") == 1 and "must be finite" in said.err
@@ -368,13 +363,13 @@ def test_a_step_that_breaks_the_weights_is_not_kept(
 ) -> None:
     competition()
 
-    class Breaking(Update):
-        def __call__(self, loss: torch.Tensor) -> None:
-            super().__call__(loss)
-            if self.step == 6:
+    class Breaking(TrainState):
+        def take_step(self, loss: torch.Tensor) -> None:
+            super().take_step(loss)
+            if self.num_updates == 6:
                 next(self.model.parameters()).data.fill_(float("nan"))
 
-    monkeypatch.setattr(fit_room, "Update", Breaking)
+    monkeypatch.setattr(fit_room, "TrainState", Breaking)
     assert train_one(*STEPS) == 1
     assert "epoch 2, step 3" in capsys.readouterr().err
     assert (RUN / "fold0" / "resume-epoch.safetensors").is_file()
@@ -384,12 +379,15 @@ def test_a_step_that_breaks_the_weights_is_not_kept(
 
 
 def must_go_on_to_the_same_bytes(name: str, folder: Path) -> None:
-    unbroken, resumed = update_of(name, 0), update_of(name, 1)
-    before, after = (Resume(folder, {}, 0) for _ in range(2))
-    before.load(unbroken.model, unbroken, CPU, keep_start=False)
+    unbroken, resumed = new_state(name, 0), new_state(name, 1)
+    before, after = (Store(folder, {}, 0) for _ in range(2))
+    before.load("an abacus")
     steps_to(unbroken, 3)
-    before.save(Progress(0, 3), unbroken.model, unbroken, epoch_end=False)
-    assert after.load(resumed.model, resumed, CPU, keep_start=False) == Progress(0, 3) and resumed.step == 3
+    before.save(unbroken)
+    saved = after.load("an abacus")
+    assert saved is not None
+    resumed.load_state_dict(saved)
+    assert resumed.at == (0, 3)
     assert steps_to(resumed, 5) == steps_to(unbroken, 5)
 
 

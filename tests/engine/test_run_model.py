@@ -14,12 +14,14 @@ from pipeline.competition.tables.table import read_train
 from pipeline.config import Config, TrainConfig
 from pipeline.engine.losses import make_loss
 from pipeline.engine.machine import Machine, TooLittleMemory
-from pipeline.engine.run_model import evaluate, run_model
-from pipeline.engine.update import Update
+from pipeline.engine.predict import evaluate
+from pipeline.engine.run_model import run_model
+from pipeline.engine.state import TrainState
+from pipeline.engine.training import Training
 from pipeline.images import cache, fill
 from pipeline.images.batches import Batches
+from states import CPU, gather, state_of
 
-CPU = Machine(torch.device("cpu"), "float32")
 NORM = ((0.5,) * 3, (0.2,) * 3)
 TARGETS = torch.arange(24) % 3
 
@@ -45,9 +47,9 @@ def images(competition: Callable[..., Config]) -> cache.Images:
     return fill.fill(cfg, "train", read_train(cfg).paths)
 
 
-def batches(images: cache.Images, batch_size: int, numbers: np.ndarray | None = None) -> Batches:
-    numbers = np.arange(24) if numbers is None else numbers
-    return Batches(images, numbers, batch_size, 12, NORM, CPU.device, CPU.dtype, TARGETS)
+def batches(images: cache.Images, batch_size: int, indices: np.ndarray | None = None) -> Batches:
+    indices = np.arange(24) if indices is None else indices
+    return Batches(images, indices, batch_size, 12, NORM, CPU.device, CPU.dtype, TARGETS)
 
 
 def small() -> Small:
@@ -60,12 +62,13 @@ LOSS = make_loss(TrainConfig(), "single", None)
 
 def test_loss_and_outputs_are_over_every_image_not_the_last_batch(images: cache.Images) -> None:
     model = small()
-    result = run_model(model, batches(images, 7), "valid", CPU, loss=LOSS)
+    result = gather(24)
+    run_model(model, batches(images, 7), "valid", CPU, result, LOSS)
     assert [size for size, _, _ in model.seen] == [7, 7, 7, 3]
     with torch.no_grad():
         whole = next(iter(batches(images, 24)))
         logits = model(whole.images)
-    assert torch.allclose(result.outputs, logits, atol=1e-5)
+    assert np.allclose(result.probs().array, logits.softmax(1), atol=1e-5)
     expected = functional.cross_entropy(logits, TARGETS).item()
     assert result.loss == pytest.approx(expected, abs=1e-5)
     last = functional.cross_entropy(logits[21:], TARGETS[21:]).item()
@@ -80,49 +83,52 @@ def test_only_training_has_gradients_and_changes_the_network(images: cache.Image
     model = small()
     before = {name: value.clone() for name, value in model.state_dict().items()}
     cfg = TrainConfig(num_epochs=1, batch_size=8, schedule="constant")
-    update = Update(cfg, model, CPU, [8] * 3) if learns else None
+    training = Training(state_of(cfg, model, [8] * 3), False) if learns else None
+    result = training.state.gathered if training else gather(24)
     loss = None if mode == "test" else LOSS
-    result = run_model(model, batches(images, 8), mode, CPU, loss=loss, update=update)  # type: ignore[arg-type]
+    run_model(model, batches(images, 8), mode, CPU, result, loss, training)  # type: ignore[arg-type]
     assert {(grad, training) for _, grad, training in model.seen} == {(learns, learns)}
     changed = {name for name, value in model.state_dict().items() if not torch.equal(value, before[name])}
     assert changed == (set(before) if learns else set())
-    assert not result.outputs.requires_grad
-    assert (result.loss is None) == (mode == "test")
+    assert not result.values.requires_grad and not result.total.requires_grad
+    assert (float(result.total) == 0) == (mode == "test")
 
 
 def test_outputs_follow_the_order_that_was_asked_for(images: cache.Images) -> None:
-    numbers = np.random.default_rng(1).permutation(24)
-    plain = run_model(small(), batches(images, 5), "test", CPU).outputs
-    mixed = run_model(small(), batches(images, 5, numbers), "test", CPU).outputs
-    assert torch.allclose(plain[torch.from_numpy(numbers)], mixed, atol=1e-5)
+    indices = np.random.default_rng(1).permutation(24)
+    plain, mixed = gather(24), gather(24)
+    run_model(small(), batches(images, 5), "test", CPU, plain)
+    run_model(small(), batches(images, 5, indices), "test", CPU, mixed)
+    assert np.allclose(plain.probs().array[indices], mixed.probs().array, atol=1e-5)
 
 
-def epoch(images: cache.Images, **settings: object) -> tuple[nn.Module, Update, list[float]]:
+def epochs(images: cache.Images, **settings: object) -> tuple[nn.Module, TrainState, list[float]]:
     cfg = TrainConfig(
         **{"num_epochs": 2, "batch_size": 4, "schedule": "cosine", "lr": 0.1, "optimizer": "sgd", **settings}
     )  # type: ignore[arg-type]
     model = small()
-    update = Update(cfg, model, CPU, [4] * 6)
+    training = Training(state_of(cfg, model, [4] * 6), False)
     rates = []
-    for number in range(2):
-        rates.append(update.lr_at(update.step))
-        run_model(model, batches(images, 4), "train", CPU, loss=LOSS, update=update, seed=(0, 0, number))
-    return model, update, rates
+    for _ in range(2):
+        rates.append(training.state.epoch_lr)
+        run_model(model, batches(images, 4), "train", CPU, training.state.gathered, LOSS, training)
+        training.end_epoch({})
+    return model, training.state, rates
 
 
 def test_dropout_is_a_function_of_seed_epoch_and_step(images: cache.Images) -> None:
     torch.manual_seed(1)
-    one, _, _ = epoch(images)
+    one, _, _ = epochs(images)
     torch.manual_seed(2)
-    two, _, _ = epoch(images)
+    two, _, _ = epochs(images)
     assert all(torch.equal(a, b) for a, b in zip(one.state_dict().values(), two.state_dict().values(), strict=True))
 
 
 def test_the_schedule_falls_and_accumulation_makes_fewer_steps(images: cache.Images) -> None:
-    _, update, rates = epoch(images)
-    assert update.step == 12 and rates[0] == pytest.approx(0.1) and rates[1] < 0.1
-    _, update, _ = epoch(images, accumulate=4)
-    assert update.step == 4  # two an epoch: four batches, then the two that are left
+    _, state, rates = epochs(images)
+    assert state.num_updates == 12 and rates[0] == pytest.approx(0.1) and rates[1] < 0.1
+    _, state, _ = epochs(images, accumulate=4)
+    assert state.num_updates == 4  # two an epoch: four batches, then the two that are left
 
 
 @pytest.mark.parametrize(
@@ -144,11 +150,12 @@ def test_accumulated_batches_make_the_gradient_of_one_large_batch(sizes: list[in
         weight_decay=0.0,
         schedule="constant",
     )
-    update = Update(cfg, model, CPU, sizes)
+    state = state_of(cfg, model, sizes)
     sgd = torch.optim.SGD(plain.parameters(), 0.1)
     for _ in range(2):
         for part, wanted in zip(inputs, targets, strict=True):
-            update(LOSS(model(part), wanted).mean())
+            state.take_step(LOSS(model(part), wanted).mean())
+        state.end_epoch({})
         for first in range(0, len(sizes), accumulate):
             group = slice(first, first + accumulate)
             sgd.zero_grad()
@@ -169,20 +176,20 @@ def test_gradients_are_clipped_and_weights_averaged(images: cache.Images) -> Non
         schedule="constant",
         ema=0.9,
     )
-    update = Update(cfg, model, CPU, [3])
+    state = state_of(cfg, model, [3])
     before = torch.cat([p.detach().flatten().clone() for p in model.parameters()])
     # One image for every class: the model cannot be right about all of them.
-    update(LOSS(model(torch.full((3, 2), 100.0)), torch.arange(3)).mean())
+    state.take_step(LOSS(model(torch.full((3, 2), 100.0)), torch.arange(3)).mean())
     after = torch.cat([p.detach().flatten() for p in model.parameters()])
     assert torch.linalg.vector_norm(after - before) == pytest.approx(0.01, rel=1e-3)
-    assert update.ema is not None
+    assert state.ema is not None
 
 
 def test_a_mode_has_what_it_needs(images: cache.Images) -> None:
     with pytest.raises(AssertionError):
-        run_model(small(), batches(images, 8), "train", CPU, loss=LOSS)
+        run_model(small(), batches(images, 8), "train", CPU, gather(24), LOSS)
     with pytest.raises(AssertionError):
-        run_model(small(), batches(images, 8), "valid", CPU)
+        run_model(small(), batches(images, 8), "valid", CPU, gather(24))
 
 
 @pytest.mark.gpu
@@ -190,21 +197,25 @@ def test_it_runs_on_a_gpu(images: cache.Images) -> None:
     machine = Machine(torch.device("cuda", 0), "bfloat16")
     model = machine.place(small())
     on_gpu = Batches(images, np.arange(24), 8, 12, NORM, machine.device, machine.dtype, TARGETS)
-    update = Update(TrainConfig(num_epochs=1), model, machine, [8] * 3)
-    assert run_model(model, on_gpu, "train", machine, loss=LOSS, update=update).loss is not None
-    assert run_model(model, on_gpu, "test", machine).outputs.shape == (24, 3)
+    training = Training(state_of(TrainConfig(num_epochs=1), model, [8] * 3, machine), False)
+    run_model(model, on_gpu, "train", machine, training.state.gathered, LOSS, training)
+    assert np.isfinite(training.state.gathered.loss)
+    predicted = gather(24, machine)
+    run_model(model, on_gpu, "test", machine, predicted)
+    assert predicted.probs().array.shape == (24, 3)
 
 
 def test_a_step_that_the_scaler_of_float16_skips_is_no_loss_that_diverged(images: cache.Images) -> None:
     machine, model = Machine(torch.device("cpu"), "float16"), small()
-    update = Update(TrainConfig(num_epochs=1, batch_size=8), model, machine, [8] * 3)
-    update.scaler = torch.amp.GradScaler("cpu", init_scale=2.0**127)  # gradients overflow at first
+    training = Training(state_of(TrainConfig(num_epochs=1, batch_size=8), model, [8] * 3, machine), False)
+    state, result = training.state, training.state.gathered
+    state.scaler = torch.amp.GradScaler("cpu", init_scale=2.0**127)  # gradients overflow at first
     before = model.linear.weight.clone()
-    result = run_model(model, batches(images, 8), "train", machine, loss=LOSS, update=update, seed=(0,))
-    assert update.scaler.get_scale() < 2.0**127, "it skipped"
-    assert result.bad_step == -1 and result.loss is not None and np.isfinite(result.loss)
-    assert update.step == 3 and model.linear.weight.isfinite().all()
-    assert torch.equal(model.linear.weight, before) == (update.scaler.get_scale() == 2.0**124), "all three were skipped"
+    run_model(model, batches(images, 8), "train", machine, result, LOSS, training)
+    assert state.scaler.get_scale() < 2.0**127, "it skipped"
+    assert result.bad_step == -1 and np.isfinite(result.loss)
+    assert state.num_updates == 3 and model.linear.weight.isfinite().all()
+    assert torch.equal(model.linear.weight, before) == (state.scaler.get_scale() == 2.0**124), "all three were skipped"
 
 
 class Greedy(nn.Module):
@@ -224,21 +235,22 @@ class Greedy(nn.Module):
         if len(images) > self.room and len(self.sizes) != 1:
             self.used.append(weakref.ref(activations))
             raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2 GiB")
-        return self.model(images)
+        return self.model(images)[None, None]
 
 
 @pytest.mark.parametrize("mode", ["valid", "test"])
 def test_evaluation_begins_again_with_half_the_images_at_once(images: cache.Images, mode: str) -> None:
     model, loss = small(), LOSS if mode == "valid" else None
-    expected = run_model(model, batches(images, 3), mode, CPU, loss=loss)  # type: ignore[arg-type]
+    expected, result = gather(24), gather(24)
+    run_model(model, batches(images, 3), mode, CPU, expected, loss)  # type: ignore[arg-type]
     greedy = Greedy(model, 4)
     gc.disable()  # what only the collector would find still takes the device's memory
     try:
-        result = evaluate(greedy, batches(images, 14), mode, CPU, loss=loss)  # type: ignore[arg-type]
+        fitting = evaluate(greedy, batches(images, 14), CPU, result, loss)
     finally:
         gc.enable()
     assert greedy.sizes == [14, 10, 7, *[3] * 8]
-    assert result.batches.batch_size == 3 and torch.equal(result.outputs, expected.outputs)
+    assert fitting.batch_size == 3 and (result.probs().array == expected.probs().array).all()
     assert result.loss == expected.loss
     with pytest.raises(TooLittleMemory, match=r"batches of 1\. Lower image\.size or take a smaller model\.name"):
-        evaluate(Greedy(model, 0), batches(images, 5), mode, CPU, loss=loss)  # type: ignore[arg-type]
+        evaluate(Greedy(model, 0), batches(images, 5), CPU, gather(24), loss)

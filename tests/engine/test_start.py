@@ -7,17 +7,18 @@ import pytest
 import torch
 
 from pipeline import folds, prepare, train
+from pipeline.competition.answers.task import Task
 from pipeline.config import Config
 from pipeline.engine import machine
+from pipeline.engine.predictor import read_predictor
 from pipeline.engine.start import spread
-from pipeline.engine.trained import Trained
 from pipeline.model.checkpoint import Checkpoint, save, saved_normalisation
 from running import CONFIG
 
 
 def test_weights_of_this_pipeline_bring_their_normalisation(tmp_path: Path) -> None:
-    path = tmp_path / "model.safetensors"
-    save(path, Checkpoint({"weight": torch.zeros(2)}, {}, ("a",), ((0.25,), (0.5,)), {}))
+    path, task = tmp_path / "model.safetensors", Task("single", ("a",), "accuracy", ("label",))
+    save(path, Checkpoint({"weight": torch.zeros(2)}, {}, task, ((0.25,), (0.5,)), "0", (1.0,), "", 8))
     assert saved_normalisation(path) == ((0.25,), (0.5,))
     assert saved_normalisation(tmp_path / "model.pth") is None
 
@@ -49,7 +50,7 @@ def test_images_that_grow_are_judged_by_the_smallest_in_training_and_in_inferenc
     options = ["--config", "configs/tiny.toml", "--set", *settings]
     assert prepare.main(options) == folds.main(options) == train.main([*options, "--fold", "0"]) == 0
     assert f'precision = "{expected}"' in Path("output/tiny/config.toml").read_text()
-    assert Trained(Path("output/tiny/fold0/model.safetensors")).machine.precision == expected
+    assert read_predictor(Path("output/tiny/fold0/model.safetensors")).machine.precision == expected
 
 
 def test_bfloat16_is_refused_where_images_are_too_small_for_it(

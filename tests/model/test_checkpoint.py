@@ -1,4 +1,5 @@
 import json
+from dataclasses import asdict, replace
 
 import pytest
 import safetensors.torch
@@ -7,6 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
 
+from pipeline.competition.answers.task import Task
 from pipeline.files import InputError
 from pipeline.model.checkpoint import Checkpoint, read, save
 
@@ -18,12 +20,19 @@ WEIGHTS = {
 }
 
 
+def task(classes):
+    return Task("single", tuple(classes), "accuracy", ("label",))
+
+
 def make(weights=WEIGHTS, **changes):
     values = {
         "config": {"model": {"name": "net", "width": 64}, "train": {"lr": 0.1, "views": ["a", "b"]}},
-        "classes": ("ant", "b\u00e9e", "\u732b"),
+        "task": task(("ant", "b\u00e9e", "\u732b")),
         "normalisation": ((0.1, 0.2, 1 / 3), (0.4, 0.5, 0.6)),
-        "extra": {"prior": [0.2, 0.3, 0.5], "part": "full", "none": None},
+        "fold": "full",
+        "prior": (0.2, 0.3, 0.5),
+        "network": "",
+        "smallest_size": 8,
     }
     return Checkpoint(weights, **{**values, **changes})
 
@@ -35,12 +44,7 @@ def test_read_gives_what_was_saved(tmp_path):
     for name, value in WEIGHTS.items():
         assert again.weights[name].dtype == value.dtype
         assert torch.equal(again.weights[name], value)
-    assert (again.config, again.classes, again.normalisation, again.extra) == (
-        make().config,
-        make().classes,
-        make().normalisation,
-        make().extra,
-    )
+    assert replace(again, weights={}) == replace(make(), weights={})
 
 
 def test_equal_models_are_equal_bytes(tmp_path):
@@ -52,10 +56,10 @@ def test_equal_models_are_equal_bytes(tmp_path):
     first = make()
     weights = turned(WEIGHTS)
     weights["conv.weight"] = weights["conv.weight"].clone(memory_format=torch.channels_last).requires_grad_()
-    second = make(weights, config=turned(first.config), extra=turned(first.extra))
+    second = make(weights, config=turned(first.config))
     save(tmp_path / "a", first)
     save(tmp_path / "b", second)
-    save(tmp_path / "c", make(extra={}))
+    save(tmp_path / "c", make(fold="0"))
     assert (tmp_path / "a").read_bytes() == (tmp_path / "b").read_bytes()
     assert (tmp_path / "a").read_bytes() != (tmp_path / "c").read_bytes()
 
@@ -77,16 +81,16 @@ def test_tied_weights_and_views_are_saved_each(tmp_path):
 )
 def test_labels_and_numbers_come_back_exactly(classes, mean, tmp_path_factory):
     path = tmp_path_factory.getbasetemp() / "exact.safetensors"
-    save(path, make({}, classes=tuple(classes), normalisation=(tuple(mean), tuple(mean))))
+    save(path, make({}, task=task(classes), normalisation=(tuple(mean), tuple(mean))))
     again = read(path)
-    assert again.classes == tuple(classes)
+    assert again.task.classes == tuple(classes)
     assert again.normalisation == (tuple(mean), tuple(mean))
 
 
 def test_what_is_no_json_is_refused_and_nothing_is_written(tmp_path):
-    for extra in ({"x": float("nan")}, {"x": torch.zeros(1)}):
+    for config in ({"x": float("nan")}, {"x": torch.zeros(1)}):
         with pytest.raises((TypeError, ValueError)):
-            save(tmp_path / "m", make(extra=extra))
+            save(tmp_path / "m", make(config=config))
     assert not list(tmp_path.iterdir())
 
 
@@ -119,7 +123,8 @@ def test_a_header_that_lies_is_noticed(tmp_path):
         read(tmp_path / "lie")
 
 
-GOOD = {"config": {}, "classes": ["a"], "normalisation": [[0.5], [0.5]], "extra": {}}
+EXTRA = {"task": asdict(task("a")), "part": "0", "prior": [1.0], "network": "", "smallest_size": 8}
+GOOD = {"config": {"image": {"size": 8}}, "classes": ["a"], "normalisation": [[0.5], [0.5]], "extra": EXTRA}
 
 
 @pytest.mark.parametrize(
@@ -137,7 +142,12 @@ GOOD = {"config": {}, "classes": ["a"], "normalisation": [[0.5], [0.5]], "extra"
         {"checkpoint": json.dumps({**GOOD, "classes": "abc"})},
         {"checkpoint": json.dumps({**GOOD, "classes": [1]})},
         {"checkpoint": json.dumps({**GOOD, "normalisation": [[1.0]]})},
+        {"checkpoint": json.dumps({**GOOD, "classes": ["b"]})},
         {"checkpoint": json.dumps({**GOOD, "config": []})},
+        *(
+            {"checkpoint": json.dumps({**GOOD, "extra": {key: EXTRA[key] for key in EXTRA if key != left_out}})}
+            for left_out in ("task", "part", "prior", "network")
+        ),
     ],
 )
 def test_foreign_metadata_is_refused(metadata, tmp_path):
@@ -148,4 +158,4 @@ def test_foreign_metadata_is_refused(metadata, tmp_path):
 
 def test_the_good_metadata_of_the_test_above_is_read(tmp_path):
     safetensors.torch.save_file({"a": torch.zeros(1)}, tmp_path / "m", {"checkpoint": json.dumps(GOOD)})
-    assert read(tmp_path / "m").classes == ("a",)
+    assert read(tmp_path / "m").task.classes == ("a",)

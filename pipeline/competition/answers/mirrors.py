@@ -9,13 +9,12 @@ from typing import Any
 import numpy as np
 
 from pipeline.competition.answers import metrics
-from pipeline.competition.answers.likeliest import Probs, best, stack
-from pipeline.competition.answers.scoring import cross_validation
+from pipeline.competition.answers.probs import Probs
+from pipeline.competition.answers.scoring import Folds
 from pipeline.competition.answers.task import Task
 from pipeline.config import Config
 
 Array = np.ndarray[Any, Any]
-Folds = Mapping[str, tuple[Array, Probs]]
 
 # Words whose meaning a left-right flip turns into the other's.
 _SIDES = (
@@ -81,7 +80,7 @@ def _words(name: str) -> list[str]:
 
 
 def doubts_of_flips(
-    cfg: Config, task: Task, targets: Array, oof: Folds, plain: Folds, scores: Mapping[str, Any]
+    cfg: Config, task: Task, targets: Array, oof: Folds, by_view: Mapping[str, Mapping[str, float | None] | None]
 ) -> list[str]:
     """What out-of-fold predictions say against flips, a sentence each: views that lower the score of every fold, and
     classes that flips may have made one.
@@ -91,23 +90,23 @@ def doubts_of_flips(
         task: kind, classes and metric.
         targets: of every train image.
         oof: for each fold the indices of its images and their probabilities, by all views.
-        plain: the same by the images as they are, of the folds of which it is known.
-        scores: what `cross_validation` says of `oof`.
+        by_view: for each fold the score by `all views` and by the `first view` alone; None where it is not known.
     """
     doubts = []
-    if len(oof) > 1 and plain.keys() == oof.keys() and cfg.infer.views != ("identity",):
+    if len(oof) > 1 and len(cfg.infer.views) > 1 and cfg.infer.views[0] == "identity":
         sign = 1 if metrics.get(task.metric).higher_is_better else -1
-        seen = cross_validation(task, targets, plain)
-        folds = [(scores["folds"][fold], seen["folds"][fold]) for fold in oof]
-        if all(None not in pair and sign * (pair[0] - pair[1]) < 0 for pair in folds):
+        known = [(scores["all views"], scores["first view"]) for fold in oof if (scores := by_view.get(fold))]
+        pairs = [(all_views, first) for all_views, first in known if all_views is not None and first is not None]
+        if len(pairs) == len(oof) and all(sign * (all_views - first) < 0 for all_views, first in pairs):
+            together, alone = (float(np.mean(scores)) for scores in zip(*pairs, strict=True))
             doubts.append(
-                f"infer.views = {list(cfg.infer.views)} make the {task.metric} of every fold worse: together "
-                f"{scores['cv']:.5f}, and {seen['cv']:.5f} without; set infer.views = ['identity']"
+                f"infer.views = {list(cfg.infer.views)} make the {task.metric} of every fold worse: on average "
+                f"{together:.5f}, and {alone:.5f} without; set infer.views = ['identity']"
             )
     flips = cfg.augment.hflip or cfg.augment.vflip or any("flip" in view for view in cfg.infer.views)
     if oof and flips and task.kind in ("single", "ordinal"):
         indices, probs = zip(*oof.values(), strict=True)
-        for first, second, right in told_apart_by_chance(targets[np.concatenate(indices)], stack(probs)):
+        for first, second, right in told_apart_by_chance(targets[np.concatenate(indices)], Probs.stack(probs)):
             doubts.append(
                 f"{task.classes[first]!r} and {task.classes[second]!r} are told from all others, but no better than by "
                 f"chance from each other ({right:.2f}). If one is the other's mirror image, set augment.hflip = 0, "
@@ -121,14 +120,14 @@ def told_apart_by_chance(targets: Array, probs: Probs) -> list[tuple[int, int, f
 
     Args:
         targets: int64 (num_images,), the classes.
-        probs: float (num_images, num_classes), of models that have not seen these images.
+        probs: of models that have not seen these images.
 
     Returns:
         The two classes, and the share of their images that got the right one of the two: within two standard errors of
         one half.
     """
-    said = best(probs, 1)[:, 0]
-    counts = np.bincount(targets, minlength=probs.shape[1])
+    said = probs.best(1)[:, 0]
+    counts = np.bincount(targets, minlength=probs.num_outputs)
     wrong = Counter(
         (min(true, other), max(true, other))
         for true, other in zip(targets.tolist(), said.tolist(), strict=True)

@@ -1,11 +1,11 @@
-"""A trained model: how many images it predicts at once, and its network's way to the CPU."""
+"""A network as it predicts: how many images it predicts at once, and its network's way to the CPU."""
 
 import pytest
 import torch
 from torch import nn
 
 from pipeline.config import InferConfig
-from pipeline.engine.trained import copied_to_cpu, evaluation_batch
+from pipeline.engine.predictor import copied_to_cpu, evaluation_batch
 
 
 @pytest.mark.parametrize(

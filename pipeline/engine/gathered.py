@@ -1,0 +1,147 @@
+"""What a pass gathers on the device: of every image what is predicted, and the sum of the losses."""
+
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from pipeline.competition.answers.probs import Probs
+from pipeline.competition.answers.task import Task
+from pipeline.images.batches import Batch
+
+
+def activate(logits: Tensor, task: Task) -> Tensor:
+    """Logits (..., num_outputs) -> probabilities, or numbers in the label's own unit; float32."""
+    if task.activation == "softmax":
+        return logits.float().softmax(-1)
+    if task.activation == "sigmoid":
+        return logits.float().sigmoid()
+    return logits.float() * task.std + task.mean
+
+
+class Gathered:
+    """Predictions for the images of a pass, by each of some networks, and the sum of the images' losses.
+
+    Of many classes the likeliest alone are kept, and the true one where it is known.
+
+    Args:
+        task: kind and classes.
+        num_images: of the pass.
+        device: where all of it is kept until it is asked for.
+        num_models: how many networks predict side by side.
+        top: of many classes, how many are kept of each image.
+        with_true: whether of many classes the true one is kept too.
+        with_first_view: whether what each network says by its first view alone is kept too.
+    """
+
+    def __init__(
+        self,
+        task: Task,
+        num_images: int,
+        device: torch.device,
+        *,
+        num_models: int = 1,
+        top: int = 1,
+        with_true: bool = False,
+        with_first_view: bool = False,
+    ) -> None:
+        self.task = task
+        self.with_true = with_true
+        self.num_models = num_models
+        self.with_first_view = with_first_view
+        self.top = min(top, task.num_outputs)
+        width = self.top + with_true if task.is_many else task.num_outputs
+        shape = (num_models * (1 + with_first_view), num_images, width)
+        self.values = torch.empty(shape, device=device)
+        self.classes = torch.empty(shape, dtype=torch.int32, device=device) if task.is_many else None
+        self.reset()
+
+    def reset(self) -> None:
+        """Begin a pass: no loss is counted yet."""
+        self.total = torch.zeros((), device=self.values.device)
+        self._bad_step = torch.full((), -1, device=self.values.device)
+
+    @property
+    def num_images(self) -> int:
+        """Images in the pass."""
+        return self.values.shape[1]
+
+    @property
+    def num_kept(self) -> int:
+        """How many predictions of each image are kept: all, or of many classes the likeliest."""
+        return self.values.shape[2]
+
+    @property
+    def bad_step(self) -> int:
+        """The first step whose loss is not finite; -1 for none. Asking waits for the device."""
+        return int(self._bad_step)
+
+    @property
+    def loss(self) -> float:
+        """The mean loss over all images, once all are in."""
+        return float(self.total) / self.num_images
+
+    @torch.no_grad()
+    def add(self, batch: Batch, step: int, logits: Tensor, losses: Tensor | None) -> None:
+        """Take a batch in, without waiting for the device.
+
+        Args:
+            batch: with targets, where the true class is kept.
+            step: of the pass, from 0 on.
+            logits: float (num_models, num_views, batch, num_outputs), or (batch, num_outputs) of one network and view.
+            losses: float32 (batch,); None where there are none.
+        """
+        place = slice(batch.position, batch.position + len(batch))
+        for row, probs in enumerate(self._predictions(logits)):
+            if self.classes is None:
+                self.values[row, place] = probs
+            else:
+                self.values[row, place], self.classes[row, place] = self._likeliest(probs, batch.targets)
+        if losses is not None:
+            summed = losses.sum()
+            self.total += summed
+            self._bad_step = torch.where((self._bad_step < 0) & ~summed.isfinite(), step, self._bad_step)
+
+    def _predictions(self, logits: Tensor) -> Iterator[Tensor]:
+        """float32 (batch, num_outputs) for each row: what each network says by all views, then by its first alone."""
+        if logits.ndim == 2:
+            yield activate(logits, self.task)
+            return
+        by_view = [activate(views, self.task) for views in logits]
+        for probs in by_view:
+            yield probs.mean(0) if len(probs) > 1 else probs[0]
+        if self.with_first_view:
+            for probs in by_view:
+                yield probs[0]
+
+    def _likeliest(self, probs: Tensor, targets: Tensor | None) -> tuple[Tensor, Tensor]:
+        """The largest probabilities of each image and their classes, the true one behind them."""
+        values, classes = probs.topk(self.top, dim=1)
+        if not self.with_true:
+            return values, classes
+        assert targets is not None, "the true class can be kept where it is known"
+        true = (targets if targets.ndim == 1 else targets.argmax(1))[:, None]  # mixed targets: the larger share
+        return torch.cat([values, probs.gather(1, true)], 1), torch.cat([classes, true], 1)
+
+    def probs(self, row: int = 0) -> Probs:
+        """The predictions of one row, in the order of the pass: a network's by all views; those by its first alone lie
+        `num_models` rows behind.
+        """
+        values = self.values[row].cpu().numpy()
+        if self.classes is None:
+            return Probs.dense(values)
+        return Probs.top(values, self.classes[row].cpu().numpy().astype(np.int64), self.task.num_outputs)
+
+    def state_dict(self) -> dict[str, Any]:
+        """What was gathered so far, not copied."""
+        return {"values": self.values, "classes": self.classes, "total": self.total}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Go on from what was gathered, copied to this device."""
+        self.reset()
+        self.total.copy_(state["total"])
+        self.values.copy_(state["values"])
+        if self.classes is not None:
+            self.classes.copy_(state["classes"])

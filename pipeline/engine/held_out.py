@@ -1,0 +1,56 @@
+"""What a model says of the fold that it has not seen: after training, and in inference where it is asked otherwise."""
+
+from pathlib import Path
+from typing import Any
+
+from pipeline.competition.answers import scoring
+from pipeline.competition.answers.predictions import Predictions, write_predictions
+from pipeline.competition.folds.fold_table import Labelled
+from pipeline.config import Config
+from pipeline.engine.predict import Predicted
+from pipeline.engine.predictor import evaluation_batch
+from pipeline.files import digest_file
+from pipeline.freshness import train_stamp
+from pipeline.paths import fold_dir
+from pipeline.stamps import note
+
+
+def write_held_out(path: Path, labelled: Labelled, fold: int | str, predicted: Predicted) -> dict[str, float | None]:
+    """Write the predictions of a fold's images.
+
+    Returns:
+        Their scores, decided plainly, by all views and by the first alone: whether the views are of use.
+    """
+    _, indices = labelled.split(fold)
+    task, targets = labelled.task, labelled.targets[indices]
+    write_predictions(path, Predictions(labelled.ids(indices), task.classes, predicted.probs))
+    score = scoring.score(task, targets, predicted.probs)
+    first = score if predicted.first_view is None else scoring.score(task, targets, predicted.first_view)
+    return {"all views": score, "first view": first}
+
+
+def write_valid(cfg: Config, labelled: Labelled, fold: int | str, predicted: Predicted) -> dict[str, Any]:
+    """Write what a model said of its fold after its last epoch, which inference need not ask again.
+
+    Returns:
+        What inference wants to know of it: how it was asked, the file's hash, its scores.
+    """
+    path = fold_dir(cfg, fold) / "valid.parquet"
+    scores = write_held_out(path, labelled, fold, predicted)
+    return {"asked": _asked(cfg, predicted.batch_size), "scores": scores, "sha256": digest_file(path)}
+
+
+def said_in_training(cfg: Config, fold: int | str) -> tuple[Path, dict[str, float | None]] | None:
+    """What a model said of its fold after its last epoch, with its scores; None where that is not there, or inference
+    would ask in another way (views, or batches, whose sizes differ by rounding).
+    """
+    path, known = fold_dir(cfg, fold) / "valid.parquet", note(train_stamp(cfg, fold), "valid")
+    asked = _asked(cfg, evaluation_batch(cfg.infer, cfg.train.batch_size))
+    if not known or known["asked"] != asked or not path.is_file() or digest_file(path) != known["sha256"]:
+        return None
+    return path, known["scores"]
+
+
+def _asked(cfg: Config, batch_size: int) -> dict[str, Any]:
+    """How a fold's images are predicted; fewer at once than asked for where memory was too little."""
+    return {"views": list(cfg.infer.views), "keep_top": cfg.infer.keep_top, "batch_size": batch_size}

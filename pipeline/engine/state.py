@@ -1,0 +1,185 @@
+"""The state of a training: all that one step changes and the next one needs."""
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from pipeline.config import TrainConfig
+from pipeline.engine.gathered import Gathered
+from pipeline.engine.machine import Machine
+from pipeline.engine.optimizer import EMA, lr_factor, make_optimizer
+from pipeline.randomness import derived_seed
+
+Row = dict[str, Any]
+
+
+class TrainState:
+    """Network, averaged weights, optimizer, gradient scaler, place in the schedule, and what the epoch gave so far.
+
+    Randomness is counted and the order of an epoch is a function of its number, so there is no generator in it: with
+    `state_dict()` a training goes on after any step as if nothing had happened. Nobody else changes what is in it.
+
+    Args:
+        cfg: the settings of training.
+        fold: whose model it is; what the network draws depends on it.
+        model: on its device.
+        machine: device and precision.
+        batch_sizes: images in each batch of an epoch, in order.
+        gathered: where an epoch's predictions and losses are gathered.
+    """
+
+    def __init__(
+        self,
+        cfg: TrainConfig,
+        fold: int | str,
+        model: nn.Module,
+        machine: Machine,
+        batch_sizes: Sequence[int],
+        gathered: Gathered,
+    ) -> None:
+        self.cfg = cfg
+        self.fold = fold
+        self.model = model
+        self.machine = machine
+        self.batch_sizes = batch_sizes
+        self.updates_per_epoch = math.ceil(len(batch_sizes) / cfg.accumulate)
+        self.optimizer = make_optimizer(cfg, model)
+        self.base_lrs = [float(group["lr"]) for group in self.optimizer.param_groups]
+        self.scaler = torch.amp.GradScaler(machine.device.type, enabled=machine.precision == "float16")
+        self.ema = EMA(model, cfg.ema) if cfg.ema else None
+        self.gathered = gathered
+        self.epoch = 0  # under way, from 0 on
+        self.step = 0  # batches of it that are done
+        self.lr_scale = 1.0  # lower once a training has diverged and goes on from the last epoch's end
+        self.history: list[Row] = []  # a row for each whole epoch
+
+    @property
+    def at(self) -> tuple[int, int]:
+        """How far the training is: the epoch under way and its steps that are done."""
+        return self.epoch, self.step
+
+    @property
+    def num_steps(self) -> int:
+        """Steps of an epoch: one for each batch."""
+        return len(self.batch_sizes)
+
+    @property
+    def num_updates(self) -> int:
+        """How often the weights were changed so far; right between two updates."""
+        return self.epoch * self.updates_per_epoch + math.ceil(self.step / self.cfg.accumulate)
+
+    @property
+    def is_between_updates(self) -> bool:
+        """Whether no gradients wait for more batches."""
+        return self.step % self.cfg.accumulate == 0 or self.step == self.num_steps
+
+    @property
+    def epoch_lr(self) -> float:
+        """The learning rate at the start of the epoch under way."""
+        return self.cfg.lr * self._lr_factor(self.epoch * self.updates_per_epoch)
+
+    def _lr_factor(self, update: int) -> float:
+        num_updates = self.updates_per_epoch * self.cfg.num_epochs
+        return self.lr_scale * lr_factor(self.cfg, update, num_updates, self.updates_per_epoch)
+
+    def seed_step(self) -> None:
+        """Seed what the network draws in the next step (dropout)."""
+        self.machine.seed(derived_seed("step", self.cfg.seed, self.fold, self.epoch, self.step))
+
+    def take_step(self, loss: Tensor) -> None:
+        """Backpropagate a batch's mean loss; change the weights where its group of batches is whole.
+
+        An update's gradient is the mean over all images of its group: a batch counts by its images, and an epoch's last
+        group, which may be smaller, in full.
+        """
+        first = self.step - self.step % self.cfg.accumulate
+        group = self.batch_sizes[first : first + self.cfg.accumulate]
+        share = sum(group) / self.batch_sizes[self.step]  # exact for batches of one size
+        self.scaler.scale(loss / share if share > 1 else loss).backward()  # type: ignore[no-untyped-call]
+        if self.step - first + 1 == len(group):
+            self._update()
+        self.step += 1
+
+    def _update(self) -> None:
+        update = self.epoch * self.updates_per_epoch + self.step // self.cfg.accumulate
+        factor = self._lr_factor(update)
+        for group, base in zip(self.optimizer.param_groups, self.base_lrs, strict=True):
+            group["lr"] = base * factor
+        if self.cfg.clip_grad:
+            self.scaler.unscale_(self.optimizer)
+            nn.utils.clip_grad_norm_(self.model.parameters(), self.cfg.clip_grad)
+        self.scaler.step(self.optimizer)
+        self.scaler.update()
+        self.optimizer.zero_grad(set_to_none=True)
+        if self.ema:
+            self.ema.update(self.model, update + 1)
+
+    def end_epoch(self, row: Row) -> None:
+        """Go on to the next epoch, with what this one gave in the history."""
+        self.history.append(row)
+        self.epoch += 1
+        self.step = 0
+        self.gathered.reset()
+
+    def halve_lr(self) -> None:
+        """Go on at half the rate."""
+        self.lr_scale /= 2
+
+    def is_finite(self) -> bool:
+        """Whether all weights and statistics are, with one wait for the device."""
+        tensors = [tensor for tensor in self.model.state_dict().values() if tensor.is_floating_point()]
+        return bool(torch.stack([tensor.isfinite().all() for tensor in tensors]).all())
+
+    def final_weights(self) -> dict[str, Tensor]:
+        """The weights that predict: averaged ones where `train.ema` asks for them; not copied."""
+        return self.ema.state_dict() if self.ema else self.model.state_dict()
+
+    def state_dict(self) -> dict[str, Any]:
+        """All of it, nested, not copied."""
+        return {
+            "epoch": self.epoch,
+            "step": self.step,
+            "lr_scale": self.lr_scale,
+            "history": self.history,
+            "model": self.model.state_dict(),
+            "ema": self.ema.state_dict() if self.ema else None,
+            "optimizer": self.optimizer.state_dict(),
+            "scaler": self.scaler.state_dict(),
+            "gathered": self.gathered.state_dict() if self.step else None,
+        }
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Go on from a state, with copies on this device.
+
+        The optimizer's part is put back by its own rules, but in the dtypes that it had, where torch casts to the
+        parameters'. `torch.distributed.checkpoint.state_dict` does not serve: it fills a new optimizer by a step of
+        its own, which counts in those that count their steps, and casts as well.
+        """
+        self.epoch, self.step = state["epoch"], state["step"]
+        self.lr_scale, self.history = state["lr_scale"], list(state["history"])
+        self.model.load_state_dict(state["model"])
+        if self.ema:
+            self.ema.load_state_dict(state["ema"])
+        self.optimizer.zero_grad(set_to_none=True)
+        self.optimizer.load_state_dict(state["optimizer"])
+        for name, entries in self.optimizer.state_dict()["state"].items():
+            entries.update(_in_dtypes_of(state["optimizer"]["state"][name], entries))
+        if state["scaler"]:
+            self.scaler.load_state_dict(state["scaler"])
+        self.gathered.reset()
+        if state["gathered"]:
+            self.gathered.load_state_dict(state["gathered"])
+
+
+def _in_dtypes_of(saved: Any, loaded: Any) -> Any:
+    """What was loaded, but where a tensor was cast as it was saved."""
+    if isinstance(saved, Tensor):
+        return loaded if loaded.dtype == saved.dtype else saved.to(loaded.device)
+    if isinstance(saved, dict):
+        return {key: _in_dtypes_of(value, loaded[key]) for key, value in saved.items()}
+    if isinstance(saved, (list, tuple)):
+        return type(saved)(_in_dtypes_of(*pair) for pair in zip(saved, loaded, strict=True))
+    return loaded
