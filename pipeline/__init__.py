@@ -23,7 +23,7 @@ cli, environment      the command line that all stages share; whether a python h
 competition/          what it gives and asks for, never torch
                       archives/ (unpacking, opened): packed downloads
                       tables/ (csv_table, json_table, long_table, templates, table, sample)
-                      answers/ (spelling, metrics, task, likeliest, decide, predictions, scoring, ensembling, mirrors,
+                      answers/ (spelling, probs, metrics, task, decide, predictions, scoring, ensembling, mirrors,
                       form, submission): labels, scores, from probabilities to the file
                       folds/ (splits, greedy_split, fold_table)
 detection/            look, at a download (download, survey), for tables (tables, train_table, asked), image files

@@ -27,6 +27,7 @@ from pipeline.stamps import note, stale, stamped, write_stamp
 if TYPE_CHECKING:
     from pipeline.competition.answers.decide import Decision
     from pipeline.competition.answers.predictions import Predictions
+    from pipeline.competition.answers.probs import Probs
     from pipeline.competition.answers.task import Task
     from pipeline.competition.folds.fold_table import Labelled
 
@@ -72,7 +73,7 @@ def _combine(cfg: Config, ready: list[int | str]) -> list[str]:
     from pipeline.competition.answers import submission
     from pipeline.competition.answers.ensembling import combine
     from pipeline.competition.answers.form import read_form
-    from pipeline.competition.answers.predictions import Predictions, in_order, read_predictions, write_predictions
+    from pipeline.competition.answers.predictions import Predictions, read_predictions, write_predictions
     from pipeline.competition.folds.fold_table import read_labelled
     from pipeline.competition.tables.table import read_test
 
@@ -84,7 +85,7 @@ def _combine(cfg: Config, ready: list[int | str]) -> list[str]:
         _same_classes(table, task, f"{fold_dir(cfg, fold)}/test.parquet")
     advice = f"Delete it and run: {made_by}"
     rows = [
-        in_order(table, test.ids, f"{fold_dir(cfg, fold)}/test.parquet", advice)
+        table.aligned(test.ids, f"{fold_dir(cfg, fold)}/test.parquet", advice)
         for fold, table in zip(ready, tables, strict=True)
     ]
     combined = Predictions(test.ids, task.classes, combine(rows, cfg.ensemble.method, task, cfg.infer.keep_top))
@@ -132,27 +133,27 @@ def _measure(cfg: Config, labelled: "Labelled", folds: list[int | str]) -> tuple
     import numpy as np
 
     from pipeline.competition.answers.ensembling import combine
-    from pipeline.competition.answers.likeliest import stack
     from pipeline.competition.answers.mirrors import doubts_of_flips
-    from pipeline.competition.answers.predictions import Predictions, in_order, read_predictions, write_predictions
+    from pipeline.competition.answers.predictions import Predictions, read_predictions, write_predictions
+    from pipeline.competition.answers.probs import Probs
     from pipeline.competition.answers.scoring import cross_validation, fitted
 
     made_by = f"python -m pipeline.infer {cfg.options}"
     task, advice = labelled.task, f"Delete it and run: {made_by}"
-    oof: dict[str, Any] = {}
+    oof: dict[str, tuple[Any, Probs]] = {}
     for fold in folds:
         _, indices = labelled.split(fold)
         source = fold_dir(cfg, fold) / "oof.parquet"
         table = read_predictions(source, made_by)
         _same_classes(table, task, str(source))
-        probs = in_order(table, labelled.ids(indices), str(source), advice)
+        probs = table.aligned(labelled.ids(indices), str(source), advice)
         if cfg.ensemble.method == "rank":
             # As the test images are ranked: by one model's predictions at a time.
-            probs = combine([probs], "rank", task)
+            probs = combine([probs], "rank", task, cfg.infer.keep_top)
         oof[str(fold)] = (indices, probs)
     if oof:
         indices = np.concatenate([indices for indices, _ in oof.values()])
-        probs = stack([probs for _, probs in oof.values()])
+        probs = Probs.stack([probs for _, probs in oof.values()])
         order = np.argsort(indices)
         ids = labelled.ids(indices[order])
         write_predictions(run_dir(cfg) / "oof.parquet", Predictions(ids, task.classes, probs[order]))
@@ -164,16 +165,16 @@ def _measure(cfg: Config, labelled: "Labelled", folds: list[int | str]) -> tuple
     return {**scores, "decision": asdict(fitted(task, labelled.targets, oof))}, bool(oof)
 
 
-def _without_views(cfg: Config, labelled: "Labelled", fold: str) -> "tuple[Any, Any] | None":
-    """Numbers and probabilities of a fold's images as they are, by what training said; None where that is not there."""
-    from pipeline.competition.answers.predictions import in_order, read_predictions
+def _without_views(cfg: Config, labelled: "Labelled", fold: str) -> "tuple[Any, Probs] | None":
+    """Indices and probabilities of a fold's images as they are, by what training said; None where that is not there."""
+    from pipeline.competition.answers.predictions import read_predictions
 
     path = said_in_training(cfg, fold)
     if path is None:
         return None
     _, indices = labelled.split(int(fold))
     table = read_predictions(path, f"python -m pipeline.train {cfg.options}")
-    return indices, in_order(table, labelled.ids(indices), str(path), "Delete it")
+    return indices, table.aligned(labelled.ids(indices), str(path), "Delete it")
 
 
 def _measured_before(cfg: Config, models: dict[str, Any]) -> dict[str, Any]:

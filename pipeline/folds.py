@@ -92,9 +92,9 @@ def _own_folds(cfg: Config, cells: list[str]) -> "np.ndarray[Any, Any]":
     """The user's own fold column: `num_folds` different values, numbered in their order."""
     import numpy as np
 
-    from pipeline.competition.answers.task import in_order
+    from pipeline.competition.answers.task import sorted_classes
 
-    values = in_order(list(dict.fromkeys(cells)))
+    values = sorted_classes(list(dict.fromkeys(cells)))
     if len(values) != cfg.folds.num_folds:
         raise InputError(
             f"folds.num_folds must be the number of values in column {cfg.folds.column!r}, {len(values)} "

@@ -102,9 +102,9 @@ def _write(items: "Items", folder: Path) -> None:
     """Write tables and images."""
     from tqdm import tqdm
 
-    from pipeline.competition.answers.task import in_order
+    from pipeline.competition.answers.task import sorted_classes
 
-    first = in_order(list({item.label for item in items["train"]}))[0]
+    first = sorted_classes(list({item.label for item in items["train"]}))[0]
     for split, chosen in items.items():
         (folder / split).mkdir(parents=True)
         for item in tqdm(chosen, desc=split, unit="img", disable=None, leave=False, delay=1):

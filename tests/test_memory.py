@@ -66,7 +66,7 @@ def model_bytes() -> list[bytes]:
 
 def predicted() -> np.ndarray[Any, Any]:
     names = [f"fold{k}/{name}.parquet" for k in (0, 1) for name in ("oof", "test")]
-    return np.concatenate([read_predictions(RUN / name, "infer").probs for name in names])
+    return np.concatenate([read_predictions(RUN / name, "infer").probs.array for name in names])
 
 
 def test_evaluation_halves_its_batches_and_changes_no_model(

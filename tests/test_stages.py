@@ -52,8 +52,8 @@ def test_from_images_to_submission(competition: Callable[..., Config], capsys: p
     assert list(scores["folds"]) == ["0", "1"]
     oof = read_predictions(RUN / "oof.parquet", "")
     assert sorted(oof.ids) == [f"{n:03d}" for n in range(24)]
-    test = [read_predictions(RUN / f"fold{k}" / "test.parquet", "").probs for k in (0, 1)]
-    assert np.allclose(read_predictions(RUN / "test.parquet", "").probs, np.mean(test, 0), atol=1e-6)
+    test = [read_predictions(RUN / f"fold{k}" / "test.parquet", "").probs.array for k in (0, 1)]
+    assert np.allclose(read_predictions(RUN / "test.parquet", "").probs.array, np.mean(test, 0), atol=1e-6)
     history = list(csv.DictReader((RUN / "fold0" / "history.csv").read_text().splitlines()))
     assert [row["epoch"] for row in history] == [str(n) for n in range(1, 9)]
     assert float(history[-1]["valid_score"]) == scores["folds"]["0"], "what validates is what predicts"
@@ -215,7 +215,7 @@ def test_bad_images_stop_or_are_left_out(
     assert "2 images cannot be read (train/003.png" in said and "data.bad_images = 'drop'" in said
     assert run_all("data.bad_images=drop") == 0
     test = read_predictions(RUN / "fold0" / "test.parquet", "")
-    prior = test.probs[test.ids.index("001")]
+    prior = test.probs.array[test.ids.index("001")]
     assert prior.sum() == pytest.approx(1) and prior.min() > 0.1
     audit = {
         (row["split"], row["id"]): row["bad"] for row in csv.DictReader((RUN / "audit.csv").read_text().splitlines())
@@ -526,11 +526,11 @@ def test_the_cv_score_of_ranks_is_of_ranks(competition: Callable[..., Config]) -
     for fold in (0, 1):
         table = read_predictions(RUN / f"fold{fold}" / "oof.parquet", "")
         truth += [labels[id_] for id_ in table.ids]
-        pooled.append(np.stack([rankdata(column) / (len(table.ids) + 1) for column in table.probs.T], 1))
+        pooled.append(np.stack([rankdata(column) / (len(table.ids) + 1) for column in table.probs.array.T], 1))
     ranked = np.concatenate(pooled)
     expected = np.mean([roc_auc_score(np.array(truth) == name, ranked[:, k]) for k, name in enumerate(table.classes)])
     assert json.loads((RUN / "scores.json").read_text())["cv"] == pytest.approx(expected) and expected < 0.99
-    test = [read_predictions(RUN / f"fold{fold}" / "test.parquet", "").probs for fold in (0, 1)]
+    test = [read_predictions(RUN / f"fold{fold}" / "test.parquet", "").probs.array for fold in (0, 1)]
     mean = np.mean([[rankdata(column) / 9 for column in probs.T] for probs in test], axis=0).T
     rows = list(csv.DictReader((RUN / "submission.csv").read_text().splitlines()))
     assert np.allclose([[float(row[name]) for name in table.classes] for row in rows], mean)

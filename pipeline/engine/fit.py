@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from pipeline.competition.answers import metrics
-from pipeline.competition.answers.likeliest import Probs
+from pipeline.competition.answers.probs import Probs
 from pipeline.competition.folds.fold_table import Labelled
 from pipeline.competition.tables.csv_table import some
 from pipeline.config import Config, InferConfig

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from pipeline.competition.answers.likeliest import Probs, from_pairs
+from pipeline.competition.answers.probs import Probs
 from pipeline.competition.answers.task import Task
 from pipeline.config import InferConfig
 from pipeline.engine.machine import SMALLER, Machine, TooLittleMemory, memory_named
@@ -62,14 +62,14 @@ def keeper(task: Task, top: int, *, activated: bool = False) -> Keep | None:
 def kept(outputs: Array, task: Task) -> Probs:
     """Probabilities from what `keeper` kept; where it keeps all, they are the outputs."""
     if not task.is_many:
-        return outputs
+        return Probs.dense(outputs)
     values, classes = np.split(outputs, 2, axis=1)
-    return from_pairs(values, classes.astype(np.int64), task.num_outputs)
+    return Probs.top(values, classes.astype(np.int64), task.num_outputs)
 
 
 def probabilities(outputs: Tensor, task: Task) -> Probs:
     """Probabilities from the logits of a pass, or from what `keeper` kept of them."""
-    return kept(outputs.numpy(), task) if task.is_many else activate(outputs, task).numpy()
+    return kept((outputs if task.is_many else activate(outputs, task)).numpy(), task)
 
 
 def prior_row(prior: Array, width: int, task: Task) -> Array:

@@ -62,8 +62,8 @@ def decide() -> None:
     from pipeline.competition.answers import scoring, submission
     from pipeline.competition.answers.ensembling import combine
     from pipeline.competition.answers.form import read_form
-    from pipeline.competition.answers.likeliest import from_pairs
     from pipeline.competition.answers.predictions import Predictions, read_predictions, write_predictions
+    from pipeline.competition.answers.probs import Probs
     from pipeline.competition.folds.fold_table import read_labelled
     from pipeline.competition.tables.table import read_test
     from pipeline.config_file import load
@@ -72,9 +72,9 @@ def decide() -> None:
     labelled, test = read_labelled(cfg), read_test(cfg)
     num_classes, draw = len(labelled.task.classes), np.random.default_rng(0)
 
-    def guesses(ids: list[str]) -> object:
+    def guesses(ids: list[str]) -> Probs:
         values = draw.random((len(ids), KEEP), np.float32) / KEEP
-        few = from_pairs(values, draw.integers(0, num_classes, values.shape, dtype=np.int32), num_classes)
+        few = Probs.top(values, draw.integers(0, num_classes, values.shape, dtype=np.int32), num_classes)
         write_predictions(Path("p.parquet"), Predictions(ids, labelled.task.classes, few))
         return read_predictions(Path("p.parquet"), "").probs
 

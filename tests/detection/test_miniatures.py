@@ -19,6 +19,7 @@ from pipeline import detect
 from pipeline.competition.answers import submission
 from pipeline.competition.answers.decide import PLAIN
 from pipeline.competition.answers.form import read_form
+from pipeline.competition.answers.probs import Probs
 from pipeline.competition.answers.task import Task, make_task, split_tags
 from pipeline.competition.archives.opened import open_folder
 from pipeline.competition.archives.unpacking import Room, is_archive, stem, unpack
@@ -200,7 +201,7 @@ def test_a_perfect_prediction_is_accepted_and_scores_full(workplace: Path, name:
     assert score.score(written, known, rules) == pytest.approx(best, abs=1e-6)
 
 
-def oracle(task: Task, ids: list[str], answers: pd.DataFrame) -> np.ndarray:
+def oracle(task: Task, ids: list[str], answers: pd.DataFrame) -> Probs:
     """The probabilities of somebody who knows the answers."""
     probs = np.zeros((len(ids), task.num_outputs), np.float32)
     for row, id_ in enumerate(ids):
@@ -210,7 +211,7 @@ def oracle(task: Task, ids: list[str], answers: pd.DataFrame) -> np.ndarray:
         else:
             names = split_tags(cells[0], " ") if task.kind == "multi" else [cells[0]]
         probs[row, [task.classes.index(name) for name in names]] = 1
-    return probs
+    return Probs.dense(probs)
 
 
 def referee() -> Any:

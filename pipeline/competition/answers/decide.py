@@ -9,10 +9,9 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from scipy import sparse
 
 from pipeline.competition.answers import metrics
-from pipeline.competition.answers.likeliest import Probs, best
+from pipeline.competition.answers.probs import Probs
 from pipeline.competition.answers.task import Task
 
 Array = np.ndarray[Any, Any]
@@ -41,7 +40,7 @@ def decide(task: Task, probs: Probs, decision: Decision = PLAIN) -> Array:
 
     Args:
         task: kind and classes.
-        probs: float (num_images, num_outputs); of many classes the likeliest alone.
+        probs: of the images.
         decision: thresholds or cuts found on other images.
 
     Returns:
@@ -50,17 +49,17 @@ def decide(task: Task, probs: Probs, decision: Decision = PLAIN) -> Array:
         (num_images,) numbers.
     """
     if task.kind == "number":
-        return probs[:, 0]
+        return probs.array[:, 0]
     if task.kind == "multi":
-        above = probs - np.array(decision.thresholds or (0.5,))
+        above = probs.array - np.array(decision.thresholds or (0.5,))
         flags = above > 0
         if not task.may_be_empty:
             none = ~flags.any(1)
             flags[none, above[none].argmax(1)] = True
         return flags.astype(np.float32)
     if decision.cuts:
-        return np.searchsorted(np.array(decision.cuts), _expected(task, probs))
-    return best(probs, 1)[:, 0] if sparse.issparse(probs) else probs.argmax(1)
+        return np.searchsorted(np.array(decision.cuts), probs.expected(task.grades))
+    return probs.best(1)[:, 0]
 
 
 def fit_decision(task: Task, targets: Array, probs: Probs) -> Decision:
@@ -69,28 +68,23 @@ def fit_decision(task: Task, targets: Array, probs: Probs) -> Decision:
     Args:
         task: kind, classes and metric.
         targets: as `Task.encode` gives them.
-        probs: float (num_images, num_outputs).
+        probs: of the images.
     """
     needs = metrics.get(task.metric).needs
     if len(targets) and needs == "labels" and task.kind == "multi":
         return Decision(thresholds=_thresholds(task, targets, probs))
     if len(targets) and needs == "grades" and len(task.classes) > 2:
-        return Decision(cuts=_cuts(task.grades, targets, _expected(task, probs)))
+        return Decision(cuts=_cuts(task.grades, targets, probs.expected(task.grades)))
     return PLAIN
 
 
-def _expected(task: Task, probs: Array) -> Array:
-    """The mean grade by the probabilities, between the lowest and the highest."""
-    return probs.astype(np.float64) @ task.grades / probs.sum(1)
-
-
-def _thresholds(task: Task, targets: Array, probs: Array) -> tuple[float, ...]:
+def _thresholds(task: Task, targets: Array, probs: Probs) -> tuple[float, ...]:
     """One threshold for all tags; for the macro F1, whose classes are scored apart, one for each. Of equals the one
     nearest to one half.
     """
     grid = sorted(_GRID.tolist(), key=lambda value: abs(value - 0.5))
     if task.metric == "macro_f1":
-        return _thresholds_by_tag(task, targets > 0, probs, np.array(grid))
+        return _thresholds_by_tag(task, targets > 0, probs.array, np.array(grid))
     scores = [
         metrics.score(task.metric, targets, decide(task, probs, Decision(thresholds=(value,)))) or 0.0 for value in grid
     ]
@@ -105,15 +99,15 @@ def _thresholds_by_tag(task: Task, wanted: Array, probs: Array, grid: Array) -> 
     tags = zip(probs.T, wanted.T, strict=True)
     found = [_best_threshold(_f1(column[None] > grid[:, None], true), grid) for column, true in tags]
     thresholds = np.array(found)
-    for number in range(len(task.classes)) if not task.may_be_empty else ():
+    for tag in range(len(task.classes)) if not task.may_be_empty else ():
         above = probs - thresholds
-        above[:, number] = -np.inf
+        above[:, tag] = -np.inf
         # By force an image gets the tag nearest to its threshold, the first of equals, where none passes.
-        lower, higher = (part.max(1, initial=-np.inf) for part in (above[:, :number], above[:, number + 1 :]))
+        lower, higher = (part.max(1, initial=-np.inf) for part in (above[:, :tag], above[:, tag + 1 :]))
         forced = np.maximum(lower, higher) <= 0
-        margins = probs[None, :, number] - grid[:, None]
+        margins = probs[None, :, tag] - grid[:, None]
         flags = (margins > 0) | (forced & (margins > lower) & (margins >= higher))
-        scores = _f1(flags, wanted[:, number])
+        scores = _f1(flags, wanted[:, tag])
         # The other tags: those that pass, and those by force where this one is not set.
         sure = (above > 0) & ~forced[:, None]
         nearest = np.eye(len(task.classes))[above[forced].argmax(1)]
@@ -121,8 +115,8 @@ def _thresholds_by_tag(task: Task, wanted: Array, probs: Array, grid: Array) -> 
         hits = (sure & wanted).sum(0) + left @ (nearest * wanted[forced])
         num_set = sure.sum(0) + left @ nearest
         others = 2 * hits / np.maximum(num_set + wanted.sum(0), 1)
-        others[:, number] = 0
-        thresholds[number] = _best_threshold(scores + others.sum(1), grid)
+        others[:, tag] = 0
+        thresholds[tag] = _best_threshold(scores + others.sum(1), grid)
     return tuple(float(value) for value in thresholds)
 
 

@@ -4,20 +4,19 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
-from scipy import sparse
 
-from pipeline.competition.answers.likeliest import MANY, Probs, mean
-from pipeline.competition.answers.task import Task
+from pipeline.competition.answers.probs import Probs
+from pipeline.competition.answers.task import MANY, Task
 from pipeline.config import ConfigError
 
 Array = np.ndarray[Any, Any]
 
 
-def combine(rows: Sequence[Probs], method: str, task: Task, keep: int = MANY) -> Probs:
+def combine(rows: Sequence[Probs], method: str, task: Task, keep: int) -> Probs:
     """Combine predictions of the same images.
 
     Args:
-        rows: each float (num_images, num_outputs), in one order of images.
+        rows: of each model, in one order of images.
         method: `mean` of the probabilities; `rank`: mean of each class's ranks over the images, scaled to (0, 1), ties
             at their mean rank, so that models that are sure of themselves do not outvote others. Ranks are in order
             within a column; rows need not sum to 1.
@@ -25,21 +24,19 @@ def combine(rows: Sequence[Probs], method: str, task: Task, keep: int = MANY) ->
         keep: of many classes, how many of each image are kept.
 
     Returns:
-        float32 (num_images, num_outputs).
+        The same images' probabilities, or ranks, float32.
 
     Raises:
         ConfigError: ranks of many classes are asked for, of which the likeliest alone are known.
     """
-    if any(sparse.issparse(probs) for probs in rows):
-        if method == "rank":
+    if method == "rank" and task.kind != "number":
+        if not all(probs.is_dense for probs in rows):
             raise ConfigError(
                 f"ensemble.method must be 'mean' where there are more than {MANY:,} classes: the likeliest alone are "
                 f"kept. Got 'rank' and {len(task.classes):,} classes"
             )
-        return mean([probs for probs in rows if sparse.issparse(probs)], keep)
-    if method == "rank" and task.kind != "number":
-        rows = [ranks(probs) for probs in rows]
-    return np.mean(np.stack(rows).astype(np.float64), axis=0).astype(np.float32)
+        rows = [Probs.dense(ranks(probs.array)) for probs in rows]
+    return Probs.mean(rows, keep)
 
 
 def ranks(probs: Array) -> Array:

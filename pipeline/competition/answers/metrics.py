@@ -8,27 +8,27 @@ import math
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Literal, TypeAlias
 
 import numpy as np
-from scipy import sparse
 
-from pipeline.competition.answers.likeliest import Probs, at, places
+from pipeline.competition.answers.probs import Probs
 from pipeline.config import ConfigError
 
 Array = np.ndarray[Any, Any]
 # Those that look at the order of the images alone, column by column.
 OF_ORDER = ("roc_auc", "weighted_auc", "mean_column_auc")
 Need = Literal["labels", "grades", "probs", "numbers"]
+Predicted: TypeAlias = Probs | Array
 
 
 @dataclass(frozen=True)
 class Metric:
     """A score. `function(targets, predicted)` takes what `needs` says:
 
-    labels: class numbers int (num_images,), or flags (num_images, num_classes) for `multi`;
+    labels: class indices int (num_images,), or flags (num_images, num_classes) for `multi`;
     grades: float (num_images,), the values of `Task.grades`;
-    probs: float (num_images, num_classes), of many classes the likeliest alone; targets as `Task.encode` gives them;
+    probs: `Probs`; targets as `Task.encode` gives them;
     numbers: float (num_images,).
     """
 
@@ -36,11 +36,11 @@ class Metric:
     needs: Need
     higher_is_better: bool
     kinds: tuple[Literal["single", "multi", "ordinal", "number"], ...]
-    function: Callable[[Array, Array], float]
+    function: Callable[[Array, Any], float]
     top: int = 1
 
 
-def score(name: str, targets: Array, predicted: Array) -> float | None:
+def score(name: str, targets: Array, predicted: Predicted) -> float | None:
     """The metric, or None where it is undefined (one class only, say).
 
     Args:
@@ -95,7 +95,7 @@ def _error(targets: Array, labels: Array) -> float:
 
 def _balanced_accuracy(targets: Array, labels: Array) -> float:
     """Mean recall over the classes that occur."""
-    recalls = [float((labels[targets == number] == number).mean()) for number in np.unique(targets)]
+    recalls = [float((labels[targets == index] == index).mean()) for index in np.unique(targets)]
     return float(np.mean(recalls))
 
 
@@ -110,32 +110,30 @@ def _f1(average: str) -> Callable[[Array, Array], float]:
 
 def _log_loss(targets: Array, probs: Probs) -> float:
     """Mean negative log of the true class's probability (rows renormalised, clipped to 1e-15), in nats."""
-    if sparse.issparse(probs):
-        return float(-np.mean(np.log(np.clip(at(probs, targets).astype(np.float64), 1e-15, 1.0))))
-    probs = np.clip(probs.astype(np.float64), 1e-15, 1.0)
+    if not probs.is_dense:
+        return float(-np.mean(np.log(np.clip(probs.at(targets).astype(np.float64), 1e-15, 1.0))))
+    values = np.clip(probs.full(), 1e-15, 1.0)
     if targets.ndim == 2:
-        negative = np.clip(1.0 - probs, 1e-15, 1.0)
-        return float(-np.mean(targets * np.log(probs) + (1 - targets) * np.log(negative)))
-    rows = probs[np.arange(len(targets)), targets] / probs.sum(1)
+        negative = np.clip(1.0 - values, 1e-15, 1.0)
+        return float(-np.mean(targets * np.log(values) + (1 - targets) * np.log(negative)))
+    rows = values[np.arange(len(targets)), targets] / values.sum(1)
     return float(-np.mean(np.log(rows)))
 
 
-def _roc_auc(targets: Array, probs: Array) -> float:
+def _roc_auc(targets: Array, probs: Probs) -> float:
     """Two classes: the second's probability decides. More: undefined."""
     if targets.ndim == 2:
         return _mean_column_auc(targets, probs)
-    if probs.shape[1] != 2:
+    if probs.num_outputs != 2:
         return math.nan
-    return _auc(targets == 1, probs[:, 1])
+    return _auc(targets == 1, probs.array[:, 1])
 
 
 def _mean_column_auc(targets: Array, probs: Probs) -> float:
-    columns = probs.tocsc() if sparse.issparse(probs) else probs
     scores = []
-    for number in range(probs.shape[1]):
-        flags = targets[:, number] > 0 if targets.ndim == 2 else targets == number
-        column = columns[:, [number]]
-        scores.append(_auc(flags, (column.toarray() if sparse.issparse(column) else column)[:, 0]))
+    for index, column in enumerate(probs.by_class()):
+        flags = targets[:, index] > 0 if targets.ndim == 2 else targets == index
+        scores.append(_auc(flags, column))
     return float(np.mean(scores))
 
 
@@ -151,7 +149,7 @@ def _auc(positive: Array, scores: Array) -> float:
     return float((ranks[positive].sum() - num_positive * (num_positive + 1) / 2) / (num_positive * num_negative))
 
 
-def _weighted_auc(targets: Array, probs: Array) -> float:
+def _weighted_auc(targets: Array, probs: Probs) -> float:
     """Area under the ROC curve of two classes, weighted 2 where the true positive rate is below 0.4 and 1 above.
 
     The metric of steganalysis competitions: false alarms are to be rare. Ties at one point of the curve; normalised to
@@ -161,7 +159,7 @@ def _weighted_auc(targets: Array, probs: Array) -> float:
     num_positive = int(positive.sum())
     if not 0 < num_positive < len(positive):
         return math.nan
-    scores, inverse = np.unique(-probs[:, 1], return_inverse=True)
+    scores, inverse = np.unique(-probs.array[:, 1], return_inverse=True)
     hits, alarms = (np.bincount(inverse, chosen, len(scores)).cumsum() for chosen in (positive, ~positive))
     rate = np.concatenate([[0.0], hits / num_positive])
     width = np.diff(np.concatenate([[0.0], alarms / (len(positive) - num_positive)]))
@@ -177,9 +175,9 @@ def _weighted_auc(targets: Array, probs: Array) -> float:
     return area / total
 
 
-def _probabilistic_f1(targets: Array, probs: Array) -> float:
+def _probabilistic_f1(targets: Array, probs: Probs) -> float:
     """F1 of two classes with probabilities as counts, of the second class (Yacouby and Axman 2020, section 3)."""
-    scores = probs[:, 1].clip(0, 1)
+    scores = probs.array[:, 1].clip(0, 1)
     hits, found, num_positive = float(scores[targets == 1].sum()), float(scores.sum()), int((targets == 1).sum())
     if not num_positive:
         return math.nan
@@ -202,16 +200,16 @@ def _mcc(targets: Array, labels: Array) -> float:
     return float(matthews_corrcoef(targets, labels))
 
 
-def _map_at(top: int) -> Callable[[Array, Array], float]:
-    def function(targets: Array, probs: Array) -> float:
-        place = places(probs, targets)
+def _map_at(top: int) -> Callable[[Array, Probs], float]:
+    def function(targets: Array, probs: Probs) -> float:
+        place = probs.places(targets)
         return float(np.where(place < top, 1.0 / (1 + place), 0.0).mean())
 
     return function
 
 
-def _top_at(top: int) -> Callable[[Array, Array], float]:
-    return lambda targets, probs: float((places(probs, targets) < top).mean())
+def _top_at(top: int) -> Callable[[Array, Probs], float]:
+    return lambda targets, probs: float((probs.places(targets) < top).mean())
 
 
 def _rmse(targets: Array, numbers: Array) -> float:

@@ -9,13 +9,12 @@ from typing import Any
 import numpy as np
 
 from pipeline.competition.answers import metrics
-from pipeline.competition.answers.likeliest import Probs, best, stack
-from pipeline.competition.answers.scoring import cross_validation
+from pipeline.competition.answers.probs import Probs
+from pipeline.competition.answers.scoring import Folds, cross_validation
 from pipeline.competition.answers.task import Task
 from pipeline.config import Config
 
 Array = np.ndarray[Any, Any]
-Folds = Mapping[str, tuple[Array, Probs]]
 
 # Words whose meaning a left-right flip turns into the other's.
 _SIDES = (
@@ -107,7 +106,7 @@ def doubts_of_flips(
     flips = cfg.augment.hflip or cfg.augment.vflip or any("flip" in view for view in cfg.infer.views)
     if oof and flips and task.kind in ("single", "ordinal"):
         indices, probs = zip(*oof.values(), strict=True)
-        for first, second, right in told_apart_by_chance(targets[np.concatenate(indices)], stack(probs)):
+        for first, second, right in told_apart_by_chance(targets[np.concatenate(indices)], Probs.stack(probs)):
             doubts.append(
                 f"{task.classes[first]!r} and {task.classes[second]!r} are told from all others, but no better than by "
                 f"chance from each other ({right:.2f}). If one is the other's mirror image, set augment.hflip = 0, "
@@ -121,14 +120,14 @@ def told_apart_by_chance(targets: Array, probs: Probs) -> list[tuple[int, int, f
 
     Args:
         targets: int64 (num_images,), the classes.
-        probs: float (num_images, num_classes), of models that have not seen these images.
+        probs: of models that have not seen these images.
 
     Returns:
         The two classes, and the share of their images that got the right one of the two: within two standard errors of
         one half.
     """
-    said = best(probs, 1)[:, 0]
-    counts = np.bincount(targets, minlength=probs.shape[1])
+    said = probs.best(1)[:, 0]
+    counts = np.bincount(targets, minlength=probs.num_outputs)
     wrong = Counter(
         (min(true, other), max(true, other))
         for true, other in zip(targets.tolist(), said.tolist(), strict=True)

@@ -1,6 +1,6 @@
 """The competition's score of predictions: of the folds', and of the test images' where the answers are known."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -8,8 +8,8 @@ import numpy as np
 
 from pipeline.competition.answers import metrics
 from pipeline.competition.answers.decide import PLAIN, Decision, decide, fit_decision
-from pipeline.competition.answers.likeliest import Probs, stack
-from pipeline.competition.answers.predictions import Predictions, in_order
+from pipeline.competition.answers.predictions import Predictions
+from pipeline.competition.answers.probs import Probs
 from pipeline.competition.answers.task import Task
 from pipeline.competition.tables.csv_table import require_columns
 from pipeline.competition.tables.table import test_id, wide_frame
@@ -17,6 +17,8 @@ from pipeline.config import Config
 from pipeline.files import InputError
 
 Array = np.ndarray[Any, Any]
+# For each fold int64 indices of its images, and their probabilities.
+Folds = Mapping[str, tuple[Array, Probs]]
 
 
 def score(task: Task, targets: Array, probs: Probs, decision: Decision = PLAIN) -> float | None:
@@ -25,10 +27,10 @@ def score(task: Task, targets: Array, probs: Probs, decision: Decision = PLAIN) 
     Args:
         task: kind, classes and metric.
         targets: as `Task.encode` gives them.
-        probs: float (num_images, num_outputs).
+        probs: of the same images.
         decision: thresholds or cuts that were found on other images.
     """
-    return metrics.score(task.metric, _true(task, targets), _scored(task, probs, decision))
+    return metrics.score(task.metric, _true(task, targets), _scored(task, [(probs, decision)]))
 
 
 def _true(task: Task, targets: Array) -> Array:
@@ -36,14 +38,14 @@ def _true(task: Task, targets: Array) -> Array:
     return task.grades[targets] if metrics.get(task.metric).needs == "grades" else targets
 
 
-def _scored(task: Task, probs: Probs, decision: Decision) -> Probs:
-    """Predictions as the metric takes them."""
+def _scored(task: Task, parts: Sequence[tuple[Probs, Decision]]) -> metrics.Predicted:
+    """Predictions as the metric takes them, part below part, each decided in its own way."""
     if metrics.get(task.metric).needs == "probs":
-        return probs
-    return _true(task, decide(task, probs, decision))
+        return Probs.stack([probs for probs, _ in parts])
+    return _true(task, np.concatenate([decide(task, probs, decision) for probs, decision in parts]))
 
 
-def cross_validation(task: Task, targets: Array, oof: Mapping[str, tuple[Array, Probs]]) -> dict[str, Any]:
+def cross_validation(task: Task, targets: Array, oof: Folds) -> dict[str, Any]:
     """The metric over all pooled out-of-fold predictions, per fold, and the standard deviation over the folds.
 
     Thresholds and cuts are cross-fitted: each fold is decided by what was found on the others.
@@ -51,24 +53,27 @@ def cross_validation(task: Task, targets: Array, oof: Mapping[str, tuple[Array, 
     Args:
         task: kind, classes and metric.
         targets: of every train image, as `Task.encode` gives them.
-        oof: for each fold int64 indices of its images and their float (num_images, num_outputs) probabilities.
+        oof: what was said of each fold by a model that has not seen it.
 
     Returns:
         `cv`, `std` and `folds`; None where there is no fold (for `std`: fewer than two) or the metric is undefined,
         never NaN.
     """
-    true = _true(task, targets)
-    scored = {fold: _scored(task, probs, fitted(task, targets, oof, fold)) for fold, (_, probs) in oof.items()}
-    folds = {fold: metrics.score(task.metric, true[oof[fold][0]], values) for fold, values in scored.items()}
-    pooled = None
-    if oof:
-        indices = np.concatenate([indices for indices, _ in oof.values()])
-        pooled = metrics.score(task.metric, true[indices], stack(list(scored.values())))
+    if not oof:
+        return {"cv": None, "std": None, "folds": {}}
+    true = _true(task, targets[np.concatenate([indices for indices, _ in oof.values()])])
+    scored = _scored(task, [(probs, fitted(task, targets, oof, fold)) for fold, (_, probs) in oof.items()])
+    pooled = metrics.score(task.metric, true, scored)
+    bounds = np.cumsum([0, *(len(indices) for indices, _ in oof.values())])
+    folds = {
+        fold: metrics.score(task.metric, true[start:stop], scored[start:stop])
+        for fold, start, stop in zip(oof, bounds[:-1], bounds[1:], strict=True)
+    }
     defined = [value for value in folds.values() if value is not None]
     return {"cv": pooled, "std": float(np.std(defined)) if len(defined) > 1 else None, "folds": folds}
 
 
-def fitted(task: Task, targets: Array, oof: Mapping[str, tuple[Array, Probs]], without: str = "") -> Decision:
+def fitted(task: Task, targets: Array, oof: Folds, without: str = "") -> Decision:
     """The decision found on all out-of-fold predictions but one fold's; the plain one where there is no other.
 
     Args:
@@ -81,7 +86,7 @@ def fitted(task: Task, targets: Array, oof: Mapping[str, tuple[Array, Probs]], w
     if not others:
         return PLAIN
     indices, probs = zip(*others, strict=True)
-    return fit_decision(task, targets[np.concatenate(indices)], stack(probs))
+    return fit_decision(task, targets[np.concatenate(indices)], Probs.stack(probs))
 
 
 def answers_score(cfg: Config, task: Task, path: Path, predictions: Predictions, decision: Decision) -> float | None:
@@ -96,4 +101,4 @@ def answers_score(cfg: Config, task: Task, path: Path, predictions: Predictions,
     advice = "data.answers must have the test images' ids, each once"
     ids = [str(id_) for id_ in frame[test_id(cfg)]]
     targets = task.encode(frame[list(task.labels)], str(path))
-    return score(task, targets, in_order(predictions, ids, str(path), advice), decision)
+    return score(task, targets, predictions.aligned(ids, str(path), advice), decision)

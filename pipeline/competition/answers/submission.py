@@ -12,7 +12,7 @@ import pandas as pd
 from pipeline.competition.answers import metrics
 from pipeline.competition.answers.decide import PLAIN, Decision, decide
 from pipeline.competition.answers.form import Form, labels_in
-from pipeline.competition.answers.likeliest import Probs, best, dense
+from pipeline.competition.answers.probs import Probs
 from pipeline.competition.answers.spelling import same
 from pipeline.competition.answers.task import Task
 from pipeline.competition.tables.csv_table import Table, read_csv, some
@@ -28,16 +28,15 @@ def fill(form: Form, task: Task, ids: list[str], probs: Probs, decision: Decisio
         form: what is asked for.
         task: kind and classes.
         ids: of the predicted images.
-        probs: float (num_images, num_outputs), a row for each id; of many classes the likeliest alone.
+        probs: a row for each id.
         decision: thresholds or cuts, where labels are asked for.
     """
-    row = {id_: number for number, id_ in enumerate(ids)}
-    probs = probs[np.array([row[id_] for id_ in form.ids])].astype(np.float64)
-    cells_of = _cells(form, task, probs, decision)
+    row = {id_: index for index, id_ in enumerate(ids)}
+    cells_of = _cells(form, task, probs[np.array([row[id_] for id_ in form.ids])], decision)
     ids = form.ids
     if form.long is not None:
-        place = {id_: number for number, id_ in enumerate(ids)}
-        cells_of = {form.long.column: [cells_of[name][place[image]] for image, name in form.long.pairs]}
+        row = {id_: index for index, id_ in enumerate(ids)}
+        cells_of = {form.long.column: [cells_of[name][row[image]] for image, name in form.long.pairs]}
         ids = form.long.ids
     frame = pd.DataFrame({form.id: ids}, dtype=object)
     for name, cells in {**form.copied, **cells_of}.items():
@@ -52,22 +51,22 @@ def _cells(form: Form, task: Task, probs: Probs, decision: Decision) -> dict[str
             answers = decide(task, probs, decision)
             flags = answers if answers.ndim == 2 else np.eye(len(task.classes))[answers]
             return {name: [str(int(flag)) for flag in flags[:, task.classes.index(name)]] for name in form.targets}
-        probs = dense(probs)
+        values = probs.full()
         if _rows_sum_to_one(task):
-            probs = probs / probs.sum(1, keepdims=True)
-        return {name: _format(probs[:, task.classes.index(name)]) for name in form.targets}
+            values = values / values.sum(1, keepdims=True)
+        return {name: _format(values[:, task.classes.index(name)]) for name in form.targets}
     if form.answer == "probability":
-        return {target: _format(probs[:, 1])}
+        return {target: _format(probs.array[:, 1])}
     if form.answer == "number":
-        return {target: _format(probs[:, 0])}
+        return {target: _format(probs.array[:, 0])}
     names = np.array([form.spelling.get(name, name) for name in task.classes], dtype=object)
     if form.answer == "ranks":
-        return {target: [" ".join(names[numbers]) for numbers in best(probs, form.top)]}
+        return {target: [" ".join(names[indices]) for indices in probs.best(form.top)]}
     answers = decide(task, probs, decision)
     if form.answer == "tags":
         separator = task.tag_separator or " "
         return {target: [separator.join(names[flags > 0]) for flags in answers]}
-    return {target: [names[number] for number in answers]}
+    return {target: [names[index] for index in answers]}
 
 
 def _rows_sum_to_one(task: Task) -> bool:

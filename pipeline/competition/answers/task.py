@@ -10,13 +10,14 @@ import numpy as np
 import pandas as pd
 
 from pipeline.competition.answers import metrics
-from pipeline.competition.answers.likeliest import MANY
 from pipeline.competition.answers.spelling import as_number
 from pipeline.competition.tables.csv_table import some
 from pipeline.competition.tables.table import Samples
 from pipeline.config import Config, ConfigError
 from pipeline.files import InputError
 
+# Of more classes than these (one of many for each image) the likeliest of each image alone are kept.
+MANY = 1000
 Kind = Literal["single", "multi", "ordinal", "number"]
 # What float32 may lose of numbers, in standard deviations.
 _FINEST = 1e-3
@@ -84,7 +85,7 @@ class Task:
             source: what to call the table in a message.
 
         Returns:
-            int64 (num_images,) class numbers for `single` and `ordinal`; float32 (num_images, num_classes) of 0 and 1
+            int64 (num_images,) class indices for `single` and `ordinal`; float32 (num_images, num_classes) of 0 and 1
             for `multi`; float32 (num_images, 1) in the label's own unit for `number`.
 
         Raises:
@@ -100,28 +101,28 @@ class Task:
                 raise InputError(f"{source}: {some('rows have not exactly one 1 in the label columns', wrong)}")
             return np.array([self.classes.index(name) for name in self.labels])[flags.argmax(1)]
         column = labels[self.labels[0]]
-        numbers = {name: number for number, name in enumerate(self.classes)}
+        index_of = {name: index for index, name in enumerate(self.classes)}
         if self.kind == "multi":
-            return self._encode_tags(column, numbers, source)
-        codes = column.map(numbers)
+            return self._encode_tags(column, index_of, source)
+        codes = column.map(index_of)
         if codes.isna().any():
             unknown = list(dict.fromkeys(column[codes.isna()]))
             raise InputError(f"{source}, column {self.labels[0]!r}: {some('labels are no train class', unknown)}")
         return codes.to_numpy(np.int64)
 
-    def _encode_tags(self, column: "pd.Series[str]", numbers: dict[str, int], source: str) -> np.ndarray[Any, Any]:
+    def _encode_tags(self, column: "pd.Series[str]", index_of: dict[str, int], source: str) -> np.ndarray[Any, Any]:
         targets = np.zeros((len(column), len(self.classes)), np.float32)
         rows = [split_tags(cell, self.tag_separator) for cell in column]
-        unknown = list(dict.fromkeys(tag for tags in rows for tag in tags if tag not in numbers))
+        unknown = list(dict.fromkeys(tag for tags in rows for tag in tags if tag not in index_of))
         if unknown:
             raise InputError(f"{source}, column {self.labels[0]!r}: {some('tags are no train class', unknown)}")
         for row, tags in enumerate(rows):
-            targets[row, [numbers[tag] for tag in tags]] = 1
+            targets[row, [index_of[tag] for tag in tags]] = 1
         return targets
 
 
 def make_task(cfg: Config, samples: Samples) -> Task:
-    """Decide the kind, by rule from the settings and the labels, and number the classes.
+    """Decide the kind, by rule from the settings and the labels, and the order of the classes.
 
     Raises:
         ConfigError: kind and metric do not fit the labels.
@@ -129,49 +130,65 @@ def make_task(cfg: Config, samples: Samples) -> Task:
     """
     metric = metrics.get(cfg.task.metric)
     metrics.must_allow(cfg.ensemble.method, metric)
-    columns, separator = cfg.data.labels, cfg.data.tag_separator
     kind = cfg.task.kind if cfg.task.kind != "auto" else _auto_kind(cfg, samples, metric)
     must_score(metric.name, kind)
     if cfg.task.order and kind not in ("single", "ordinal"):
         raise ConfigError(f"task.order must be [] for labels of kind {kind}, which have no order. Got {cfg.task.order}")
-    task = Task(kind, (), cfg.task.metric, columns, separator)
+    task = Task(kind, (), metric.name, cfg.data.labels, cfg.data.tag_separator)
     if kind == "number":
-        if len(columns) != 1:
-            raise ConfigError(f"task.kind = 'number' needs one label column. Got {len(columns)} in data.labels")
-        numbers = _numbers(samples.labels[columns[0]], cfg.data.train)
-        mean, std = float(numbers.mean()), float(numbers.std()) or 1.0
-        if len(set(numbers)) > 1 and np.spacing(np.float32(np.abs(numbers).max())) > _FINEST * std:
-            raise InputError(
-                f"{cfg.data.train}, column {columns[0]!r}: numbers must differ by more than float32 tells apart, as "
-                f"networks compute in it. Got {mean:.10g} on average and a standard deviation of {std:.3g}; subtract a "
-                "constant from them, and add it to the submission's"
-            )
-        return replace(task, mean=mean, std=std)
-    if len(columns) > 1:
-        if kind == "multi":
-            flags = _flags(samples.labels, columns, cfg.data.train)
-            return replace(task, classes=columns, may_be_empty=bool((flags.sum(1) == 0).any()))
-        if metric.needs == "grades" and kind != "ordinal":
-            raise ConfigError(f"task.kind must be auto or ordinal where columns are grades. Got {kind!r}")
-        # Not the table's order of columns: grades have one of their own.
-        ordered = _ordered(cfg, metric, columns) if cfg.task.order or kind == "ordinal" else columns
-        return _scorable(replace(task, classes=ordered, labels=tuple(name for name in ordered if name in columns)))
-    cells = list(dict.fromkeys(samples.labels[columns[0]]))
-    may_be_empty = False
-    if kind == "multi":
-        rows = [split_tags(cell, separator) for cell in cells]
-        may_be_empty = not all(rows)
-        cells = list(dict.fromkeys(tag for tags in rows for tag in tags))
-    elif "" in cells:
-        empty = [id_ for id_, cell in zip(samples.ids, samples.labels[columns[0]], strict=True) if not cell]
+        return _of_numbers(task, cfg, samples)
+    return _of_flags(task, cfg, samples) if len(task.labels) > 1 else _of_names(task, cfg, samples)
+
+
+def _of_numbers(task: Task, cfg: Config, samples: Samples) -> Task:
+    """The task with the mean and the standard deviation of a column of numbers."""
+    if len(task.labels) != 1:
+        raise ConfigError(f"task.kind = 'number' needs one label column. Got {len(task.labels)} in data.labels")
+    column = task.labels[0]
+    numbers = _numbers(samples.labels[column], cfg.data.train)
+    mean, std = float(numbers.mean()), float(numbers.std()) or 1.0
+    if len(set(numbers)) > 1 and np.spacing(np.float32(np.abs(numbers).max())) > _FINEST * std:
         raise InputError(
-            f"{cfg.data.train}: {some('labels are empty', empty)} of {len(samples):,} in column {columns[0]!r}. Fill "
+            f"{cfg.data.train}, column {column!r}: numbers must differ by more than float32 tells apart, as networks "
+            f"compute in it. Got {mean:.10g} on average and a standard deviation of {std:.3g}; subtract a constant "
+            "from them, and add it to the submission's"
+        )
+    return replace(task, mean=mean, std=std)
+
+
+def _of_flags(task: Task, cfg: Config, samples: Samples) -> Task:
+    """The task whose classes are the columns, which hold 0 and 1."""
+    columns, metric = task.labels, metrics.get(task.metric)
+    if task.kind == "multi":
+        flags = _flags(samples.labels, columns, cfg.data.train)
+        return replace(task, classes=columns, may_be_empty=bool((flags.sum(1) == 0).any()))
+    if metric.needs == "grades" and task.kind != "ordinal":
+        raise ConfigError(f"task.kind must be auto or ordinal where columns are grades. Got {task.kind!r}")
+    # Not the table's order of columns: grades have one of their own.
+    ordered = _ordered(cfg, metric, columns) if cfg.task.order or task.kind == "ordinal" else columns
+    return _scorable(replace(task, classes=ordered, labels=tuple(name for name in ordered if name in columns)))
+
+
+def _of_names(task: Task, cfg: Config, samples: Samples) -> Task:
+    """The task whose classes are what the cells of a column name."""
+    column = task.labels[0]
+    names = list(dict.fromkeys(samples.labels[column]))
+    may_be_empty = False
+    if task.kind == "multi":
+        rows = [split_tags(cell, task.tag_separator) for cell in names]
+        may_be_empty = not all(rows)
+        names = list(dict.fromkeys(tag for tags in rows for tag in tags))
+    elif "" in names:
+        empty = [id_ for id_, cell in zip(samples.ids, samples.labels[column], strict=True) if not cell]
+        raise InputError(
+            f"{cfg.data.train}: {some('labels are empty', empty)} of {len(samples):,} in column {column!r}. Fill "
             "them in, or set data.bad_images = 'drop' to leave these rows out"
         )
-    if len(cells) < 2 - (kind == "multi"):
-        got = f"Got {cells[0]!r} in every row" if cells else "Got none"
-        raise InputError(f"{cfg.data.train}: column {columns[0]!r} must have at least two classes to tell apart. {got}")
-    return _scorable(replace(task, classes=_ordered(cfg, metric, cells), may_be_empty=may_be_empty))
+    if len(names) < 2 - (task.kind == "multi"):
+        got = f"Got {names[0]!r} in every row" if names else "Got none"
+        raise InputError(f"{cfg.data.train}: column {column!r} must have at least two classes to tell apart. {got}")
+    ordered = _ordered(cfg, metrics.get(task.metric), names)
+    return _scorable(replace(task, classes=ordered, may_be_empty=may_be_empty))
 
 
 def must_score(name: str, kind: Kind) -> None:
@@ -198,7 +215,7 @@ def _scorable(task: Task) -> Task:
     return task
 
 
-def in_order(names: Sequence[str]) -> list[str]:
+def sorted_classes(names: Sequence[str]) -> list[str]:
     """Class names in order: by value where all are numbers, else as text."""
     values = {name: as_number(name) for name in names}
     if None in values.values():
@@ -219,7 +236,7 @@ def _ordered(cfg: Config, metric: metrics.Metric, names: Sequence[str]) -> tuple
                 f"{len(names):,}, {some('are not in it', unknown)}"
             )
         return cfg.task.order
-    ordered = in_order(names)
+    ordered = sorted_classes(names)
     if metric.needs == "grades":
         _must_be_numbers(ordered, metric, cfg.data.train)
     return tuple(ordered)

@@ -6,12 +6,10 @@ import numpy as np
 import pytest
 from sklearn.metrics import accuracy_score, cohen_kappa_score, f1_score
 
-from pipeline.competition.answers import metrics
-from pipeline.competition.answers.decide import PLAIN, Decision, best, decide, fit_decision
-from pipeline.competition.answers.scoring import cross_validation, fitted, score
+from pipeline.competition.answers.decide import PLAIN, Decision, decide, fit_decision
+from pipeline.competition.answers.probs import Probs
+from pipeline.competition.answers.scoring import Folds, cross_validation, fitted, score
 from pipeline.competition.answers.task import Task
-
-Folds = dict[str, tuple[np.ndarray, np.ndarray]]
 
 
 def tags(metric: str) -> Task:
@@ -23,29 +21,31 @@ GRADES = Task("ordinal", tuple("01234"), "quadratic_kappa", ("y",))
 
 def test_decisions() -> None:
     multi = Task("multi", ("a", "b"), "micro_f1", ("y",), " ")
-    assert decide(multi, np.array([[0.6, 0.7], [0.2, 0.3], [0.9, 0.1]])).tolist() == [[1, 1], [0, 1], [1, 0]]
-    assert best(np.array([[0.1, 0.5, 0.5, 0.2]]), 3).tolist() == [[1, 2, 3]]
-    assert decide(Task("number", (), "rmse", ("y",)), np.array([[2.5]])).tolist() == [2.5]
+    tagged = Probs.dense(np.array([[0.6, 0.7], [0.2, 0.3], [0.9, 0.1]]))
+    assert decide(multi, tagged).tolist() == [[1, 1], [0, 1], [1, 0]]
+    single = Task("single", tuple("abcd"), "accuracy", ("y",))
+    assert decide(single, Probs.dense(np.array([[0.1, 0.5, 0.5, 0.2]]))).tolist() == [1], "of equals the first"
+    assert decide(Task("number", (), "rmse", ("y",)), Probs.dense(np.array([[2.5]]))).tolist() == [2.5]
 
 
-def rare_tags(num_images: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
+def rare_tags(num_images: int, seed: int) -> tuple[np.ndarray, Probs]:
     """Tags that are rarely sure: the probability of one that is there is seldom above one half."""
     rng = np.random.default_rng(seed)
     targets = (rng.random((num_images, 3)) < [0.1, 0.2, 0.3]).astype(np.float32)
     probs = np.clip(0.1 + 0.25 * targets + 0.08 * rng.normal(size=targets.shape), 0.001, 0.999)
-    return targets, probs
+    return targets, Probs.dense(probs)
 
 
-def grades(num_images: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
+def grades(num_images: int, seed: int) -> tuple[np.ndarray, Probs]:
     """Grades of which most are 0, by a model that is pulled to the middle."""
     rng = np.random.default_rng(seed)
     targets = rng.choice(5, num_images, p=[0.5, 0.1, 0.25, 0.05, 0.1])
     centre = 1.0 + 0.6 * (targets - 1.0) + 0.4 * rng.normal(size=num_images)
     probs = np.exp(-((np.arange(5) - centre[:, None]) ** 2))
-    return targets, probs / probs.sum(1, keepdims=True)
+    return targets, Probs.dense(probs / probs.sum(1, keepdims=True))
 
 
-def split(probs: np.ndarray, num_folds: int = 5) -> Folds:
+def split(probs: Probs, num_folds: int = 5) -> Folds:
     return {str(fold): (np.arange(fold, len(probs), num_folds), probs[fold::num_folds]) for fold in range(num_folds)}
 
 
@@ -72,11 +72,13 @@ def test_each_fold_is_decided_by_the_others() -> None:
     scores = cross_validation(tags("micro_f1"), targets, oof)
     labels = np.zeros_like(targets)
     for fold in oof:
-        others = np.concatenate([numbers for part, (numbers, _) in oof.items() if part != fold])
+        others = np.concatenate([indices for other, (indices, _) in oof.items() if other != fold])
         found = fit_decision(tags("micro_f1"), targets[others], probs[others])
         assert found == fitted(tags("micro_f1"), targets, oof, fold)
         labels[oof[fold][0]] = decide(tags("micro_f1"), oof[fold][1], found)
-    assert scores["cv"] == pytest.approx(metrics.score("micro_f1", targets, labels))
+    assert scores["cv"] == pytest.approx(f1_score(targets, labels, average="micro"))
+    apart = {fold: f1_score(targets[rows], labels[rows], average="micro") for fold, (rows, _) in oof.items()}
+    assert scores["folds"] == pytest.approx(apart) and scores["std"] == pytest.approx(np.std(list(apart.values())))
 
 
 def test_one_fold_alone_is_decided_plainly() -> None:
@@ -91,7 +93,7 @@ def test_random_predictions_do_not_beat_chance() -> None:
     honest, fooled = [], []
     for seed in range(20):
         rng = np.random.default_rng(seed)
-        targets, probs = rng.integers(0, 5, 60), rng.dirichlet(np.ones(5), 60)
+        targets, probs = rng.integers(0, 5, 60), Probs.dense(rng.dirichlet(np.ones(5), 60))
         honest.append(cross_validation(GRADES, targets, split(probs))["cv"])
         fooled.append(score(GRADES, targets, probs, fit_decision(GRADES, targets, probs)))
     assert abs(np.mean(honest)) < 0.06
@@ -102,19 +104,19 @@ def test_random_predictions_do_not_beat_chance() -> None:
 def test_other_metrics_take_the_likeliest(metric: str) -> None:
     task = Task("single", tuple("abcde"), metric, ("y",))
     assert fit_decision(task, *grades(50, 0)) == PLAIN
-    assert fit_decision(task, np.zeros(0, int), np.zeros((0, 5))) == PLAIN
+    assert fit_decision(task, np.zeros(0, int), Probs.dense(np.zeros((0, 5)))) == PLAIN
 
 
 def test_the_nearest_tag_where_none_passes() -> None:
-    flags = decide(tags("macro_f1"), np.array([[0.2, 0.3, 0.1]]), Decision(thresholds=(0.3, 0.6, 0.25)))
+    flags = decide(tags("macro_f1"), Probs.dense(np.array([[0.2, 0.3, 0.1]])), Decision(thresholds=(0.3, 0.6, 0.25)))
     assert flags.tolist() == [[1, 0, 0]]
 
 
-def untagged(num_images: int, seed: int, part_empty: float = 0.63) -> tuple[np.ndarray, np.ndarray]:
+def untagged(num_images: int, seed: int, part_empty: float = 0.63) -> tuple[np.ndarray, Probs]:
     """Tags of which most images have none, by a network that knows them all."""
     rng = np.random.default_rng(seed)
     targets = (rng.random((num_images, 3)) < 0.5) * (rng.random((num_images, 1)) >= part_empty)
-    return targets.astype(np.float32), np.where(targets, 0.9, 0.1)
+    return targets.astype(np.float32), Probs.dense(np.where(targets, 0.9, 0.1))
 
 
 @pytest.mark.parametrize("metric", ["accuracy", "micro_f1", "macro_f1"])
@@ -132,7 +134,7 @@ def test_images_may_have_no_tag_where_train_images_have_none(metric: str) -> Non
 def test_thresholds_for_macro_f1_count_the_tags_that_are_forced() -> None:
     rng = np.random.default_rng(3)
     targets = np.eye(4)[rng.integers(0, 4, 300)]
-    probs = np.clip(0.25 * targets + 0.3 * rng.random((300, 4)), 0, 1)
+    probs = Probs.dense(np.clip(0.25 * targets + 0.3 * rng.random((300, 4)), 0, 1))
     task = Task("multi", tuple("abcd"), "macro_f1", ("y",), " ")
     found = fit_decision(task, targets, probs).thresholds
     apart = fit_decision(replace(task, may_be_empty=True), targets, probs).thresholds
@@ -148,7 +150,7 @@ def test_each_threshold_for_macro_f1_is_the_best_beside_the_others(decimals: int
     """By brute force and scikit-learn, with ties too: tags are gone through in their order, from their own best."""
     rng = np.random.default_rng(decimals)
     targets = np.eye(3)[rng.integers(0, 3, 60)]
-    probs = np.clip(0.25 * targets + 0.4 * rng.random((60, 3)), 0, 1).round(decimals)
+    probs = Probs.dense(np.clip(0.25 * targets + 0.4 * rng.random((60, 3)), 0, 1).round(decimals))
     task = Task("multi", tuple("abc"), "macro_f1", ("y",), " ")
     thresholds = list(fit_decision(replace(task, may_be_empty=True), targets, probs).thresholds)
     grid = sorted(np.arange(0.05, 0.951, 0.01).round(2).tolist(), key=lambda value: abs(value - 0.5))
@@ -189,7 +191,7 @@ def test_kappa_is_of_the_values_of_grades(classes: tuple[str, ...], values: list
     places = (2 * np.array(values)).astype(int)
     every = np.arange(places.min(), places.max() + 1)
     expected = cohen_kappa_score(places[targets], places[said], labels=every, weights="quadratic")
-    assert score(task, targets, np.eye(len(classes))[said]) == pytest.approx(expected)
+    assert score(task, targets, Probs.dense(np.eye(len(classes))[said])) == pytest.approx(expected)
 
 
 def test_cuts_do_not_depend_on_the_unit_of_grades() -> None:
@@ -205,6 +207,6 @@ def test_cuts_do_not_depend_on_the_unit_of_grades() -> None:
 def test_cuts_of_grades_with_a_gap() -> None:
     task = Task("ordinal", ("0", "1", "4"), "quadratic_kappa", ("y",))
     targets = np.repeat([0, 1, 2], 20)
-    probs = np.eye(3)[targets] * 0.7 + 0.1
+    probs = Probs.dense(np.eye(3)[targets] * 0.7 + 0.1)
     cuts = fit_decision(task, targets, probs).cuts
     assert 0 < cuts[0] < cuts[1] < 4 and score(task, targets, probs, Decision(cuts=cuts)) == 1.0

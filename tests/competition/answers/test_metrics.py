@@ -7,6 +7,7 @@ from sklearn import metrics as sk
 
 from pipeline.competition.answers import metrics
 from pipeline.competition.answers.ensembling import combine, ranks
+from pipeline.competition.answers.probs import Probs
 from pipeline.competition.answers.scoring import score
 from pipeline.competition.answers.task import Task
 from pipeline.config import ConfigError
@@ -79,7 +80,8 @@ CASES = [
 def test_a_metric_is_what_others_compute(
     name: str, targets: np.ndarray, predicted: np.ndarray, expected: float
 ) -> None:
-    assert metrics.score(name, targets, predicted) == pytest.approx(expected, abs=1e-5)
+    given = Probs.dense(predicted) if metrics.get(name).needs == "probs" else predicted
+    assert metrics.score(name, targets, given) == pytest.approx(expected, abs=1e-5)
 
 
 def test_every_metric_is_compared() -> None:
@@ -93,7 +95,7 @@ def test_no_such_metric(name: str) -> None:
 
 
 def test_no_order_scores_as_a_random_one() -> None:
-    flat = np.full((100, 2), 0.5)
+    flat = Probs.dense(np.full((100, 2), 0.5))
     targets = np.arange(100) % 2
     diagonal = (2 * (0.4**2 / 2 + 0.4 * 0.6) + 0.6**2 / 2) / 1.4
     assert metrics.score("weighted_auc", targets, flat) == pytest.approx(diagonal)
@@ -102,7 +104,7 @@ def test_no_order_scores_as_a_random_one() -> None:
 
 
 def test_an_undefined_score_is_none() -> None:
-    assert metrics.score("roc_auc", np.zeros(5, int), np.full((5, 2), 0.5)) is None
+    assert metrics.score("roc_auc", np.zeros(5, int), Probs.dense(np.full((5, 2), 0.5))) is None
     assert metrics.score("quadratic_kappa", np.zeros(5, int), np.zeros(5, int)) is None
     assert metrics.score("accuracy", np.zeros(0, int), np.zeros(0, int)) is None
 
@@ -113,8 +115,8 @@ def test_a_perfect_prediction_scores_best(name: str) -> None:
     targets = TARGETS[:50] % 2 if two else TARGETS[:50]
     classes = tuple("ab" if two else "abcdef")
     task = Task("single", classes, name, ("y",))
-    perfect = score(task, targets, np.eye(len(classes))[targets])
-    worst = score(task, targets, np.eye(len(classes))[(targets + 1) % len(classes)])
+    perfect = score(task, targets, Probs.dense(np.eye(len(classes))[targets]))
+    worst = score(task, targets, Probs.dense(np.eye(len(classes))[(targets + 1) % len(classes)]))
     assert perfect is not None and worst is not None
     assert (perfect > worst) == metrics.get(name).higher_is_better
 
@@ -122,25 +124,24 @@ def test_a_perfect_prediction_scores_best(name: str) -> None:
 def test_ranks_keep_the_order_of_every_column() -> None:
     task = Task("single", tuple("abcdef"), "mean_column_auc", ("y",))
     twisted = PROBS**0.2 / (PROBS**0.2).sum(1, keepdims=True)
-    ranked = combine([PROBS, twisted], "rank", task)
+    ranked = combine([Probs.dense(PROBS), Probs.dense(twisted)], "rank", task, keep=6).array
     apart = [[rankdata(column) / (N + 1) for column in probs.T] for probs in (PROBS, twisted)]
     assert np.allclose(ranked, np.mean(apart, axis=0).T)
     expected = np.mean([sk.roc_auc_score(number == TARGETS, ranked[:, number]) for number in range(C)])
-    assert score(task, TARGETS, ranked) == pytest.approx(expected)
-    alone = combine([PROBS], "rank", task)
-    assert score(task, TARGETS, alone) == pytest.approx(score(task, TARGETS, PROBS)), "one model's order stays"
+    assert score(task, TARGETS, Probs.dense(ranked)) == pytest.approx(expected)
+    one = Probs.dense(PROBS)
+    alone = combine([one], "rank", task, keep=6)
+    assert score(task, TARGETS, alone) == pytest.approx(score(task, TARGETS, one)), "one model's order stays"
 
 
 def test_ensembles() -> None:
     task = Task("single", ("a", "b"), "accuracy", ("y",))
-    one, two = np.array([[0.2, 0.8], [0.6, 0.4]]), np.array([[0.4, 0.6], [1.0, 0.0]])
-    assert np.allclose(combine([one, two], "mean", task), [[0.3, 0.7], [0.8, 0.2]])
-    ranked = combine([one, two], "rank", task)
+    models = [Probs.dense(np.array(values)) for values in ([[0.2, 0.8], [0.6, 0.4]], [[0.4, 0.6], [1.0, 0.0]])]
+    assert np.allclose(combine(models, "mean", task, keep=2).array, [[0.3, 0.7], [0.8, 0.2]])
+    ranked = combine(models, "rank", task, keep=2).array
     assert np.allclose(ranked.sum(1), 1)
     assert ranked.argmax(1).tolist() == [1, 0]
     assert ranks(np.array([[0.3], [0.1], [0.3], [0.9]])).tolist() == [[0.5], [0.2], [0.5], [0.8]]
-    confident = np.array([[0.0, 1.0], [0.001, 0.999], [0.002, 0.998]])
-    assert np.allclose(
-        combine([confident], "rank", Task("multi", ("a", "b"), "roc_auc", ("y",))),
-        [[0.25, 0.75], [0.5, 0.5], [0.75, 0.25]],
-    )
+    confident = Probs.dense(np.array([[0.0, 1.0], [0.001, 0.999], [0.002, 0.998]]))
+    ranked = combine([confident], "rank", Task("multi", ("a", "b"), "roc_auc", ("y",)), keep=2).array
+    assert np.allclose(ranked, [[0.25, 0.75], [0.5, 0.5], [0.75, 0.25]])

@@ -7,11 +7,10 @@ import pytest
 from sklearn.metrics import accuracy_score, log_loss
 
 from pipeline.competition.answers.mirrors import against_hflip, doubts_of_flips, told_apart_by_chance
-from pipeline.competition.answers.scoring import cross_validation
+from pipeline.competition.answers.probs import Probs
+from pipeline.competition.answers.scoring import Folds, cross_validation
 from pipeline.competition.answers.task import Task
 from pipeline.config_file import check
-
-Folds = dict[str, tuple[np.ndarray, np.ndarray]]
 
 DIGITS = [str(number) for number in range(10)]
 KOREAN = ["\uc67c\ucabd", "\uc624\ub978\ucabd"]  # left, right
@@ -67,11 +66,11 @@ def test_ten_numbers_that_a_file_names_are_no_digits() -> None:
     assert against_hflip(DIGITS, named=True) == ""
 
 
-def sure_of(labels: np.ndarray) -> np.ndarray:
-    return 0.96 * np.eye(4)[labels] + 0.01
+def sure_of(labels: np.ndarray) -> Probs:
+    return Probs.dense(0.96 * np.eye(4)[labels] + 0.01)
 
 
-def predictions(num_images: int, confused: tuple[int, int]) -> tuple[np.ndarray, np.ndarray]:
+def predictions(num_images: int, confused: tuple[int, int]) -> tuple[np.ndarray, Probs]:
     """Four classes, all known but two, which are told apart by a coin."""
     rng = np.random.default_rng(0)
     targets = np.arange(num_images) % 4
@@ -83,11 +82,11 @@ def test_classes_that_flips_make_one() -> None:
     targets, probs = predictions(400, (1, 2))
     ((first, second, right),) = told_apart_by_chance(targets, probs)
     within = np.isin(targets, (1, 2))
-    assert (first, second) == (1, 2) and right == (probs.argmax(1) == targets)[within].mean()
+    assert (first, second) == (1, 2) and right == (probs.array.argmax(1) == targets)[within].mean()
     assert told_apart_by_chance(*predictions(40, (1, 2))) == [], "too few to say"
-    assert told_apart_by_chance(targets, np.eye(4)[targets]) == []
+    assert told_apart_by_chance(targets, Probs.dense(np.eye(4)[targets])) == []
     random = np.eye(4)[np.random.default_rng(1).integers(0, 4, 400)]
-    assert told_apart_by_chance(targets, random) == [], "nothing is known of them"
+    assert told_apart_by_chance(targets, Probs.dense(random)) == [], "nothing is known of them"
 
 
 def doubts(settings: dict, metric: str, oof: Folds, plain: Folds) -> list[str]:
@@ -101,10 +100,10 @@ def test_what_is_said_of_flips(metric: str) -> None:
     targets, probs = predictions(400, (1, 2))
     rows = np.arange(400)
     oof = {str(fold): (rows[fold::2], probs[fold::2]) for fold in (0, 1)}
-    sure = {part: (numbers, sure_of(targets[numbers])) for part, (numbers, _) in oof.items()}
+    sure = {fold: (indices, sure_of(targets[indices])) for fold, (indices, _) in oof.items()}
     flipped = {"infer": {"views": ["identity", "hflip"]}}
     views, pair = doubts(flipped, metric, oof, sure)
-    right = {"accuracy": accuracy_score(targets, probs.argmax(1)), "log_loss": log_loss(targets, probs)}
+    right = {"accuracy": accuracy_score(targets, probs.array.argmax(1)), "log_loss": log_loss(targets, probs.array)}
     best = {"accuracy": 1.0, "log_loss": -np.log(0.97)}
     assert (
         f"make the {metric} of every fold worse: together {right[metric]:.5f}, and {best[metric]:.5f} without" in views

@@ -12,6 +12,7 @@ from making import write_table
 from pipeline.competition.answers import submission
 from pipeline.competition.answers.ensembling import combine
 from pipeline.competition.answers.form import read_form
+from pipeline.competition.answers.probs import Probs
 from pipeline.competition.answers.task import Task
 from pipeline.competition.tables.csv_table import read_csv
 from pipeline.config import Config
@@ -29,7 +30,7 @@ def sample(cfg: Config, header: list[str], cells: list[object], ids: list[str] =
 
 def make(cfg: Config, task: Task, probs: np.ndarray, path: Path = Path("output/submission.csv")) -> dict:
     form = read_form(cfg, task, IDS)
-    submission.write(path, form, task, submission.fill(form, task, IDS, probs))
+    submission.write(path, form, task, submission.fill(form, task, IDS, Probs.dense(probs)))
     return read_csv(path).frame.to_dict("list")
 
 
@@ -162,7 +163,7 @@ def test_what_would_be_refused_is_not_written(
     sample(cfg, header, ["ant"] * (len(header) - 1))
     path.write_text("an older one")
     form = read_form(cfg, task, IDS)
-    frame = submission.fill(form, task, IDS, PROBS)
+    frame = submission.fill(form, task, IDS, Probs.dense(PROBS))
     for column, cell in change.items():
         frame.loc[3, column] = cell
     with pytest.raises(InputError, match=message):
@@ -271,7 +272,7 @@ def test_another_spelling_than_the_samples_is_refused(competition: Callable[...,
     cfg, task = competition(), Task("single", ("1.0", "2.0"), "accuracy", ("label",))
     sample(cfg, ["id", "label"], ["1"])
     form = replace(read_form(cfg, task, IDS), spelling={})
-    frame = submission.fill(form, task, IDS, PROBS[:, :2])
+    frame = submission.fill(form, task, IDS, Probs.dense(PROBS[:, :2]))
     with pytest.raises(InputError, match=r"1 labels are written in another way than in the sample \(1.0\)"):
         submission.write(Path("output/submission.csv"), form, task, frame)
 
@@ -289,7 +290,6 @@ def test_columns_of_ranks_need_not_sum_to_one(competition: Callable[..., Config]
     cfg = competition()
     sample(cfg, ["id", *NAMES], [0.3, 0.3, 0.4])
     task = Task("single", NAMES, "mean_column_auc", ("y",))
-    ranked = combine([PROBS], "rank", task)
-    made = make(cfg, task, ranked)
+    made = make(cfg, task, combine([Probs.dense(PROBS)], "rank", task, keep=3).array)
     for number, name in enumerate(NAMES):
         assert np.argsort([float(cell) for cell in made[name]]).tolist() == np.argsort(PROBS[:, number]).tolist()
