@@ -109,9 +109,9 @@ class Gathered:
         if logits.ndim == 2:
             yield activate(logits, self.task)
             return
-        by_view = [activate(views, self.task) for views in logits]
+        by_view = [[activate(view, self.task) for view in views] for views in logits]
         for probs in by_view:
-            yield probs.mean(0) if len(probs) > 1 else probs[0]
+            yield torch.stack(probs).mean(0) if len(probs) > 1 else probs[0]
         if self.with_first_view:
             for probs in by_view:
                 yield probs[0]
