@@ -10,15 +10,15 @@ from pipeline.cli import run_stage
 from pipeline.config import Config
 from pipeline.files import InputError, inside, lock, read_json, write_json
 from pipeline.freshness import (
+    Inputs,
     ensemble_stamp,
     ensembled_from,
-    has_train,
     infer_stamp,
-    inferred_from,
-    must_be_prepared,
-    must_be_split,
+    must_be_ready,
+    read_inputs,
     said_in_training,
     train_stamp,
+    unpredicted,
 )
 from pipeline.log import log
 from pipeline.paths import all_folds, data_dir, fold_dir, run_dir
@@ -39,10 +39,10 @@ def ensemble(cfg: Config) -> None:
     Raises:
         InputError: no fold is ready, the folds do not fit each other, or the submission would be refused.
     """
+    inputs = read_inputs(cfg)
     if any(infer_stamp(cfg, fold).is_file() for fold in all_folds(cfg)):
-        must_be_prepared(cfg)
-        must_be_split(cfg)
-    reasons = {fold: stale(infer_stamp(cfg, fold), inferred_from(cfg, fold)) for fold in all_folds(cfg)}
+        must_be_ready(cfg, inputs)
+    reasons = {fold: unpredicted(cfg, fold, inputs) for fold in all_folds(cfg)}
     ready = [fold for fold, reason in reasons.items() if reason is None]
     for fold, reason in reasons.items():
         if reason not in (None, "not made yet"):
@@ -62,12 +62,12 @@ def ensemble(cfg: Config) -> None:
         metrics.must_allow(cfg.ensemble.method, metrics.get(cfg.task.metric))
         with lock(run_dir(cfg) / "ensemble.lock", f"the ensemble of {cfg.name}"):
             (run_dir(cfg) / "submission.csv").unlink(missing_ok=True)
-            products = _combine(cfg, ready)
+            products = _combine(cfg, ready, inputs)
             write_stamp(stamp, made_from, [run_dir(cfg) / name for name in products])
-    _report(cfg, ready)
+    _report(cfg, ready, inputs)
 
 
-def _combine(cfg: Config, ready: list[int | str]) -> list[str]:
+def _combine(cfg: Config, ready: list[int | str], inputs: Inputs) -> list[str]:
     """Make the run's tables, scores and submission; returns their names."""
     from pipeline.competition.answers import submission
     from pipeline.competition.answers.ensembling import combine
@@ -77,7 +77,7 @@ def _combine(cfg: Config, ready: list[int | str]) -> list[str]:
     from pipeline.competition.tables.table import read_test
 
     folder, made_by = run_dir(cfg), f"python -m pipeline.infer {cfg.options}"
-    labelled = read_labelled(cfg) if has_train(cfg) else None
+    labelled = read_labelled(cfg) if inputs.has_train else None
     task, test = labelled.task if labelled else _known_task(cfg), read_test(cfg)
     tables = [read_predictions(fold_dir(cfg, fold) / "test.parquet", made_by) for fold in ready]
     for fold, table in zip(ready, tables, strict=True):
@@ -90,7 +90,7 @@ def _combine(cfg: Config, ready: list[int | str]) -> list[str]:
     combined = Predictions(test.ids, task.classes, combine(rows, cfg.ensemble.method, task, cfg.infer.keep_top))
     write_predictions(folder / "test.parquet", combined)
 
-    products = [*PRODUCTS, _scores_path(cfg).name]
+    products = [*PRODUCTS, _scores_path(cfg, inputs).name]
     weights = {str(fold): stamped(train_stamp(cfg, fold), "model.safetensors") for fold in ready}
     asked = {"infer": cfg.infer.model_dump(mode="json"), **cfg.ensemble.model_dump(mode="json")}
     models = {"metric": task.metric, "models": list(weights), "num_models": len(all_folds(cfg))}
@@ -100,7 +100,7 @@ def _combine(cfg: Config, ready: list[int | str]) -> list[str]:
         products += ["oof.parquet"] if has_oof else []
     else:
         scores = _measured_before(cfg, models)
-    write_json(_scores_path(cfg), {**scores, **models})
+    write_json(_scores_path(cfg, inputs), {**scores, **models})
     form = read_form(cfg, task, test.ids)
     if cfg.ensemble.method == "rank" and form.answer == "columns" and task.kind != "multi":
         log.info(
@@ -111,9 +111,9 @@ def _combine(cfg: Config, ready: list[int | str]) -> list[str]:
     return products
 
 
-def _scores_path(cfg: Config) -> Path:
+def _scores_path(cfg: Config, inputs: Inputs) -> Path:
     """Where scores and decision are written: without train images not over what was measured where these are."""
-    return run_dir(cfg) / ("scores.json" if has_train(cfg) else "scores_elsewhere.json")
+    return run_dir(cfg) / ("scores.json" if inputs.has_train else "scores_elsewhere.json")
 
 
 def _known_task(cfg: Config) -> "Task":
@@ -210,9 +210,9 @@ def _same_classes(table: "Predictions", task: "Task", source: str) -> None:
         )
 
 
-def _report(cfg: Config, ready: list[int | str]) -> None:
+def _report(cfg: Config, ready: list[int | str], inputs: Inputs) -> None:
     """Say what there is: models, CV score and spread, the submission, and its score where answers are known."""
-    scores = read_json(_scores_path(cfg))
+    scores = read_json(_scores_path(cfg, inputs))
     if len(ready) < len(all_folds(cfg)):
         log.info("ensemble: %s of %s models are ready; run it again later", len(ready), len(all_folds(cfg)))
     for fold, value in scores["folds"].items():
@@ -223,15 +223,15 @@ def _report(cfg: Config, ready: list[int | str]) -> None:
         log.info("CV %s: %.5f (%s)", scores["metric"], scores["cv"], spread)
     elif not scores["folds"]:
         why = "no fold is ready yet" if cfg.folds.num_folds else "folds.num_folds is 0"
-        why = why if has_train(cfg) else "there are no train images"
+        why = why if inputs.has_train else "there are no train images"
         log.info("CV %s: none, %s", scores["metric"], why)
-    value = _answers_score(cfg) if cfg.data.answers else None
+    value = _answers_score(cfg, inputs) if cfg.data.answers else None
     if value is not None:
         log.info("score on the hidden answers: %.5f", value)
     log.info("submission: %s", run_dir(cfg) / "submission.csv")
 
 
-def _answers_score(cfg: Config) -> float | None:
+def _answers_score(cfg: Config, inputs: Inputs) -> float | None:
     """The score of the submission on `data.answers`; None where there is no such file.
 
     Answers are read here and nowhere else, after the submission is written.
@@ -246,8 +246,8 @@ def _answers_score(cfg: Config) -> float | None:
     from pipeline.competition.tables.table import read_train
 
     predictions = read_predictions(run_dir(cfg) / "test.parquet", "python -m pipeline.ensemble")
-    decision = _decision(read_json(_scores_path(cfg)))
-    task = make_task(cfg, read_train(cfg)) if has_train(cfg) else _known_task(cfg)
+    decision = _decision(read_json(_scores_path(cfg, inputs)))
+    task = make_task(cfg, read_train(cfg)) if inputs.has_train else _known_task(cfg)
     return answers_score(cfg, task, path, predictions, decision)
 
 

@@ -4,13 +4,36 @@ import csv
 import hashlib
 import json
 from collections.abc import Iterable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from pipeline.config import Config, settings_of
-from pipeline.files import InputError, digest, digest_file, inside, read_json, size_time, walk
+from pipeline.files import InputError, digest, digest_file, inside, size_time, walk
 from pipeline.paths import data_dir, fold_dir, folds_path, folds_settings, run_dir
 from pipeline.stamps import made_from, note, stale, stamped
+
+
+@dataclass(frozen=True)
+class Inputs:
+    """The images that are here, each split by the identity that `prepare` gave it, "" before it has run.
+
+    train: None where there are models and none of the images that they were trained on.
+    """
+
+    train: str | None
+    test: str
+
+    @property
+    def has_train(self) -> bool:
+        """Whether there are images to train on, and to measure models with."""
+        return self.train is not None
+
+
+def read_inputs(cfg: Config) -> Inputs:
+    """What `prepare` found here; a stage asks once, when it starts."""
+    stamp = prepare_stamp(cfg)
+    return Inputs(note(stamp, "train"), note(stamp, "test")) if made_from(stamp) else Inputs("", "")
 
 
 def prepare_stamp(cfg: Config) -> Path:
@@ -96,19 +119,14 @@ def training_settings(cfg: Config) -> dict[str, Any]:
     return {name: values for name, values in settings_of(cfg, "train").items() if name not in ("data", "task")}
 
 
-def has_train(cfg: Config) -> bool:
-    """Whether there are images to train on: `prepare` says so where none but the test images are beside the models."""
-    return read_json(prepare_stamp(cfg)) is None or note(prepare_stamp(cfg), "train") is not None
-
-
-def trained_from(cfg: Config, fold: int | str) -> dict[str, Any]:
+def trained_from(cfg: Config, fold: int | str, inputs: Inputs) -> dict[str, Any]:
     """What a model is made from: the settings that training depends on, the folds, and every train image's bytes; where
     these are not here, what its stamp says of them.
     """
     asked = settings_of(cfg, "train")
     order = asked.pop("task")["order"]
     settings = {**asked, **({"order": order} if order else {})}  # models of before there was an order have none
-    if not has_train(cfg):
+    if not inputs.has_train:
         known = {name: value for name, value in made_from(train_stamp(cfg, fold)).items() if name != "order"}
         return {**known, **settings, "part": str(fold)}
     files = {name: digest_file(Path(name)) for name in _named_files(cfg) if Path(name).is_file()}
@@ -117,7 +135,7 @@ def trained_from(cfg: Config, fold: int | str) -> dict[str, Any]:
         "part": str(fold),
         "kind": note(folds_stamp(cfg), "kind"),
         "folds": stamped(folds_stamp(cfg), folds_path(cfg).name),
-        "train images": note(prepare_stamp(cfg), "train"),
+        "train images": inputs.train,
         "files": files,
     }
 
@@ -129,22 +147,31 @@ def said_in_training(cfg: Config, fold: int | str) -> Path | None:
     return path if whole else None
 
 
-def inferred_from(cfg: Config, fold: int | str) -> dict[str, Any]:
+def inferred_from(cfg: Config, fold: int | str, inputs: Inputs) -> dict[str, Any]:
     """What a model's predictions are made from.
 
     The batch size too, though it changes no more than rounding: predictions are those of the settings, to the byte.
     """
-    model = trained_from(cfg, fold)
+    model = trained_from(cfg, fold, inputs)
     return {
         "settings": training_settings(cfg),
         "model": stamped(train_stamp(cfg, fold), "model.safetensors"),
         "folds": model.get("folds"),
         "train images": model.get("train images"),
-        "test images": note(prepare_stamp(cfg), "test"),
+        "test images": inputs.test,
         **settings_of(cfg, "infer"),
-        # Once there are train images, what was made without them is made anew.
-        "out of fold": has_train(cfg) or made_from(infer_stamp(cfg, fold)).get("out of fold", False),
     }
+
+
+def unpredicted(cfg: Config, fold: int | str, inputs: Inputs) -> str | None:
+    """Why a model must predict: one clause; None where its predictions are current, those of its own fold too where
+    its images are here.
+    """
+    stamp = infer_stamp(cfg, fold)
+    if reason := stale(stamp, inferred_from(cfg, fold, inputs)):
+        return reason
+    whole = fold == "full" or not inputs.has_train or stamped(stamp, "oof.parquet")
+    return None if whole else "made without the train images, which are here"
 
 
 def ensembled_from(cfg: Config, ready: Iterable[int | str]) -> dict[str, Any]:
@@ -163,34 +190,24 @@ def ensembled_from(cfg: Config, ready: Iterable[int | str]) -> dict[str, Any]:
     }
 
 
-def must_be_prepared(cfg: Config) -> None:
-    """Refuse to start a stage before the images are decoded.
+def must_be_ready(cfg: Config, inputs: Inputs) -> None:
+    """Refuse to start a stage before the images are decoded, and split where there are train images.
 
     Raises:
         InputError: they are not, or tables or files have changed since; the command to run.
     """
     _must(unprepared(cfg), "the images", "prepare", cfg)
-
-
-def must_be_split(cfg: Config) -> None:
-    """Refuse to start a stage before the train images are split.
-
-    Where there are models and no train images, there is nothing to split.
-
-    Raises:
-        InputError: they are not, or the train table has changed since; the command to run.
-    """
-    if has_train(cfg):
+    if inputs.has_train:
         _must(stale(folds_stamp(cfg), folds_from(cfg)), str(folds_path(cfg)), "folds", cfg)
 
 
-def must_be_trained(cfg: Config, fold: int | str) -> None:
+def must_be_trained(cfg: Config, fold: int | str, inputs: Inputs) -> None:
     """Refuse to start a stage before a model is trained.
 
     Raises:
         InputError: it is not, or with other settings, folds or images; the command to run, or the ways out.
     """
-    reason = stale(train_stamp(cfg, fold), trained_from(cfg, fold))
+    reason = stale(train_stamp(cfg, fold), trained_from(cfg, fold, inputs))
     if reason and reason.startswith("changed"):
         raise other_model(cfg, fold, reason)
     _must(reason, f"the model of fold {fold}", "train", cfg)

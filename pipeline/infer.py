@@ -9,18 +9,19 @@ from pipeline.cli import run_stage
 from pipeline.config import Config, InferConfig
 from pipeline.files import InputError, atomic_write, digest_file, lock
 from pipeline.freshness import (
-    has_train,
+    Inputs,
     infer_stamp,
     inferred_from,
-    must_be_prepared,
-    must_be_split,
+    must_be_ready,
     must_be_trained,
+    read_inputs,
     said_in_training,
     train_stamp,
+    unpredicted,
 )
 from pipeline.log import log
 from pipeline.paths import chosen_folds, fold_dir
-from pipeline.stamps import made_from, note, stale, stamped, write_stamp
+from pipeline.stamps import made_from, note, stamped, write_stamp
 
 
 def infer(cfg: Config, chosen: Sequence[int | str]) -> None:
@@ -29,29 +30,25 @@ def infer(cfg: Config, chosen: Sequence[int | str]) -> None:
     Raises:
         InputError: a stage before is missing.
     """
+    inputs = read_inputs(cfg)
     if any(train_stamp(cfg, fold).is_file() for fold in chosen):
-        must_be_prepared(cfg)
-        must_be_split(cfg)
+        must_be_ready(cfg, inputs)
     for fold in chosen:
-        must_be_trained(cfg, fold)
+        must_be_trained(cfg, fold, inputs)
     with ExitStack() as locks:
         due = []
         for fold in chosen:
-            if _is_current(cfg, fold):
+            if unpredicted(cfg, fold, inputs) is None:
                 log.info("infer %s: up to date", fold)
                 continue
             locks.enter_context(lock(fold_dir(cfg, fold) / "lock", f"fold {fold} of {cfg.name}"))
-            if not _is_current(cfg, fold):  # by now: another process may just have made it
+            if unpredicted(cfg, fold, inputs):  # by now: another process may just have made it
                 due.append(fold)
         if due:
-            _infer(cfg, due)
+            _infer(cfg, due, inputs)
 
 
-def _is_current(cfg: Config, fold: int | str) -> bool:
-    return stale(infer_stamp(cfg, fold), inferred_from(cfg, fold)) is None
-
-
-def _infer(cfg: Config, due: Sequence[int | str]) -> None:
+def _infer(cfg: Config, due: Sequence[int | str], inputs: Inputs) -> None:
     """Predict with some models; the test images go once past all of them."""
     import numpy as np
 
@@ -62,7 +59,7 @@ def _infer(cfg: Config, due: Sequence[int | str]) -> None:
     from pipeline.engine.trained import Trained
     from pipeline.images.cache import open_images
 
-    inputs = {fold: inferred_from(cfg, fold) for fold in due}
+    made_of = {fold: inferred_from(cfg, fold, inputs) for fold in due}
     models = [Trained(fold_dir(cfg, fold) / "model.safetensors") for fold in due]
     for fold, model in zip(due, models, strict=True):
         if model.task != models[0].task:
@@ -73,7 +70,7 @@ def _infer(cfg: Config, due: Sequence[int | str]) -> None:
     test = read_test(cfg)
     images = open_images(cfg, "test", test.keys)
     tables = predict(models, images, np.arange(len(test)), cfg.infer, f"infer {', '.join(map(str, due))} test")
-    labelled = read_labelled(cfg) if has_train(cfg) else None
+    labelled = read_labelled(cfg) if inputs.has_train else None
     if labelled is not None:
         images = open_images(cfg, "train", labelled.samples.keys)
     for fold, model, probs in zip(due, models, tables, strict=True):
@@ -83,7 +80,6 @@ def _infer(cfg: Config, due: Sequence[int | str]) -> None:
         seen = ""
         if labelled is None:
             files += _measured_before(cfg, fold)
-            inputs[fold]["out of fold"] = len(files) > 1
         elif fold != "full":
             _, indices = labelled.split(fold)
             files.append(folder / "oof.parquet")
@@ -94,7 +90,7 @@ def _infer(cfg: Config, due: Sequence[int | str]) -> None:
                 (oof,) = predict([model], images, indices, cfg.infer, f"infer {fold} oof", labelled.targets)
                 write_predictions(files[1], Predictions(labelled.ids(indices), model.classes, oof))
             seen = f", {len(indices):,} oof"
-        write_stamp(infer_stamp(cfg, fold), inputs[fold], files)
+        write_stamp(infer_stamp(cfg, fold), made_of[fold], files)
         log.info("infer %s: %s test images%s", fold, f"{len(test):,}", seen)
 
 

@@ -10,7 +10,15 @@ import pytest
 from making import write_table
 from pipeline.config import Config, Stage, sections
 from pipeline.config_file import load
-from pipeline.freshness import audited, ensembled_from, folds_from, inferred_from, prepared_from, trained_from
+from pipeline.freshness import (
+    audited,
+    ensembled_from,
+    folds_from,
+    inferred_from,
+    prepared_from,
+    read_inputs,
+    trained_from,
+)
 from pipeline.images.cache import cache_dir
 from pipeline.paths import folds_path
 from running import run_all
@@ -104,12 +112,12 @@ def every_change() -> dict[str, tuple[str, str]]:
 
 
 def fingerprints(cfg: Config) -> dict[str, dict[str, Any]]:
-    prepared = prepared_from(cfg, [path for (path,) in audited(cfg, "path")])
+    inputs, prepared = read_inputs(cfg), prepared_from(cfg, [path for (path,) in audited(cfg, "path")])
     return {
         "P": {**prepared, "files": (prepared["files"], cache_dir(cfg, "train"))},
         "F": {**folds_from(cfg), "table": (folds_from(cfg)["table"], folds_path(cfg))},
-        "T": trained_from(cfg, 0),
-        "I": inferred_from(cfg, 0),
+        "T": trained_from(cfg, 0, inputs),
+        "I": inferred_from(cfg, 0, inputs),
         "E": ensembled_from(cfg, [0, 1]),
     }
 
