@@ -26,6 +26,7 @@ competition/          what it gives and asks for, never torch
                       answers/ (spelling, metrics, task, likeliest, decide, predictions, scoring, ensembling, mirrors,
                       form, submission): labels, scores, from probabilities to the file
                       folds/ (splits, greedy_split, fold_table)
+scores                what a run's predictions are worth: by its folds, brought along, on hidden answers
 detection/            look, at a download (download, survey), for tables (tables, train_table, asked), image files
                       (image_files, match, box), folders, label_columns, metric; what was found
 images/               headers, decode, index, cache, fill, batches: from files to batches
