@@ -12,7 +12,7 @@ __main__  several stages in one process, as run.sh runs them: python -m pipeline
 
 Rooms, each importing only those before it (pandas and scikit-learn in competition/, torch from images/ on):
 
-config, config_file   every setting; reading them
+config, config_file   every setting and the stages that depend on it; reading them
 log, signals          what is said; how a stage stops
 cores                 how many cores there are to keep busy
 files, paths          how files are found, written, locked; where they live
@@ -26,6 +26,7 @@ competition/          what it gives and asks for, never torch
                       answers/ (spelling, probs, metrics, task, decide, predictions, scoring, ensembling, mirrors,
                       form, submission): labels, scores, from probabilities to the file
                       folds/ (splits, greedy_split, fold_table)
+scores                what a run's predictions are worth: by its folds, brought along, on hidden answers
 detection/            look, at a download (download, survey), for tables (tables, train_table, asked), image files
                       (image_files, match, box), folders, label_columns, metric; what was found
 images/               headers, decode, index, cache, fill, batches: from files to batches

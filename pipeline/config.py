@@ -1,7 +1,8 @@
 """Every setting: typed, checked, documented; `config_file` reads them from TOML.
 
-Only what can change a result is a setting; the machine (device, threads) is detected. `README.md` lists the settings
-from the `description`s below; `tests/test_readme.py` keeps the two equal.
+Only what can change a result is a setting; the machine (device, threads) is detected. A section names the `stages`
+whose products depend on its settings; a setting for which others hold names them itself. `README.md` lists the settings
+from what is said here; `tests/test_readme.py` keeps the two equal.
 """
 
 import os
@@ -9,7 +10,7 @@ import re
 import shlex
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationInfo, field_validator, model_validator
 
@@ -25,6 +26,14 @@ def _moves(view: str) -> str:
 
 View = Annotated[str, AfterValidator(_moves)]
 Probability = Annotated[float, Field(ge=0.0, le=1.0)]
+Stage = Literal["prepare", "folds", "train", "infer", "ensemble"]
+
+
+class Stages:
+    """The stages whose products depend on a setting by themselves, not only through what a stage before them makes."""
+
+    def __init__(self, *names: Stage) -> None:
+        self.names = names
 
 
 class ConfigError(ValueError):
@@ -35,6 +44,13 @@ class Section(BaseModel):
     """A table of the TOML file."""
 
     model_config = ConfigDict(extra="forbid", strict=True, frozen=True, allow_inf_nan=False, protected_namespaces=())
+    stages: ClassVar[Stages]
+
+    @classmethod
+    def stages_of(cls, key: str) -> tuple[Stage, ...]:
+        """The stages whose products depend on a setting: its own where it names some, else the section's."""
+        own = [named for named in cls.model_fields[key].metadata if isinstance(named, Stages)]
+        return (own[0] if own else cls.stages).names
 
     @field_validator("*")
     @classmethod
@@ -47,44 +63,57 @@ class Section(BaseModel):
 class DataConfig(Section):
     """Where the competition's files are. Paths are relative to `root`; templates name a table's columns in braces."""
 
+    stages = Stages("prepare")
     root: str = Field("input/digits", min_length=1, description="the competition's folder")
-    train: str = Field("train.csv", min_length=1, description="the train table (csv), or a path template that makes it")
-    id: str = Field("id", min_length=1, description="the id column")
-    labels: tuple[str, ...] = Field(("label",), min_length=1, description="the label column, or one column per class")
-    tag_separator: str = Field("", description='what separates several tags in one label cell; "" for one label')
-    negative: str = Field(
+    train: Annotated[str, Stages("prepare", "folds")] = Field(
+        "train.csv", min_length=1, description="the train table (csv), or a path template that makes it"
+    )
+    id: Annotated[str, Stages("prepare", "folds", "ensemble")] = Field("id", min_length=1, description="the id column")
+    labels: Annotated[tuple[str, ...], Stages("folds", "train", "ensemble")] = Field(
+        ("label",), min_length=1, description="the label column, or one column per class"
+    )
+    tag_separator: Annotated[str, Stages("folds", "train", "ensemble")] = Field(
+        "", description='what separates several tags in one label cell; "" for one label'
+    )
+    negative: Annotated[str, Stages("folds", "train")] = Field(
         "", description='the label for "nothing there", where one number is asked: it counts as 0, every other as 1'
     )
     image: str = Field("train/{id}.png", min_length=1, description="template of a train image's path")
     test: str = Field(
         "sample_submission.csv", min_length=1, description="the table of the test ids, or a path template that makes it"
     )
-    test_id: str = Field("", description='the id column of the test table and the sample; "": as in the train table')
+    test_id: Annotated[str, Stages("prepare", "ensemble")] = Field(
+        "", description='the id column of the test table and the sample; "": as in the train table'
+    )
     test_image: str = Field("test/{id}.png", min_length=1, description="template of a test image's path")
-    sample_submission: str = Field(
+    sample_submission: Annotated[str, Stages("ensemble")] = Field(
         "sample_submission.csv", description='the sample submission; "" writes id and answer columns'
     )
-    rows: str = Field(
+    rows: Annotated[str, Stages("prepare", "folds", "train", "ensemble")] = Field(
         "",
         description="how an id names image and class where tables have a row for each of both, such as {id}_{class}; "
         '"": a row for each image',
     )
-    split: str = Field(
+    split: Annotated[str, Stages("prepare", "folds")] = Field(
         "",
         description="column of a table of both parts: rows where it begins with test are to be predicted, all others "
         "(train, val) are trained on",
     )
-    group: str = Field("", description='column of images that must share a fold (a patient, a sender); "" for none')
+    group: Annotated[str, Stages("folds")] = Field(
+        "", description='column of images that must share a fold (a patient, a sender); "" for none'
+    )
     box: tuple[str, ...] = Field(
         (),
         description="columns of the box that images are cropped to, in pixels: left, top, right, bottom; [] for none",
     )
     box_has_size: bool = Field(False, description="the box is left, top, width, height, as in COCO's format")
-    answers: str = Field("", description="answers of the test images, read after the submission is written, to score")
-    unpack_limit: float = Field(
+    answers: Annotated[str, Stages()] = Field(
+        "", description="answers of the test images, read after the submission is written, to score"
+    )
+    unpack_limit: Annotated[float, Stages()] = Field(
         500.0, gt=0.0, description="gigabytes that archives may be unpacked to, under output/cache"
     )
-    bad_images: Literal["error", "drop"] = Field(
+    bad_images: Annotated[Literal["error", "drop"], Stages("prepare", "folds")] = Field(
         "error",
         description="unreadable images, train rows without a label: stop, or leave out of training and give "
         "a test image the class prior",
@@ -104,13 +133,14 @@ class DataConfig(Section):
 class TaskConfig(Section):
     """What is to be predicted and how it is scored."""
 
+    stages = Stages("folds", "ensemble")
     kind: Literal["auto", "single", "multi", "ordinal", "number"] = Field(
         "auto", description="one class of many, several tags, an ordered grade, a number; auto: seen from the labels"
     )
     metric: str = Field(
         "accuracy", description="the competition's score, see `pipeline/competition/answers/metrics.py`"
     )
-    order: tuple[str, ...] = Field(
+    order: Annotated[tuple[str, ...], Stages("train", "ensemble")] = Field(
         (), description="grades that are names, from the lowest to the highest; [] for numbers and for classes"
     )
 
@@ -124,9 +154,12 @@ class TaskConfig(Section):
 class FoldsConfig(Section):
     """How the train images are split."""
 
-    num_folds: int = Field(5, ge=0, le=1000, description="folds; 0 (with full_fit): no validation")
+    stages = Stages("folds")
+    num_folds: Annotated[int, Stages("folds", "ensemble")] = Field(
+        5, ge=0, le=1000, description="folds; 0 (with full_fit): no validation"
+    )
     seed: int = Field(0, ge=0, lt=2**32, description="seed of the split; 0 is a seed like any other")
-    full_fit: bool = Field(False, description="also train one model on every train image")
+    full_fit: Annotated[bool, Stages()] = Field(False, description="also train one model on every train image")
     column: str = Field("", description='the user\'s own fold column in the train table; "" for none')
 
     @model_validator(mode="after")
@@ -141,6 +174,7 @@ class FoldsConfig(Section):
 class ImageConfig(Section):
     """How an image file becomes pixels; what the decoded cache is made by."""
 
+    stages = Stages("prepare", "train")
     size: int = Field(224, ge=1, le=4096, description="height and width that the network sees, in pixels")
     margin: float = Field(
         1.0, ge=1.0, le=4.0, description="side kept in the cache / size, to give random crops room; at least 1"
@@ -149,8 +183,7 @@ class ImageConfig(Section):
     fit: Literal["squash", "crop", "pad"] = Field(
         "squash", description="how a rectangle becomes a square: squashed, its centre cropped, padded with black"
     )
-
-    cache_limit: float = Field(
+    cache_limit: Annotated[float, Stages("prepare")] = Field(
         0.0,
         ge=0.0,
         description="gigabytes that the decoded images may take on the disk; 0: as much as it has; "
@@ -166,6 +199,7 @@ class ImageConfig(Section):
 class AugmentConfig(Section):
     """What happens to training images only."""
 
+    stages = Stages("train")
     policy: Literal[
         "none", "autoaugment-imagenet", "autoaugment-cifar10", "autoaugment-svhn", "randaugment", "trivialaugment"
     ] = Field("none", description="the published policies; see `pipeline/images/augment/policies.py`")
@@ -200,6 +234,7 @@ class AugmentConfig(Section):
 class ModelConfig(Section):
     """The network."""
 
+    stages = Stages("train")
     name: str = Field("resnet18", min_length=1, description="lenet5, net, mlp, resnet9, cifarnet, or any name of timm")
     pretrained: bool = Field(False, description="start from timm's published weights (fetched once by timm)")
     weights: str = Field(
@@ -218,6 +253,7 @@ class ModelConfig(Section):
 class TrainConfig(Section):
     """How a fold is trained. The last epoch's weights are the model: no epoch is chosen on the data that scores it."""
 
+    stages = Stages("train")
     num_epochs: int = Field(10, ge=1, le=100_000, description="epochs")
     batch_size: int = Field(32, ge=1, le=65_536, description="images in a batch")
     accumulate: int = Field(1, ge=1, le=4096, description="batches whose gradients make one step")
@@ -253,10 +289,10 @@ class TrainConfig(Section):
     precision: Literal["auto", "float32", "bfloat16", "float16"] = Field(
         "auto", description="of the multiplications; auto: by rule from the machine, the network and the image size"
     )
-    checkpoint_minutes: float = Field(
+    checkpoint_minutes: Annotated[float, Stages()] = Field(
         2.0, ge=0.0, description="between two savings of a training under way; after every epoch anyway; 0: every step"
     )
-    on_nan: Literal["stop", "rollback"] = Field(
+    on_nan: Annotated[Literal["stop", "rollback"], Stages()] = Field(
         "stop",
         description="a loss that is not finite, in training or in validation: stop, or go back to the last epoch's end "
         "where it was finite, and on at half the rate, once",
@@ -268,6 +304,7 @@ class TrainConfig(Section):
 class InferConfig(Section):
     """How a trained network predicts; validation and test alike."""
 
+    stages = Stages("infer")
     views: tuple[View, ...] = Field(
         ("identity",),
         min_length=1,
@@ -289,6 +326,7 @@ class InferConfig(Section):
 class EnsembleConfig(Section):
     """How the folds' predictions become one."""
 
+    stages = Stages("ensemble")
     method: Literal["mean", "rank"] = Field("mean", description="mean of probabilities, or of their ranks by class")
 
 
@@ -335,3 +373,9 @@ def sections() -> Iterator[tuple[str, type[Section]]]:
         kind = field.annotation
         if isinstance(kind, type) and issubclass(kind, Section):
             yield name, kind
+
+
+def settings_of(cfg: Config, stage: Stage) -> dict[str, dict[str, Any]]:
+    """The settings that a stage's products depend on, by section, as JSON values in the order of the file."""
+    asked = {name: {key for key in kind.model_fields if stage in kind.stages_of(key)} for name, kind in sections()}
+    return cfg.model_dump(mode="json", include={name: keys for name, keys in asked.items() if keys})

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 from pipeline.cli import run_stage
 from pipeline.config import Config
 from pipeline.files import InputError, lock
-from pipeline.freshness import folds_from, folds_stamp, has_train
+from pipeline.freshness import folds_from, folds_stamp, read_inputs
 from pipeline.log import log
 from pipeline.paths import folds_path
 from pipeline.stamps import stale, write_stamp
@@ -25,7 +25,7 @@ def make_folds(cfg: Config) -> None:
     Raises:
         InputError: the table or its labels cannot be split so.
     """
-    if not has_train(cfg):
+    if not read_inputs(cfg).has_train:
         log.info("folds: none are needed where there are models and no train images")
         return
     path, made_from = folds_path(cfg), folds_from(cfg)

@@ -4,13 +4,36 @@ import csv
 import hashlib
 import json
 from collections.abc import Iterable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from pipeline.config import Config
-from pipeline.files import InputError, digest, digest_file, inside, read_json, size_time, walk
+from pipeline.config import Config, settings_of
+from pipeline.files import InputError, digest, digest_file, inside, size_time, walk
 from pipeline.paths import data_dir, fold_dir, folds_path, folds_settings, run_dir
 from pipeline.stamps import made_from, note, stale, stamped
+
+
+@dataclass(frozen=True)
+class Inputs:
+    """The images that are here, each split by the identity that `prepare` gave it, "" before it has run.
+
+    train: None where there are models and none of the images that they were trained on.
+    """
+
+    train: str | None
+    test: str
+
+    @property
+    def has_train(self) -> bool:
+        """Whether there are images to train on, and to measure models with."""
+        return self.train is not None
+
+
+def read_inputs(cfg: Config) -> Inputs:
+    """What `prepare` found here; a stage asks once, when it starts."""
+    stamp = prepare_stamp(cfg)
+    return Inputs(note(stamp, "train"), note(stamp, "test")) if made_from(stamp) else Inputs("", "")
 
 
 def prepare_stamp(cfg: Config) -> Path:
@@ -48,23 +71,12 @@ def prepared_from(cfg: Config, paths: Iterable[str]) -> dict[str, Any]:
         except (OSError, ValueError):
             state = []
         states.update(f"{json.dumps(path)} {state}\n".encode())
-    keys = {
-        "root",
-        "train",
-        "id",
-        "image",
-        "test",
-        "test_id",
-        "test_image",
-        "bad_images",
-        "box",
-        "box_has_size",
-        "rows",
-        "split",
-    }
+    asked = settings_of(cfg, "prepare")
+    # One size is kept, whichever size and margin give it.
+    image = {key: value for key, value in asked["image"].items() if key not in ("size", "margin")}
     return {
-        "data": cfg.data.model_dump(mode="json", include=keys),
-        "image": cfg.image.model_dump(mode="json", exclude={"size", "margin"}) | {"stored": cfg.image.stored},
+        **asked,
+        "image": {**image, "stored": cfg.image.stored},
         "tables": {name: _table_state(cfg, name) for name in dict.fromkeys((cfg.data.train, cfg.data.test))},
         "files": states.hexdigest(),
     }
@@ -96,109 +108,99 @@ def folds_from(cfg: Config) -> dict[str, Any]:
     table = _table_state(cfg, cfg.data.train)
     if "{" in cfg.data.train:
         table += _table_state(cfg, cfg.data.test)  # test images are left out of the train images
-    # Not fold of the folds' name: a test image that cannot be read asks for no other models.
+    # It has no part in the folds' name.
     without = {"without label": "left out"} if cfg.data.bad_images == "drop" else {}
     return {**folds_settings(cfg), "table": table, **without}
 
 
 def training_settings(cfg: Config) -> dict[str, Any]:
     """The settings that a model depends on; they travel with its weights."""
-    wanted = {"image", "augment", "model", "train"}
-    return cfg.model_dump(
-        mode="json", include=wanted, exclude={"image": {"cache_limit"}, "train": {"checkpoint_minutes", "on_nan"}}
-    )
+    # Not what concerns the tables: labels reach a model through its task.
+    return {name: values for name, values in settings_of(cfg, "train").items() if name not in ("data", "task")}
 
 
-def has_train(cfg: Config) -> bool:
-    """Whether there are images to train on: `prepare` says so where none but the test images are beside the models."""
-    return read_json(prepare_stamp(cfg)) is None or note(prepare_stamp(cfg), "train") is not None
-
-
-def trained_from(cfg: Config, fold: int | str) -> dict[str, Any]:
+def trained_from(cfg: Config, fold: int | str, inputs: Inputs) -> dict[str, Any]:
     """What a model is made from: the settings that training depends on, the folds, and every train image's bytes; where
     these are not here, what its stamp says of them.
     """
-    data = cfg.data.model_dump(mode="json", include={"labels", "tag_separator", "negative", "rows"})
-    order = {"order": list(cfg.task.order)} if cfg.task.order else {}
-    if not has_train(cfg):
+    asked = settings_of(cfg, "train")
+    order = asked.pop("task")["order"]
+    settings = {**asked, **({"order": order} if order else {})}  # models of before there was an order have none
+    if not inputs.has_train:
         known = {name: value for name, value in made_from(train_stamp(cfg, fold)).items() if name != "order"}
-        return {**known, **order, "part": str(fold), "data": data, **training_settings(cfg)}
+        return {**known, **settings, "part": str(fold)}
     files = {name: digest_file(Path(name)) for name in _named_files(cfg) if Path(name).is_file()}
     return {
+        **settings,
         "part": str(fold),
         "kind": note(folds_stamp(cfg), "kind"),
         "folds": stamped(folds_stamp(cfg), folds_path(cfg).name),
-        "train images": note(prepare_stamp(cfg), "train"),
-        "data": data,
-        **order,
-        **training_settings(cfg),
+        "train images": inputs.train,
         "files": files,
     }
 
 
-def inferred_from(cfg: Config, fold: int | str) -> dict[str, Any]:
+def inferred_from(cfg: Config, fold: int | str, inputs: Inputs) -> dict[str, Any]:
     """What a model's predictions are made from.
 
     The batch size too, though it changes no more than rounding: predictions are those of the settings, to the byte.
     """
-    model = trained_from(cfg, fold)
+    model = trained_from(cfg, fold, inputs)
     return {
         "settings": training_settings(cfg),
         "model": stamped(train_stamp(cfg, fold), "model.safetensors"),
         "folds": model.get("folds"),
         "train images": model.get("train images"),
-        "test images": note(prepare_stamp(cfg), "test"),
-        "infer": cfg.infer.model_dump(mode="json"),
-        # Once there are train images, what was made without them is made anew.
-        "out of fold": has_train(cfg) or made_from(infer_stamp(cfg, fold)).get("out of fold", False),
+        "test images": inputs.test,
+        **settings_of(cfg, "infer"),
     }
+
+
+def unpredicted(cfg: Config, fold: int | str, inputs: Inputs) -> str | None:
+    """Why a model must predict: one clause; None where its predictions are current, those of its own fold too where
+    its images are here.
+    """
+    stamp = infer_stamp(cfg, fold)
+    if reason := stale(stamp, inferred_from(cfg, fold, inputs)):
+        return reason
+    whole = fold == "full" or not inputs.has_train or stamped(stamp, "oof.parquet")
+    return None if whole else "made without the train images, which are here"
 
 
 def ensembled_from(cfg: Config, ready: Iterable[int | str]) -> dict[str, Any]:
     """What the submission is made from: the predictions of the models that are ready, and what is asked for."""
     names = ("oof.parquet", "test.parquet")
-    asked = {"labels", "tag_separator", "id", "test_id", "sample_submission", "rows"}
+    asked = settings_of(cfg, "ensemble")
+    num_folds = asked.pop("folds")["num_folds"]  # below, "folds" is their table
     sample = cfg.data.sample_submission
     return {
+        **asked,
+        "num_folds": num_folds,
         "parts": {str(fold): {name: stamped(infer_stamp(cfg, fold), name) for name in names} for fold in ready},
         "folds": stamped(folds_stamp(cfg), folds_path(cfg).name),
-        "num_folds": cfg.folds.num_folds,
-        "ensemble": cfg.ensemble.model_dump(mode="json"),
-        "task": cfg.task.model_dump(mode="json"),
-        "data": cfg.data.model_dump(mode="json", include=asked),
         "test table": _table_state(cfg, cfg.data.test),
         "sample": _table_state(cfg, sample) if sample else "",
     }
 
 
-def must_be_prepared(cfg: Config) -> None:
-    """Refuse to start a stage before the images are decoded.
+def must_be_ready(cfg: Config, inputs: Inputs) -> None:
+    """Refuse to start a stage before the images are decoded, and split where there are train images.
 
     Raises:
         InputError: they are not, or tables or files have changed since; the command to run.
     """
     _must(unprepared(cfg), "the images", "prepare", cfg)
-
-
-def must_be_split(cfg: Config) -> None:
-    """Refuse to start a stage before the train images are split.
-
-    Where there are models and no train images, there is nothing to split.
-
-    Raises:
-        InputError: they are not, or the train table has changed since; the command to run.
-    """
-    if has_train(cfg):
+    if inputs.has_train:
         _must(stale(folds_stamp(cfg), folds_from(cfg)), str(folds_path(cfg)), "folds", cfg)
 
 
-def must_be_trained(cfg: Config, fold: int | str) -> None:
+def must_be_trained(cfg: Config, fold: int | str, inputs: Inputs) -> None:
     """Refuse to start a stage before a model is trained.
 
     Raises:
         InputError: it is not, or with other settings, folds or images; the command to run, or the ways out.
     """
-    reason = stale(train_stamp(cfg, fold), trained_from(cfg, fold))
+    reason = stale(train_stamp(cfg, fold), trained_from(cfg, fold, inputs))
     if reason and reason.startswith("changed"):
         raise other_model(cfg, fold, reason)
     _must(reason, f"the model of fold {fold}", "train", cfg)

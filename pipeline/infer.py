@@ -10,17 +10,18 @@ from pipeline.cli import run_stage
 from pipeline.config import Config
 from pipeline.files import InputError, atomic_write, digest_file, lock
 from pipeline.freshness import (
-    has_train,
+    Inputs,
     infer_stamp,
     inferred_from,
-    must_be_prepared,
-    must_be_split,
+    must_be_ready,
     must_be_trained,
+    read_inputs,
     train_stamp,
+    unpredicted,
 )
 from pipeline.log import log
 from pipeline.paths import chosen_folds, fold_dir
-from pipeline.stamps import made_from, note, stale, stamped, write_stamp
+from pipeline.stamps import made_from, note, stamped, write_stamp
 
 if TYPE_CHECKING:
     from pipeline.competition.folds.fold_table import Labelled
@@ -33,29 +34,25 @@ def infer(cfg: Config, chosen: Sequence[int | str]) -> None:
     Raises:
         InputError: a stage before is missing.
     """
+    inputs = read_inputs(cfg)
     if any(train_stamp(cfg, fold).is_file() for fold in chosen):
-        must_be_prepared(cfg)
-        must_be_split(cfg)
+        must_be_ready(cfg, inputs)
     for fold in chosen:
-        must_be_trained(cfg, fold)
+        must_be_trained(cfg, fold, inputs)
     with ExitStack() as locks:
         due = []
         for fold in chosen:
-            if _is_current(cfg, fold):
+            if unpredicted(cfg, fold, inputs) is None:
                 log.info("infer %s: up to date", fold)
                 continue
             locks.enter_context(lock(fold_dir(cfg, fold) / "lock", f"fold {fold} of {cfg.name}"))
-            if not _is_current(cfg, fold):  # by now: another process may just have made it
+            if unpredicted(cfg, fold, inputs):  # by now: another process may just have made it
                 due.append(fold)
         if due:
-            _infer(cfg, due)
+            _infer(cfg, due, inputs)
 
 
-def _is_current(cfg: Config, fold: int | str) -> bool:
-    return stale(infer_stamp(cfg, fold), inferred_from(cfg, fold)) is None
-
-
-def _infer(cfg: Config, due: Sequence[int | str]) -> None:
+def _infer(cfg: Config, due: Sequence[int | str], inputs: Inputs) -> None:
     """Predict with some models; the test images go once past all of them."""
     import numpy as np
 
@@ -66,7 +63,7 @@ def _infer(cfg: Config, due: Sequence[int | str]) -> None:
     from pipeline.engine.predictor import read_predictor
     from pipeline.images.cache import open_images
 
-    inputs = {fold: inferred_from(cfg, fold) for fold in due}
+    made_of = {fold: inferred_from(cfg, fold, inputs) for fold in due}
     predictors = [read_predictor(fold_dir(cfg, fold) / "model.safetensors") for fold in due]
     for fold, predictor in zip(due, predictors, strict=True):
         if predictor.task != predictors[0].task:
@@ -81,17 +78,16 @@ def _infer(cfg: Config, due: Sequence[int | str]) -> None:
     for fold, predicted in zip(due, predict(predictors, batches, cfg.infer), strict=True):
         classes = predictors[0].task.classes
         write_predictions(fold_dir(cfg, fold) / "test.parquet", Predictions(test.ids, classes, predicted.probs))
-    labelled = read_labelled(cfg) if has_train(cfg) else None
+    labelled = read_labelled(cfg) if inputs.has_train else None
     for fold, predictor in zip(due, predictors, strict=True):
         files, scores = [fold_dir(cfg, fold) / "test.parquet"], None
         if labelled is None:
             files += _measured_before(cfg, fold)
-            inputs[fold]["out of fold"] = len(files) > 1
             scores = note(infer_stamp(cfg, fold), "scores")
         elif fold != "full":
             files.append(fold_dir(cfg, fold) / "oof.parquet")
             scores = _write_oof(cfg, labelled, fold, predictor)
-        write_stamp(infer_stamp(cfg, fold), inputs[fold], files, scores=scores)
+        write_stamp(infer_stamp(cfg, fold), made_of[fold], files, scores=scores)
         seen = f", {len(labelled.split(fold)[1]):,} oof" if labelled is not None and fold != "full" else ""
         log.info("infer %s: %s test images%s", fold, f"{len(test):,}", seen)
 

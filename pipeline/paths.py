@@ -4,7 +4,7 @@ import os
 from pathlib import Path
 from typing import Any
 
-from pipeline.config import Config, ConfigError
+from pipeline.config import Config, ConfigError, settings_of
 from pipeline.files import digest, safe_name
 
 
@@ -41,15 +41,12 @@ def folds_path(cfg: Config) -> Path:
 
 
 def folds_settings(cfg: Config) -> dict[str, Any]:
-    """The settings that a split depends on."""
-    return {
-        "folds": cfg.folds.model_dump(mode="json", exclude={"full_fit"}),
-        "data": cfg.data.model_dump(
-            mode="json", include={"train", "id", "labels", "tag_separator", "negative", "group", "rows", "split"}
-        ),
-        # A kind that is to be seen from the labels is seen with the metric's help.
-        "task": cfg.task.kind if cfg.task.kind != "auto" else f"auto, {cfg.task.metric}",
-    }
+    """The settings that name a split."""
+    asked = settings_of(cfg, "folds")
+    # A test image that cannot be read asks for no other models, so for no folds of another name.
+    del asked["data"]["bad_images"]
+    # A kind that is to be seen from the labels is seen with the metric's help.
+    return {**asked, "task": cfg.task.kind if cfg.task.kind != "auto" else f"auto, {cfg.task.metric}"}
 
 
 def all_folds(cfg: Config) -> list[int | str]:

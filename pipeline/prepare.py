@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 from pipeline.cli import run_stage
 from pipeline.config import Config
 from pipeline.files import InputError, atomic_write, inside, lock
-from pipeline.freshness import audited, has_train, prepare_stamp, prepared_from, train_stamp, unprepared
+from pipeline.freshness import audited, prepare_stamp, prepared_from, read_inputs, train_stamp, unprepared
 from pipeline.log import log
 from pipeline.paths import all_folds, data_dir, run_dir
 from pipeline.stamps import made_from, note, write_stamp
@@ -35,7 +35,7 @@ def prepare(cfg: Config) -> None:
 
     open_folder(cfg.root, cfg.data.unpack_limit)
     stamp = prepare_stamp(cfg)
-    if unprepared(cfg) is None and has_train(cfg):
+    if unprepared(cfg) is None and read_inputs(cfg).has_train:
         log.info("prepare: up to date")
         return
     from pipeline.competition.tables.table import read_test, read_train

@@ -40,6 +40,10 @@ def other_versions(path: Path) -> str:
     return f" (made with {'; '.join(other)})" if other else ""
 
 
+# What older stamps say and nothing asks for any more: whether oof.parquet was made, their list of files says.
+_NO_LONGER_ASKED = {"out of fold"}
+
+
 def write_stamp(path: Path, made_from: Mapping[str, Any], files: Iterable[Path], **notes: Any) -> None:
     """Write the stamp of a finished product; `notes` are what later stages want to know of it."""
     listed = {os.path.relpath(file, path.parent): [*size_time(file), digest_file(file)] for file in files}
@@ -63,9 +67,9 @@ def stale(path: Path, made_from: Mapping[str, Any]) -> str | None:
 
 
 def _with_defaults(old: Mapping[str, Any], new: Mapping[str, Any]) -> dict[str, Any]:
-    """What a product was made from, with the defaults of settings that did not exist then: they change nothing."""
+    """What a product was made from as it would be said now: settings that did not exist then have their defaults."""
     defaults = Config().model_dump(mode="json")
-    filled = dict(old)
+    filled = {name: values for name, values in old.items() if name not in _NO_LONGER_ASKED}
     for name, values in old.items():
         if name == "settings":
             filled[name] = _with_defaults(values, new.get(name, {}))

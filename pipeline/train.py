@@ -9,7 +9,7 @@ from pipeline.cli import run_stage
 from pipeline.config import Config
 from pipeline.config_file import to_toml
 from pipeline.files import InputError, atomic_write, lock
-from pipeline.freshness import has_train, must_be_prepared, must_be_split, other_model, train_stamp, trained_from
+from pipeline.freshness import Inputs, must_be_ready, other_model, read_inputs, train_stamp, trained_from
 from pipeline.log import log
 from pipeline.paths import chosen_folds, fold_dir, run_dir
 from pipeline.stamps import other_versions, stale, write_stamp
@@ -29,11 +29,11 @@ def train(cfg: Config, fold: int | str, num_models: int = 1) -> bool:
     Raises:
         InputError: a stage before is missing, or there is a model that was made from something else.
     """
-    must_be_prepared(cfg)
-    must_be_split(cfg)
-    if _is_current(cfg, fold):
+    inputs = read_inputs(cfg)
+    must_be_ready(cfg, inputs)
+    if _is_current(cfg, fold, inputs):
         return False
-    if not has_train(cfg):
+    if not inputs.has_train:
         raise InputError(f"the train images must be under {cfg.root} to train fold {fold}. None of them is there")
     from pipeline.competition.answers.form import read_form
     from pipeline.competition.folds.fold_table import read_labelled
@@ -47,9 +47,9 @@ def train(cfg: Config, fold: int | str, num_models: int = 1) -> bool:
 
     folder = fold_dir(cfg, fold)
     with lock(folder / "lock", f"fold {fold} of {cfg.name}"):
-        if _is_current(cfg, fold):  # by now: another process may just have made it
+        if _is_current(cfg, fold, inputs):  # by now: another process may just have made it
             return False
-        made_from = trained_from(cfg, fold)
+        made_from = trained_from(cfg, fold, inputs)
         labelled = read_labelled(cfg)
         if num_models:
             # A sample that these labels cannot fill is said before the hours of training, not after.
@@ -77,13 +77,13 @@ def train(cfg: Config, fold: int | str, num_models: int = 1) -> bool:
     return True
 
 
-def _is_current(cfg: Config, fold: int | str) -> bool:
+def _is_current(cfg: Config, fold: int | str, inputs: Inputs) -> bool:
     """Whether the model is there.
 
     Raises:
         InputError: it is, but made from something else.
     """
-    reason = stale(train_stamp(cfg, fold), trained_from(cfg, fold))
+    reason = stale(train_stamp(cfg, fold), trained_from(cfg, fold, inputs))
     if reason is None:
         for leftover in fold_dir(cfg, fold).glob("resume*.safetensors"):
             leftover.unlink(missing_ok=True)  # its training was killed between its last two steps
@@ -115,10 +115,10 @@ def _write_resolved(cfg: Config, kind: str, precision: str) -> None:
 
 def train_all(cfg: Config, asked: str | None) -> None:
     """Train the models that `--fold` asks for, one after the other."""
-    chosen = chosen_folds(cfg, asked)
+    chosen, inputs = chosen_folds(cfg, asked), read_inputs(cfg)
     forecast = True
     for number, fold in enumerate(chosen):
-        if asked is None and not has_train(cfg) and not train_stamp(cfg, fold).is_file():
+        if asked is None and not inputs.has_train and not train_stamp(cfg, fold).is_file():
             log.info("train %s: there is no such model, and there are no images to train it on", fold)
             continue
         if train(cfg, fold, (len(chosen) - number) * forecast):

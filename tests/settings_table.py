@@ -21,13 +21,13 @@ def render() -> str:
         lines += [
             f"**`[{name}]`** {(section.__doc__ or '').strip()}",
             "",
-            "| setting | default | what it is |",
-            "|---|---|---|",
+            "| setting | default | what it is | repeats |",
+            "|---|---|---|---|",
         ]
         for key, field in section.model_fields.items():
             default = json.dumps(field.default, ensure_ascii=False)
             text = f"{field.description}{_choices(field.annotation)}".replace("|", "\\|")
-            lines.append(f"| `{key}` | `{default}` | {text} |")
+            lines.append(f"| `{key}` | `{default}` | {text} | {', '.join(section.stages_of(key)) or '-'} |")
         lines.append("")
     return "\n".join(lines).strip()
 

@@ -13,6 +13,7 @@ from PIL import Image
 
 from making import picture, write_table
 from pipeline import train
+from pipeline.__main__ import main
 from pipeline.config import Config
 from running import CONFIG, RUN, run_all, run_sh
 
@@ -97,16 +98,24 @@ def test_what_was_measured_decides_elsewhere_too(
 def test_train_images_that_come_back_are_no_reason_to_train(
     trained: Config, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    before = {name: (RUN / name).read_bytes() for name in (*MODELS, "oof.parquet", "submission.csv", "scores.json")}
+    """But one to predict them: not with the model of all images, which has seen each of them."""
+    full = "folds.full_fit=true"
+    assert run_all(full) == 0
+    models = [*MODELS, "full/model.safetensors", "full/train.json"]
+    before = {name: (RUN / name).read_bytes() for name in (*models, "oof.parquet", "submission.csv", "scores.json")}
     shutil.copytree("input", "kept")
-    bring(*MODELS)
-    assert run_sh() == 0
+    bring(*models)
+    assert run_sh(full) == 0
     shutil.rmtree("input")
     shutil.move("kept", "input")
     capsys.readouterr()
-    assert run_sh() == 0
+    assert main(["prepare", "folds", "ensemble", *CONFIG, "--set", full]) == 0
+    left_out = "predictions of fold 1 are left out, they are not current; made without the train images, which are here"
+    assert left_out in capsys.readouterr().out
+    assert run_sh(full) == 0
     said = capsys.readouterr().out
     assert "train 1: up to date" in said and re.search(r"CV accuracy: \d", said)
+    assert "infer 1: 8 test images, 12 oof" in said and "infer full: up to date" in said
     assert {name: (RUN / name).read_bytes() for name in before} == before
 
 

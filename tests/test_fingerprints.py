@@ -8,17 +8,27 @@ from typing import Any
 import pytest
 
 from making import write_table
-from pipeline.config import Config, sections
+from pipeline.config import Config, Stage, sections
 from pipeline.config_file import load
-from pipeline.freshness import audited, ensembled_from, folds_from, inferred_from, prepared_from, trained_from
+from pipeline.freshness import (
+    audited,
+    ensembled_from,
+    folds_from,
+    inferred_from,
+    prepared_from,
+    read_inputs,
+    trained_from,
+)
 from pipeline.images.cache import cache_dir
 from pipeline.paths import folds_path
 from running import run_all
 
-# Another value of each setting, and the stages whose product depends on it by itself: what comes after such a stage
-# depends on its product. P prepare, F folds, T train, I infer, E ensemble.
+STAGES: dict[str, Stage] = {"P": "prepare", "F": "folds", "T": "train", "I": "infer", "E": "ensemble"}
+# Another value of each setting, and the stages whose product is another by it alone, while every product before it is
+# what it was.
 #
 # A model holds the settings of [image], [augment], [model] and [train], so predictions are compared with these too.
+# Folds have their settings in their name: of another name there are none yet.
 CHANGES: dict[str, tuple[str, str]] = {
     "data.root": ("input/other", "P F T I E"),
     "data.train": ("answers.csv", "P F T I E"),
@@ -81,6 +91,16 @@ OTHERS = {
 }
 
 
+# Of what a product is made from, that which files and the products of other stages say.
+FILES = {
+    "P": {"tables", "files"},
+    "F": {"table"},
+    "T": {"kind", "folds", "train images", "files"},
+    "I": {"settings", "model", "folds", "train images", "test images"},
+    "E": {"parts", "folds", "test table", "sample"},
+}
+
+
 def every_change() -> dict[str, tuple[str, str]]:
     """All settings; those of the last three sections that are numbers are changed to 0.25."""
     changes = {}
@@ -91,13 +111,22 @@ def every_change() -> dict[str, tuple[str, str]]:
     return changes
 
 
-def fingerprints(cfg: Config) -> dict[str, Any]:
+def fingerprints(cfg: Config) -> dict[str, dict[str, Any]]:
+    inputs, prepared = read_inputs(cfg), prepared_from(cfg, [path for (path,) in audited(cfg, "path")])
     return {
-        "P": (prepared_from(cfg, [path for (path,) in audited(cfg, "path")]), str(cache_dir(cfg, "train"))),
-        "F": (folds_from(cfg), str(folds_path(cfg))),
-        "T": trained_from(cfg, 0),
-        "I": inferred_from(cfg, 0),
+        "P": {**prepared, "files": (prepared["files"], cache_dir(cfg, "train"))},
+        "F": {**folds_from(cfg), "table": (folds_from(cfg)["table"], folds_path(cfg))},
+        "T": trained_from(cfg, 0, inputs),
+        "I": inferred_from(cfg, 0, inputs),
         "E": ensembled_from(cfg, [0, 1]),
+    }
+
+
+def by_settings(made_from: dict[str, dict[str, Any]]) -> dict[str, dict[str, Any]]:
+    """What products are made from, without what files and other products say."""
+    return {
+        letter: {name: value for name, value in values.items() if name not in FILES[letter]}
+        for letter, values in made_from.items()
     }
 
 
@@ -110,11 +139,21 @@ def test_each_setting_asks_for_exactly_what_depends_on_it(
         changed = load(Path(trained.path), (f"{name}={value}",))
         assert getattr(getattr(changed, section), key) != getattr(getattr(trained, section), key), name
         now = fingerprints(changed)
-        found = " ".join(stage for stage in "PFTIE" if now[stage] != before[stage])
+        found = " ".join(letter for letter in STAGES if now[letter] != before[letter])
         if found != expected:
             wrong[name] = (found, expected)
+        old, new = by_settings(before), by_settings(now)
+        found_itself = tuple(stage for letter, stage in STAGES.items() if new[letter] != old[letter])
+        declared = dict(sections())[section].stages_of(key)
+        if found_itself != declared:
+            wrong[f"{name} declares"] = (found_itself, declared)
     record_property("tried", len(every_change()))
     assert not wrong
+
+
+def test_the_folds_keep_their_name() -> None:
+    """By it models find their folds: under another one every model of every user would have to be trained again."""
+    assert folds_path(Config()) == Path("folds/digits-8a34a5bd.csv")
 
 
 @pytest.mark.parametrize(("setting", "made"), [("ensemble.method=rank", 1), ("infer.views=['hflip']", 3)])

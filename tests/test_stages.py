@@ -23,7 +23,7 @@ from pipeline.competition.answers.predictions import read_predictions
 from pipeline.config import Config
 from pipeline.config_file import load
 from pipeline.files import InputError
-from pipeline.freshness import ensembled_from, inferred_from, trained_from
+from pipeline.freshness import ensembled_from, inferred_from, read_inputs, trained_from
 from running import CONFIG, KINDS, RUN, run_all
 
 
@@ -125,8 +125,10 @@ def test_folds_come_before_training(competition: Callable[..., Config], capsys: 
 
 def test_the_ensemble_s_setting_asks_for_the_ensemble_alone(competition: Callable[..., Config]) -> None:
     mean, rank = competition(), competition("ensemble.method=rank")
+    inputs = read_inputs(mean)
     assert ensembled_from(mean, [0]) != ensembled_from(rank, [0])
-    assert inferred_from(mean, 0) == inferred_from(rank, 0) and trained_from(mean, 0) == trained_from(rank, 0)
+    assert inferred_from(mean, 0, inputs) == inferred_from(rank, 0, inputs)
+    assert trained_from(mean, 0, inputs) == trained_from(rank, 0, inputs)
 
 
 @pytest.mark.parametrize(
@@ -489,6 +491,18 @@ def test_a_setting_that_did_not_exist_then_counts_as_its_default(
     assert run_all("augment.first_size=0.5") == 1
     assert "augment.first_size (1.0 -> 0.5)" in capsys.readouterr().err
     assert trained.augment.first_size == 1.0
+
+
+def test_what_older_stamps_say_besides_makes_nothing_anew(trained: Config, capsys: pytest.CaptureFixture[str]) -> None:
+    for fold in (0, 1):
+        stamp = RUN / f"fold{fold}" / "infer.json"
+        content = json.loads(stamp.read_text())
+        content["made_from"]["out of fold"] = True
+        stamp.write_text(json.dumps(content))
+    capsys.readouterr()
+    assert run_all() == 0
+    said = capsys.readouterr().out
+    assert "infer 0: up to date" in said and "infer 1: up to date" in said
 
 
 def test_a_model_of_other_versions_is_used_with_one_line(trained: Config, capsys: pytest.CaptureFixture[str]) -> None:

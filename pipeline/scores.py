@@ -1,0 +1,110 @@
+"""What a run's predictions are worth: measured on its folds, brought from where that was done, on hidden answers."""
+
+from collections.abc import Mapping
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from pipeline.competition.answers.decide import PLAIN, Decision
+from pipeline.competition.answers.ensembling import combine
+from pipeline.competition.answers.mirrors import doubts_of_flips
+from pipeline.competition.answers.predictions import Predictions, read_predictions, write_predictions
+from pipeline.competition.answers.probs import Probs
+from pipeline.competition.answers.scoring import answers_score, cross_validation, fitted
+from pipeline.competition.answers.task import Task, make_task, scored_by
+from pipeline.competition.folds.fold_table import Labelled
+from pipeline.competition.tables.table import read_train
+from pipeline.config import Config
+from pipeline.files import InputError, read_json
+from pipeline.freshness import Inputs, infer_stamp, train_stamp
+from pipeline.log import log
+from pipeline.paths import all_folds, fold_dir, run_dir
+from pipeline.stamps import note
+
+Array = np.ndarray[Any, Any]
+
+
+def predicted(cfg: Config, fold: int | str, name: str, task: Task, ids: list[str]) -> Probs:
+    """What a model's table of predictions says of some ids, in their order.
+
+    Raises:
+        InputError: it is not there or broken, or of other ids or classes.
+    """
+    path, made_by = fold_dir(cfg, fold) / name, f"python -m pipeline.infer {cfg.options}"
+    table = read_predictions(path, made_by)
+    if table.classes != task.classes:
+        raise InputError(
+            f"{path} must have the train table's {len(task.classes)} classes. Got {len(table.classes)}, or another "
+            f"order; delete it and run: {made_by}"
+        )
+    return table.aligned(ids, str(path), f"Delete it and run: {made_by}")
+
+
+def known_task(cfg: Config) -> Task:
+    """What is predicted where there is no train table: what it was when a model was trained.
+
+    Raises:
+        InputError: no model's stamp says it.
+    """
+    stamps = [train_stamp(cfg, fold) for fold in all_folds(cfg)]
+    known = [task for stamp in stamps if (task := note(stamp, "task"))]
+    if not known:
+        raise InputError(f"{stamps[0]} must say what its model predicts. It does not: bring it as training wrote it")
+    return scored_by(Task.of(known[0]), cfg.task.metric, cfg.task.order)
+
+
+def measured(cfg: Config, labelled: Labelled, folds: list[int | str]) -> tuple[dict[str, Any], bool]:
+    """Pool what the models say of the folds that they have not seen; their scores, and whether there are any."""
+    task = labelled.task
+    oof: dict[str, tuple[Array, Probs]] = {}
+    for fold in folds:
+        _, indices = labelled.split(fold)
+        probs = predicted(cfg, fold, "oof.parquet", task, labelled.ids(indices))
+        if cfg.ensemble.method == "rank":
+            # As the test images are ranked: by one model's predictions at a time.
+            probs = combine([probs], "rank", task, cfg.infer.keep_top)
+        oof[str(fold)] = (indices, probs)
+    if oof:
+        indices = np.concatenate([indices for indices, _ in oof.values()])
+        probs = Probs.stack([probs for _, probs in oof.values()])
+        order = np.argsort(indices)
+        ids = labelled.ids(indices[order])
+        write_predictions(run_dir(cfg) / "oof.parquet", Predictions(ids, task.classes, probs[order]))
+    scores = cross_validation(task, labelled.targets, oof)
+    if cfg.ensemble.method == "mean":
+        by_view = {fold: note(infer_stamp(cfg, int(fold)), "scores") for fold in oof}
+        for line in doubts_of_flips(cfg, task, labelled.targets, oof, by_view):
+            log.info("ensemble: %s", line)
+    return {**scores, "decision": asdict(fitted(task, labelled.targets, oof))}, bool(oof)
+
+
+def measured_before(cfg: Config, models: Mapping[str, Any]) -> dict[str, Any]:
+    """Without train images: scores and decision as they were where these are, if they are of these models.
+
+    Some of them are enough: what was found on the predictions of five models serves three of them as well.
+    """
+    known, wanted = read_json(run_dir(cfg) / "scores.json"), ("cv", "std", "folds", "decision")
+    whole = isinstance(known, dict) and {*wanted, *models} <= set(known)
+    if whole and all(known[key] == models[key] for key in ("metric", "settings")):
+        same = [known["weights"].get(fold) == weights for fold, weights in models["weights"].items()]
+        if all(same):
+            return {key: known[key] for key in wanted}
+    log.info(
+        "ensemble: there are no train images and no scores.json of these models and settings: there is no CV score, "
+        "and labels are decided plainly"
+    )
+    return {"cv": None, "std": None, "folds": {}, "decision": asdict(PLAIN)}
+
+
+def decision_of(scores: Mapping[str, Any]) -> Decision:
+    """Thresholds and cuts as scores.json holds them."""
+    return Decision(tuple(scores["decision"]["thresholds"]), tuple(scores["decision"]["cuts"]))
+
+
+def score_on_answers(cfg: Config, inputs: Inputs, answers: Path, scores: Mapping[str, Any]) -> float | None:
+    """The metric of the run's predictions of the test images on a table of answers; None where it is undefined."""
+    predictions = read_predictions(run_dir(cfg) / "test.parquet", f"python -m pipeline.ensemble {cfg.options}")
+    task = make_task(cfg, read_train(cfg)) if inputs.has_train else known_task(cfg)
+    return answers_score(cfg, task, answers, predictions, decision_of(scores))
