@@ -132,8 +132,8 @@ def given_folders(key: str, template: str, images: Sequence[str]) -> Folders:
     found, is_train = fitting(template, images), key == "data.train"
     if not found or (is_train and "label" not in fields(template)):
         raise InputError(
-            f"{key} must be a table, or a template {'with {label} ' * is_train}that fits images. {template!r} fits "
-            f"{len(found):,} of {len(images):,}"
+            f"{key} must be a table, or a template {'with {label} ' if is_train else ''}that fits images. "
+            f"{template!r} fits {len(found):,} of {len(images):,}"
         )
     return Folders(template, found)
 
@@ -227,7 +227,7 @@ def _only(root: Path, template: str, paths: Sequence[str], wanted: Sequence[str]
         endings = {posixpath.splitext(path)[1] for path in wanted}
         template += literal(endings.pop()) if len(endings) == 1 else ""
         fits = fitting(template, paths)
-        if other := sorted(set(fits) - set(wanted)) or other * bool(endings):
+        if other := sorted(set(fits) - set(wanted)):
             images = [path for path in other if is_image(path)]
             raise InputError(
                 f"{root}: only images of this part may fit {template!r}. {some('other files do', images or other)}; "

@@ -93,11 +93,9 @@ def _by_elimination(rest: dict[str, list[str]], sample: Sample | None) -> Labels
     flags = [name for name, cells in likely.items() if set(cells) <= set(FLAGS)]
     if len(flags) > 1 and all(sum(FLAGS[likely[name][row]] for name in flags) == 1 for row in range(_rows(likely))):
         return Labels(tuple(_and_unseen(flags, rest)), 2, "columns of 0 and 1 with exactly one 1 in each row")
-    # An answer may be the k best labels.
-    answers = (
-        {part for cell in sample.answers for part in (cell.split() if " " in cell else [cell])} if sample else set()
-    )
     whole = set(sample.answers) if sample else set()
+    # An answer may be the k best labels.
+    answers = {word for cell in whole for word in (cell.split() if " " in cell else [cell])}
 
     def key(name: str) -> tuple[bool, bool, int]:
         values = set(likely[name])

@@ -10,6 +10,9 @@ from pipeline.detection.label_columns import Labels
 from pipeline.detection.tables import CLASS_OF_COCO, Sample, Sheet, has_fractions, numbers_of
 from pipeline.files import InputError, read_json
 
+# A metric, why it is likely, and others that would fit.
+Suggestion = tuple[str, str, str]
+
 # Names of a class in which there is nothing to find.
 NOTHING_THERE = ("cover", "normal", "negative", "none", "no", "background", "empty", "absent", "nothing", "control")
 _LARGEST_MAP = 10**6
@@ -98,54 +101,62 @@ def choose_metric(
     return Decision("task.metric", metric, reason)
 
 
-def _metric(sheet: Sheet, labels: Labels, targets: list[str], answers: list[str], named: bool) -> tuple[str, str, str]:
-    """The metric, why, and others."""
-    asks_numbers = has_fractions(answers)
+def _metric(sheet: Sheet, labels: Labels, targets: list[str], answers: list[str], named: bool) -> Suggestion:
+    """The metric of labels in columns of their own, of tags, or of one label in a cell."""
     if len(labels.columns) > 1:
-        rows = range(len(sheet.frame))
-        columns = [sheet.cells[name] for name in labels.columns]
-        one = all(sum(FLAGS.get(cells[row], 0) for cells in columns) == 1 for row in rows)
-        if asks_numbers:
-            return "mean_column_auc", "The sample has a probability for each class.", "log_loss roc_auc"
-        if one:
-            return "accuracy", "The sample has 0 or 1 for each class; each train image has one.", "macro_f1 log_loss"
-        return "micro_f1", "The sample has 0 or 1 for each class.", "samples_f1 macro_f1 accuracy mean_column_auc"
+        return _of_columns([sheet.cells[name] for name in labels.columns], answers)
     cells = [cell for cell in sheet.cells[labels.columns[0]] if cell]
-    classes = set(cells)
     if len(targets) > 1:
         if labels.separator:
             return "mean_column_auc", "The sample has a probability for each tag.", "log_loss micro_f1 samples_f1"
         return "log_loss", "The sample has a probability for each class.", "accuracy mean_column_auc macro_f1"
     if labels.separator:
         return "micro_f1", "A label is a list of tags.", "samples_f1 macro_f1 accuracy"
-    if num_ranks := _num_ranks(answers, classes):
+    if num_ranks := _num_ranks(answers, set(cells)):
         return f"map@{num_ranks}", f"The sample has {num_ranks} classes in a cell.", f"top@{num_ranks}"
-    values = numbers_of(cells)
-    if labels.columns[0] == CLASS_OF_COCO and sheet.name.endswith(".json"):
-        values = None  # numbers that are names
-    if values is not None and (has_fractions(cells) or (asks_numbers and len(classes) > 2)):
+    # Numbers of categories in a JSON file are names.
+    are_names = labels.columns[0] == CLASS_OF_COCO and sheet.name.endswith(".json")
+    values = None if are_names else numbers_of(cells)
+    return _of_numbers(cells, values, answers) or _of_classes(cells, values, answers, named)
+
+
+def _of_columns(columns: list[list[str]], answers: list[str]) -> Suggestion:
+    """The metric of classes that have a column of 0 and 1 each."""
+    if has_fractions(answers):
+        return "mean_column_auc", "The sample has a probability for each class.", "log_loss roc_auc"
+    if all(sum(FLAGS.get(cell, 0) for cell in row) == 1 for row in zip(*columns, strict=True)):
+        return "accuracy", "The sample has 0 or 1 for each class; each train image has one.", "macro_f1 log_loss"
+    return "micro_f1", "The sample has 0 or 1 for each class.", "samples_f1 macro_f1 accuracy mean_column_auc"
+
+
+def _of_numbers(cells: list[str], values: list[float] | None, answers: list[str]) -> Suggestion | None:
+    """The metric of labels that are quantities; None where they are classes."""
+    classes = set(cells)
+    if values is not None and (has_fractions(cells) or (has_fractions(answers) and len(classes) > 2)):
         return "rmse", "The labels are numbers.", "mae"
     if values is not None and 2 * len(classes) > len(cells) and not set(answers) <= classes:
         return "rmse", "The labels are whole numbers, most of them of one image alone.", "mae accuracy"
     readable = [cell for cell in cells if numbers_of([cell])]
     if len(readable) < len(cells) < 1.1 * len(readable) and has_fractions(readable):
         return "rmse", "The labels are numbers, but for a few that are none and must be mended.", "mae"
-    if len(classes) == 2:
-        if asks_numbers:
-            return (
-                "roc_auc",
-                "Two classes, and the sample has a number between 0 and 1.",
-                "weighted_auc probabilistic_f1 log_loss accuracy mcc",
-            )
+    return None
+
+
+def _of_classes(cells: list[str], values: list[float] | None, answers: list[str], named: bool) -> Suggestion:
+    """The metric of one class for each image: of two, of grades in an order, or of many."""
+    num_classes = len(set(cells))
+    if num_classes == 2 and has_fractions(answers):
+        others = "weighted_auc probabilistic_f1 log_loss accuracy mcc"
+        return "roc_auc", "Two classes, and the sample has a number between 0 and 1.", others
+    if num_classes == 2:
         return "accuracy", "Two classes; the sample has one of them.", "roc_auc log_loss mcc macro_f1"
-    grades = (
-        values is not None and sorted(set(values)) == list(range(len(set(values)))) and len(classes) <= _MOST_GRADES
-    )
-    if grades and len(classes) in _NUM_GRADES and not named and _leads(cells, "0"):
-        why = f"Whole numbers, 0 to {len(classes) - 1}, 0 by far the most, and no file names them: grades in an order."
+    from_0_on = values is not None and sorted(set(values)) == list(range(len(set(values))))
+    may_be_grades = from_0_on and num_classes <= _MOST_GRADES
+    if may_be_grades and num_classes in _NUM_GRADES and not named and _leads(cells, "0"):
+        why = f"Whole numbers, 0 to {num_classes - 1}, 0 by far the most, and no file names them: grades in an order."
         return "quadratic_kappa", why, "accuracy macro_f1 balanced_accuracy"
-    others = "macro_f1 balanced_accuracy" + (" quadratic_kappa" if grades else "")
-    others += " rmse" if values is not None and len(classes) > _MOST_GRADES else ""
+    others = "macro_f1 balanced_accuracy" + (" quadratic_kappa" if may_be_grades else "")
+    others += " rmse" if values is not None and num_classes > _MOST_GRADES else ""
     return "accuracy", "One class of many for each image.", others
 
 

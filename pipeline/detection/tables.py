@@ -100,16 +100,8 @@ def read_sheets(root: Path, paths: Iterable[str]) -> tuple[list[Sheet], list[str
     left_alone = set(of_images)
     folders: dict[str, list[str]] = {}
     for path in paths:
-        if path in left_alone:
-            continue
-        folder, _, name = path.rpartition("/")
-        is_json = name.lower().endswith(".json")
-        hidden = name.startswith((".", "_")) or folder.startswith((".", "__"))
-        if hidden or folder.count("/") > (1 if is_json else 0):
-            continue
-        # The answers of a practice competition: what a contestant would not have.
-        if is_json or (name.lower().endswith((".csv", ".tsv")) and name != "answers.csv"):
-            folders.setdefault(folder, []).append(path)
+        if path not in left_alone and _may_be_a_table(path):
+            folders.setdefault(posixpath.dirname(path), []).append(path)
     sheets, problems = [], []
     if of_images:
         problems.append(
@@ -127,6 +119,17 @@ def read_sheets(root: Path, paths: Iterable[str]) -> tuple[list[Sheet], list[str
                     raise  # without it the folder would be read as another competition
                 problems.append(str(error))
     return sheets, problems
+
+
+def _may_be_a_table(path: str) -> bool:
+    """Whether a file is a table by its name, and lies where `read_sheets` reads tables."""
+    folder, _, name = path.rpartition("/")
+    is_json = name.lower().endswith(".json")
+    is_hidden = name.startswith((".", "_")) or folder.startswith((".", "__"))
+    if is_hidden or folder.count("/") > (1 if is_json else 0):
+        return False
+    # The answers of a practice competition: what a contestant would not have.
+    return is_json or (name.lower().endswith((".csv", ".tsv")) and name != "answers.csv")
 
 
 def _of_images(paths: Sequence[str]) -> list[str]:
@@ -256,7 +259,9 @@ def sample_rank(sheet: Sheet) -> int:
     says_sample, says_submission = "sample" in sheet.stem, "sub" in sheet.stem
     if "train" in sheet.stem or not (says_sample or says_submission):
         return 3
-    return 0 if says_sample and says_submission else 1 if says_sample else 2
+    if not says_sample:
+        return 2
+    return 0 if says_submission else 1
 
 
 def _says_nothing(sheet: Sheet) -> bool:

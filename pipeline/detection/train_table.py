@@ -48,7 +48,12 @@ class TrainTable:
         """How good a candidate it is: not of the test images by its name; by its labels, then by habits in naming."""
         stem = self.sheet.stem
         says_test = "train" not in stem and re.search(r"(?<![a-z])test", stem) is not None
-        habits = 0 if stem == "train" else 1 if "train" in stem else 2 if "label" in stem else 4 if says_test else 3
+        if "train" in stem:
+            habits = 0 if stem == "train" else 1
+        elif "label" in stem:
+            habits = 2
+        else:
+            habits = 4 if says_test else 3
         return says_test, self.labels.doubt, habits
 
 

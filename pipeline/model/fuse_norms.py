@@ -55,14 +55,13 @@ def _pairs(model: nn.Module, images: Tensor) -> list[tuple[nn.Conv2d, nn.BatchNo
         if id(inputs[0]) in outputs and module.running_mean is not None:
             pairs.append((outputs[id(inputs[0])][0], module))
 
-    # Subclasses may change their weights in every pass, as weight standardisation does.
-    hooks = [
-        module.register_forward_hook(after_conv)
-        if type(module).__name__ in ("Conv2d", "Conv2dSame")
-        else module.register_forward_pre_hook(before_norm)
-        for module in model.modules()
-        if type(module).__name__ in ("Conv2d", "Conv2dSame") or isinstance(module, nn.BatchNorm2d)
-    ]
+    hooks = []
+    for module in model.modules():
+        # Subclasses may change their weights in every pass, as weight standardisation does.
+        if type(module).__name__ in ("Conv2d", "Conv2dSame"):
+            hooks.append(module.register_forward_hook(after_conv))
+        elif isinstance(module, nn.BatchNorm2d):
+            hooks.append(module.register_forward_pre_hook(before_norm))
     model(images)
     for hook in hooks:
         hook.remove()

@@ -49,7 +49,7 @@ def test_test_images_are_of_the_train_images_kind(tmp_path: Path) -> None:
     asked = [f"t{id_}" for id_ in TEST]
     write_table(root / "sample_submission.csv", ["id", "label"], [[id_, "ant"] for id_ in asked])
     put(root, [f"train-jpg/{id_}.jpg" for id_ in TRAIN] + [f"test-tif/{id_}.tif" for id_ in asked])
-    put(root, [f"test-jpg{'-more' * (number > 4)}/{id_}.jpg" for number, id_ in enumerate(asked)])
+    put(root, [f"test-jpg/{id_}.jpg" for id_ in asked[:5]] + [f"test-jpg-more/{id_}.jpg" for id_ in asked[5:]])
     _, cfg, _, test = read(root, tmp_path)
     assert cfg.data.test_image == "**/{id}.jpg"
     assert test.paths[0] == "test-jpg/t000.jpg" and test.paths[-1] == "test-jpg-more/t007.jpg"

@@ -2,6 +2,7 @@
 
 import json
 import random
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -227,55 +228,83 @@ def test_ids_within_names(tmp_path: Path) -> None:
     assert cfg.data.image == "train/img_{id}_full.png"
 
 
-def spoil(root: Path, how: str) -> None:
-    """Make a plain competition unreadable in one way."""
-    if how == "ids":
-        write_table(root / "train.csv", ["id", "label"], [[f"q{id_}", "ant"] for id_ in TRAIN])
-    elif how == "two":
-        write_table(root / "train_v1.csv", ["id", "label"], [[id_, "ant"] for id_ in TRAIN])
-        (root / "train.csv").rename(root / "train_v2.csv")
-    elif how == "samples":
-        write_table(root / "sample_submission2.csv", ["id", "label"], [[id_, "bee"] for id_ in TEST])
-    elif how == "repeated":
-        write_table(root / "train.csv", ["id", "label"], [["000", label] for label in LABELS])
-    elif how == "bytes":
-        (root / "sample_submission.csv").write_bytes("id,label\n000,ant\n".encode("utf-16"))
-    elif how == "no train":
-        (root / "train.csv").unlink()
-    elif how == "test":
-        write_table(root / "sample_submission.csv", ["id", "label"], [[f"q{id_}", "ant"] for id_ in TEST])
-    elif how == "broken":
-        for path in root.glob("t*/*.png"):
-            path.write_bytes(b"no image")
-    elif how in ("images", "empty"):
-        for path in root.glob("t*/*.png"):
-            path.unlink()
-        if how == "empty":
-            for path in root.glob("*.csv"):
-                path.unlink()
+def remove(root: Path, pattern: str) -> None:
+    for path in root.glob(pattern):
+        path.unlink()
+
+
+def unknown_train_ids(root: Path) -> None:
+    write_table(root / "train.csv", ["id", "label"], [[f"q{id_}", "ant"] for id_ in TRAIN])
+
+
+def two_train_tables(root: Path) -> None:
+    write_table(root / "train_v1.csv", ["id", "label"], [[id_, "ant"] for id_ in TRAIN])
+    (root / "train.csv").rename(root / "train_v2.csv")
+
+
+def two_samples(root: Path) -> None:
+    write_table(root / "sample_submission2.csv", ["id", "label"], [[id_, "bee"] for id_ in TEST])
+
+
+def repeated_ids(root: Path) -> None:
+    write_table(root / "train.csv", ["id", "label"], [["000", label] for label in LABELS])
+
+
+def sample_in_utf_16(root: Path) -> None:
+    (root / "sample_submission.csv").write_bytes("id,label\n000,ant\n".encode("utf-16"))
+
+
+def no_train_table(root: Path) -> None:
+    remove(root, "train.csv")
+
+
+def unknown_test_ids(root: Path) -> None:
+    write_table(root / "sample_submission.csv", ["id", "label"], [[f"q{id_}", "ant"] for id_ in TEST])
+
+
+def broken_images(root: Path) -> None:
+    for path in root.glob("t*/*.png"):
+        path.write_bytes(b"no image")
+
+
+def no_images(root: Path) -> None:
+    remove(root, "t*/*.png")
+
+
+def no_files(root: Path) -> None:
+    remove(root, "t*/*.png")
+    remove(root, "*.csv")
 
 
 @pytest.mark.parametrize(
-    ("how", "message"),
+    ("spoil", "message"),
     [
-        ("empty", "is empty"),
-        ("images", "must hold images"),
-        ("ids", r"train.csv: the ids in column 'id', such as 'q000', must name the image files.*data.image"),
-        ("two", r"'train_v1.csv' and 'train_v2.csv' are equally good, with labels in column 'label'.*data.train"),
-        ("samples", r"one sample submission.*data.sample_submission"),
-        ("repeated", r"train.csv, column 'id': 1 ids appear"),
-        ("bytes", r"sample_submission.csv must be in UTF-8"),
-        ("no train", r"must hold a train table .*, a folder for each class"),
+        (no_files, "is empty"),
+        (no_images, "must hold images"),
         (
-            "test",
+            unknown_train_ids,
+            r"train.csv: the ids in column 'id', such as 'q000', must name the image files.*data.image",
+        ),
+        (
+            two_train_tables,
+            r"'train_v1.csv' and 'train_v2.csv' are equally good, with labels in column 'label'.*data.train",
+        ),
+        (two_samples, r"one sample submission.*data.sample_submission"),
+        (repeated_ids, r"train.csv, column 'id': 1 ids appear"),
+        (sample_in_utf_16, r"sample_submission.csv must be in UTF-8"),
+        (no_train_table, r"must hold a train table .*, a folder for each class"),
+        (
+            unknown_test_ids,
             r"sample_submission.csv: the ids in column 'id', such as 'q000', must name test images.*data.test_image",
         ),
-        ("broken", r"none can be read"),
+        (broken_images, r"none can be read"),
     ],
 )
-def test_what_cannot_be_read_is_said_in_one_sentence(tmp_path: Path, how: str, message: str) -> None:
+def test_what_cannot_be_read_is_said_in_one_sentence(
+    tmp_path: Path, spoil: Callable[[Path], None], message: str
+) -> None:
     plain(tmp_path / "c")
-    spoil(tmp_path / "c", how)
+    spoil(tmp_path / "c")
     with pytest.raises(InputError, match=message) as error:
         look(tmp_path / "c")
     assert "\n" not in str(error.value)
@@ -637,9 +666,8 @@ def test_numbers_that_only_look_like_a_box(tmp_path: Path) -> None:
             [id_, 1, 2, 12, 13, *(["ant", "bee"][number % 2 :][:1] if name == "train" else [])]
             for number, id_ in enumerate(ids)
         ]
-        write_table(
-            root / f"{name}.csv", ["id", "rooms", "floors", "age", "area", *(["label"] * (name == "train"))], rows
-        )
+        header = ["id", "rooms", "floors", "age", "area", *(["label"] if name == "train" else [])]
+        write_table(root / f"{name}.csv", header, rows)
     write_table(root / "sample_submission.csv", ["id", "label"], [[id_, "ant"] for id_ in TEST])
     assert look(root).value("data.box") is None
 

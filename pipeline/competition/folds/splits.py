@@ -66,7 +66,7 @@ def split(
     _require(len(ids), "images", num_folds)
     order = _canonical_order(ids, seed)
     numbered = None if groups is None else _grouped(groups, order, num_folds)
-    by_kind = _split_numbers if kind == "number" else _split_tags if kind == "multi" else _split_classes
+    by_kind = {"number": _split_numbers, "multi": _split_tags}.get(kind, _split_classes)
     in_order, method, rare = by_kind(labels[order], num_folds, numbered)
     fold = np.empty(len(ids), np.int64)
     fold[order] = in_order
