@@ -5,7 +5,7 @@ from dataclasses import replace
 
 from pipeline.detection.download import Download
 from pipeline.detection.folders import given_folders, test_folder
-from pipeline.detection.found import SAY, Decision
+from pipeline.detection.found import SAY, Choice
 from pipeline.detection.image_files import DERIVED, ImageFiles, Match, paths_of
 from pipeline.detection.match import find_template
 from pipeline.detection.tables import Sheet, sheet_named
@@ -13,7 +13,7 @@ from pipeline.detection.train_table import TrainTable, fit_in_words, names_files
 from pipeline.files import InputError
 
 
-def read_asked(download: Download, train_id: str, train_paths: list[str], train: TrainTable | None) -> list[Decision]:
+def read_asked(download: Download, train_id: str, train_paths: list[str], train: TrainTable | None) -> list[Choice]:
     """The settings of the test images and the sample submission.
 
     Args:
@@ -26,10 +26,10 @@ def read_asked(download: Download, train_id: str, train_paths: list[str], train:
         InputError: no files fit the test ids.
     """
     sample, taken = download.sample, frozenset(train_paths)
-    decisions = [
-        Decision("data.sample_submission", sample.sheet.name, f"{len(sample.sheet.frame):,} rows; {sample.why}.")
+    choices = [
+        Choice("data.sample_submission", sample.sheet.name, f"{len(sample.sheet.frame):,} rows; {sample.why}.")
         if sample
-        else Decision("data.sample_submission", "", "None was found: a submission has the id and the label columns.")
+        else Choice("data.sample_submission", "", "None was found: a submission has the id and the label columns.")
     ]
     given, template = download.given.get("data.test", ""), download.given.get("data.test_image")
     tried = []
@@ -42,11 +42,11 @@ def read_asked(download: Download, train_id: str, train_paths: list[str], train:
             match = _named_alike(match, train.match) if match and train else match
         if match and match.good and (template is not None or not _of_train_images(match.template, train)):
             if id_ != train_id:
-                decisions.append(Decision("data.test_id", id_, f"The train table has {train_id!r}."))
+                choices.append(Choice("data.test_id", id_, f"The train table has {train_id!r}."))
             return [
-                *decisions,
-                Decision("data.test", sheet.name, f"{match.num_rows:,} rows."),
-                Decision("data.test_image", match.template, fit_in_words(match)),
+                *choices,
+                Choice("data.test", sheet.name, f"{match.num_rows:,} rows."),
+                Choice("data.test_image", match.template, fit_in_words(match)),
             ]
         best = f"at most {match.num_found:,} of {match.num_rows:,}, by {match.template!r}" if match else "none"
         tried.append(
@@ -61,11 +61,11 @@ def read_asked(download: Download, train_id: str, train_paths: list[str], train:
     else:
         folder = test_folder(download.root, download.files, left)
     if train_id != folder.id:
-        decisions.append(Decision("data.test_id", folder.id, f"The train images have {train_id!r}."))
+        choices.append(Choice("data.test_id", folder.id, f"The train images have {train_id!r}."))
     return [
-        *decisions,
-        Decision("data.test", folder.template, f"No table of the test images; {len(folder.paths):,} files."),
-        Decision("data.test_image", folder.template),
+        *choices,
+        Choice("data.test", folder.template, f"No table of the test images; {len(folder.paths):,} files."),
+        Choice("data.test_image", folder.template),
     ]
 
 

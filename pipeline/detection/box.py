@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from pipeline.detection.found import Decision, quoted
+from pipeline.detection.found import Choice, quoted
 from pipeline.detection.image_files import UNREADABLE, evenly
 from pipeline.detection.tables import Sheet, numbers_of
 
@@ -21,9 +21,7 @@ _SIDE = re.compile(
 )
 
 
-def choose_box(
-    root: Path, train: Sheet, paths: Sequence[str], test: Sheet | None, used: Sequence[str]
-) -> list[Decision]:
+def choose_box(root: Path, train: Sheet, paths: Sequence[str], test: Sheet | None, used: Sequence[str]) -> list[Choice]:
     """The settings of the box, where four neighbouring columns of both tables are one in every image.
 
     Args:
@@ -49,12 +47,10 @@ def choose_box(
                 continue
             reason = f"{quoted(run)} are a box inside each of the {len(rows)} images looked at"
             if test is None or not set(run) <= set(test.cells):
-                return [
-                    Decision("data.box", tuple(run), f"{reason}; the test table has none, so it is not used:", True)
-                ]
-            size = [Decision("data.box_has_size", True, "Left, top, width, height.")] if has_size else []
+                return [Choice("data.box", tuple(run), f"{reason}; the test table has none, so it is not used:", True)]
+            size = [Choice("data.box_has_size", True, "Left, top, width, height.")] if has_size else []
             return [
-                Decision("data.box", tuple(run), f"{reason}; images are cropped to it. [] for whole images."),
+                Choice("data.box", tuple(run), f"{reason}; images are cropped to it. [] for whole images."),
                 *size,
             ]
     return []

@@ -18,7 +18,7 @@ _MOST_PROBLEMS = 5
 
 
 @dataclass(frozen=True)
-class Decision:
+class Choice:
     """A setting with the reason for its value. `proposed`: only shown, as a comment, for the user to decide; `said`: a
     guess that can cost the score, to be printed too.
     """
@@ -52,21 +52,21 @@ class Facts:
 
 @dataclass(frozen=True)
 class Found:
-    """What was seen in a competition's folder, in sentences, what was decided from it, and what more may be."""
+    """What was seen in a competition's folder, in sentences, and the settings chosen by it."""
 
     name: str
     root: str
     seen: tuple[str, ...]
-    decisions: tuple[Decision, ...]
+    choices: tuple[Choice, ...]
     facts: Facts
 
     def value(self, key: str) -> Value | None:
-        """The value decided for `section.key`; None where it is left at its default."""
-        return next((item.value for item in self.decisions if item.key == key and not item.proposed), None)
+        """The value chosen for `section.key`; None where it is left at its default."""
+        return next((item.value for item in self.choices if item.key == key and not item.proposed), None)
 
 
 def render(found: Found) -> str:
-    """The config file of what was found: TOML in which every decision has its reason above it.
+    """The config file of what was found: TOML in which every choice has its reason above it.
 
     Raises:
         InputError: a file's or folder's name is not UTF-8, so that no text file can name it.
@@ -79,7 +79,7 @@ def render(found: Found) -> str:
     ]
     for section, kind in sections():
         order = {name: number for number, name in enumerate(kind.model_fields)}
-        own = [item for item in found.decisions if item.key.startswith(f"{section}.")]
+        own = [item for item in found.choices if item.key.startswith(f"{section}.")]
         if not own:
             continue
         lines.append(f"[{section}]")

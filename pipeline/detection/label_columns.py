@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from pipeline.competition.answers.task import FLAGS
-from pipeline.detection.found import Decision, quoted
+from pipeline.detection.found import Choice, quoted
 from pipeline.detection.tables import CLASS_OF_COCO, Sample, Sheet, has_fractions, numbers_of
 from pipeline.files import InputError
 
@@ -189,7 +189,7 @@ def must_be_answerable(root: Path, sheet: Sheet, labels: Labels, sample: Sample 
         )
 
 
-def propose_groups(sheet: Sheet, used: Sequence[str]) -> list[Decision]:
+def propose_groups(sheet: Sheet, used: Sequence[str]) -> list[Choice]:
     """Columns whose values repeat, few images each: they may name what must not be split over folds."""
     proposals = []
     for name, cells in sheet.cells.items():
@@ -200,7 +200,7 @@ def propose_groups(sheet: Sheet, used: Sequence[str]) -> list[Decision]:
         if 1.2 <= mean <= MAX_GROUP:
             most = max(Counter(cells).values())
             proposals.append(
-                Decision(
+                Choice(
                     "data.group",
                     name,
                     f"{name!r} has {distinct:,} values, {mean:.1f} images each on average, {most:,} at most. Not "

@@ -13,7 +13,7 @@ from pipeline.detection.asked import read_asked
 from pipeline.detection.box import choose_box
 from pipeline.detection.download import Download, read_download
 from pipeline.detection.folders import Folders, class_folders, given_folders, named_classes
-from pipeline.detection.found import SAY, Decision, Facts, Found, Given, listed, quoted, render
+from pipeline.detection.found import SAY, Choice, Facts, Found, Given, listed, quoted, render
 from pipeline.detection.image_files import paths_of
 from pipeline.detection.label_columns import Labels, must_be_answerable, propose_groups
 from pipeline.detection.match import find_template
@@ -23,7 +23,7 @@ from pipeline.detection.tables import Sheet
 from pipeline.detection.train_table import TrainTable, find_train_table, read_by_table
 from pipeline.files import InputError
 
-__all__ = ["Decision", "Found", "look", "render"]
+__all__ = ["Choice", "Found", "look", "render"]
 
 
 @dataclass(frozen=True)
@@ -33,7 +33,7 @@ class _Known:
     sheet: Sheet
     labels: Labels
     paths: list[str]
-    decisions: list[Decision]
+    choices: list[Choice]
     versions: bool = False
 
 
@@ -47,7 +47,7 @@ def look(folder: Path, opened: Path | None = None, *, name: str = "", given: Giv
         given: settings that the user has decided, by `section.key`: those of `data` and of `task`.
 
     Returns:
-        What was seen, every decision about the files with its reason, and what training may be chosen by.
+        What was seen, every choice about the files with its reason, and what training may be chosen by.
 
     Raises:
         InputError: the folder is empty, has no images, or its tables, images and folders allow no reading, or two
@@ -60,36 +60,36 @@ def look(folder: Path, opened: Path | None = None, *, name: str = "", given: Giv
     known = _by_table(download, train) if train is not None else _by_files(download)
     sample = sample.only(known.labels.columns) if sample else None
     must_be_answerable(folder, known.sheet, known.labels, sample)
-    decisions = known.decisions
+    choices = known.choices
     if download.rows:
-        decisions.append(Decision("data.rows", download.rows, "The sample has a row for each image and class."))
+        choices.append(Choice("data.rows", download.rows, "The sample has a row for each image and class."))
     if "data.negative" in given:
-        negative: Decision | None = Decision("data.negative", given["data.negative"])
+        negative: Choice | None = Choice("data.negative", given["data.negative"])
     else:
         negative = choose_negative(folder, known.sheet, known.labels, sample, versions=known.versions)
     if negative and negative.value:
-        decisions.append(negative)
+        choices.append(negative)
     columns = known.labels.columns
     named = len(columns) == 1 and are_named(
         download.opened, download.files, download.sheets, set(known.sheet.cells[columns[0]])
     )
     metric = choose_metric(known.sheet, known.labels, sample, binary=bool(negative and negative.value), named=named)
     if "task.metric" in given:
-        metric = Decision("task.metric", given["task.metric"])
+        metric = Choice("task.metric", given["task.metric"])
     elif given.get("task.kind", "auto") not in ("auto", *metrics.get(str(metric.value)).kinds):
         kind = given["task.kind"]
-        metric = Decision("task.metric", metrics.COMMON[kind], f"A common one of labels of kind {kind!r}.")
+        metric = Choice("task.metric", metrics.COMMON[kind], f"A common one of labels of kind {kind!r}.")
     numbers = metrics.get(str(metric.value)).kinds == ("number",)
     there = survey(download.opened, [path for path in known.paths if path in download.images.known])
     sides = "" if numbers else against_hflip(known.labels.classes(known.sheet), named=named)
     facts = Facts(there.side, there.grey, there.text, len(known.paths), numbers, known.versions, sides)
-    said = [Decision(key, value, "As was said with --set.") for key, value in given.items()]
-    decisions = [*(item for item in (*decisions, metric) if item.key not in given), *said]
+    said = [Choice(key, value, "As was said with --set.") for key, value in given.items()]
+    choices = [*(item for item in (*choices, metric) if item.key not in given), *said]
     return Found(
         name or Path(os.path.abspath(folder)).name,
         str(folder),
         tuple(download.seen),
-        (Decision("data.root", str(folder)), *decisions),
+        (Choice("data.root", str(folder)), *choices),
         facts,
     )
 
@@ -102,8 +102,8 @@ def _by_table(download: Download, train: TrainTable) -> _Known:
     name = next(str(item.value) for item in asked if item.key == "data.test")
     test = next((other for other in download.sheets if other.name == name and other is not sheet), None)
     box = choose_box(download.opened, sheet, paths, test, used)
-    decisions = [*read_by_table(train), *asked, *propose_groups(sheet, used), *box]
-    return _Known(sheet, train.labels, paths, decisions)
+    choices = [*read_by_table(train), *asked, *propose_groups(sheet, used), *box]
+    return _Known(sheet, train.labels, paths, choices)
 
 
 def _by_files(download: Download) -> _Known:
@@ -132,12 +132,12 @@ def _by_files(download: Download) -> _Known:
             f"(dog.1.jpg). Got tables: {download.table_names}; {SAY} data.train=FOLDER/{{label}}/{{file}}.jpg"
         )
     versions = folders.are_versions(download.opened)
-    decisions = [*_read_by_folders(folders, versions), *read_asked(download, folders.id, folders.paths, None)]
+    choices = [*_read_by_folders(folders, versions), *read_asked(download, folders.id, folders.paths, None)]
     sheet = Sheet(folders.template, pd.DataFrame({"file": folders.paths, "label": folders.labels}, dtype=str))
-    return _Known(sheet, Labels(("label",), 0, ""), folders.paths, decisions, versions)
+    return _Known(sheet, Labels(("label",), 0, ""), folders.paths, choices, versions)
 
 
-def _read_by_folders(folders: Folders, versions: bool) -> list[Decision]:
+def _read_by_folders(folders: Folders, versions: bool) -> list[Choice]:
     """The settings by which class folders are read."""
     count = len(set(folders.labels))
     where = (
@@ -146,13 +146,13 @@ def _read_by_folders(folders: Folders, versions: bool) -> list[Decision]:
     reason = f"No train table; {len(folders.paths):,} images {where} the classes."
     if folders.others:
         reason += f" Folders of classes too, not used: {quoted([name or '.' for name in folders.others])}."
-    decisions = [
-        Decision("data.train", folders.template, reason),
-        Decision("data.id", folders.id, "Files of two classes have the same name." if folders.id == "path" else ""),
-        Decision("data.labels", ("label",)),
-        Decision("data.image", folders.template),
+    choices = [
+        Choice("data.train", folders.template, reason),
+        Choice("data.id", folders.id, "Files of two classes have the same name." if folders.id == "path" else ""),
+        Choice("data.labels", ("label",)),
+        Choice("data.image", folders.template),
     ]
     if versions:
         reason = "Files of one name are versions of one image, and share a fold."
-        decisions.append(Decision("data.group", folders.name, reason))
-    return decisions
+        choices.append(Choice("data.group", folders.name, reason))
+    return choices

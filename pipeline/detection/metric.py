@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from pipeline.competition.answers.task import FLAGS
-from pipeline.detection.found import Decision, quoted
+from pipeline.detection.found import Choice, quoted
 from pipeline.detection.label_columns import Labels
 from pipeline.detection.tables import CLASS_OF_COCO, Sample, Sheet, has_fractions, numbers_of
 from pipeline.files import InputError, read_json
@@ -23,7 +23,7 @@ _MOST_GRADES = 10
 
 def choose_negative(
     root: Path, sheet: Sheet, labels: Labels, sample: Sample | None, *, versions: bool = False
-) -> Decision | None:
+) -> Choice | None:
     """The label that counts as 0, where labels are names and one number is asked; None where that is not so.
 
     A number is asked where the sample holds a fraction, 0 and 1 for two labels, or where the labels are versions of one
@@ -50,12 +50,12 @@ def choose_negative(
     asked = f"The sample has a number in column {sample.targets[0]!r}, the labels are names: "
     words = [name for name in classes if name.strip().casefold() in NOTHING_THERE]
     if len(words) == 1:
-        return Decision("data.negative", words[0], f"{asked}this one says that nothing is there, and counts as 0.")
+        return Choice("data.negative", words[0], f"{asked}this one says that nothing is there, and counts as 0.")
     if len(classes) == 2 and not words:
         reason = (
             f"{asked}this one counts as 0 and {classes[1]!r} as 1, by the alphabet: turn it round where it is not so."
         )
-        return Decision("data.negative", classes[0], reason)
+        return Choice("data.negative", classes[0], reason)
     raise InputError(
         f"{root}: {sample.sheet.name} asks for a number in column {sample.targets[0]!r}, so one label must count as 0. "
         f"It could be {quoted(words or classes)}; say it, as in --set data.negative={(words or classes)[0]!r}"
@@ -77,7 +77,7 @@ def are_named(root: Path, paths: Sequence[str], sheets: Sequence[Sheet], classes
 
 def choose_metric(
     sheet: Sheet, labels: Labels, sample: Sample | None, *, binary: bool = False, named: bool = False
-) -> Decision:
+) -> Choice:
     """The metric that the form of the answers suggests; which others would fit stands in its reason.
 
     Args:
@@ -98,7 +98,7 @@ def choose_metric(
         metric, why, others = _metric(sheet, labels, targets, answers, named)
     fitting = [name for name in others.split() if name != metric]
     reason = f"{why} The score is on the competition's page, not in its files; {', '.join(fitting)} would fit too."
-    return Decision("task.metric", metric, reason)
+    return Choice("task.metric", metric, reason)
 
 
 def _metric(sheet: Sheet, labels: Labels, targets: list[str], answers: list[str], named: bool) -> Suggestion:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from pipeline.competition.tables.csv_table import duplicates
 from pipeline.detection.download import Download
-from pipeline.detection.found import SAY, Decision, Given, listed, quoted
+from pipeline.detection.found import SAY, Choice, Given, listed, quoted
 from pipeline.detection.image_files import ImageFiles, Match, is_image
 from pipeline.detection.label_columns import Labels, choose_labels, tag_separator
 from pipeline.detection.match import find_template
@@ -165,28 +165,26 @@ def _an_example(images: ImageFiles) -> str:
     return next((path for path in images.paths if "train" in path.lower()), images.paths[0])
 
 
-def read_by_table(train: TrainTable) -> list[Decision]:
+def read_by_table(train: TrainTable) -> list[Choice]:
     """The settings by which a train table is read."""
     match, labels = train.match, train.labels
-    decisions = [
-        Decision(
-            "data.train", train.sheet.name, f"{match.num_rows:,} rows; columns: {quoted(list(train.sheet.cells))}."
-        ),
-        Decision("data.id", train.id),
-        Decision("data.labels", labels.columns, f"{_classes(train)}; {labels.reason}."),
-        Decision("data.image", match.template, fit_in_words(match)),
+    choices = [
+        Choice("data.train", train.sheet.name, f"{match.num_rows:,} rows; columns: {quoted(list(train.sheet.cells))}."),
+        Choice("data.id", train.id),
+        Choice("data.labels", labels.columns, f"{_classes(train)}; {labels.reason}."),
+        Choice("data.image", match.template, fit_in_words(match)),
     ]
     if column := train.sheet.split:
-        decisions.append(Decision("data.split", column, "Rows of both parts; those of test are to be predicted."))
+        choices.append(Choice("data.split", column, "Rows of both parts; those of test are to be predicted."))
     cells = train.sheet.cells[labels.columns[0]]
     if 0 < (num_empty := cells.count("")) < _FEW * len(cells) and len(labels.columns) == 1 and not labels.separator:
         first = train.sheet.cells[train.id][cells.index("")]
         reason = f"{num_empty:,} of {len(cells):,} rows have no label, such as {first!r}: they are left out."
-        decisions.append(Decision("data.bad_images", "drop", reason))
+        choices.append(Choice("data.bad_images", "drop", reason))
     if labels.separator:
         parts = "parts of its cells are whole cells elsewhere"
-        decisions.append(Decision("data.tag_separator", labels.separator, f"Several tags in a cell: {parts}."))
-    return decisions
+        choices.append(Choice("data.tag_separator", labels.separator, f"Several tags in a cell: {parts}."))
+    return choices
 
 
 def names_files(cells: list[str]) -> bool:

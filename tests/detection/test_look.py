@@ -17,7 +17,7 @@ from pipeline.competition.answers.form import read_form
 from pipeline.competition.answers.submission import fill, write
 from pipeline.competition.answers.task import make_task
 from pipeline.config_file import load
-from pipeline.detection.found import Decision, Facts
+from pipeline.detection.found import Choice, Facts
 from pipeline.detection.image_files import ImageFiles
 from pipeline.detection.label_columns import tag_separator
 from pipeline.detection.look import Found, look, render
@@ -347,9 +347,9 @@ def test_every_recipe_loads(
     sides: str,
 ) -> None:
     facts = Facts(side, grey, "one image", num_images, numbers, versions, sides)
-    decisions = recipe(facts, has_gpu=has_gpu)
+    choices = recipe(facts, has_gpu=has_gpu)
     path = tmp_path_factory.getbasetemp() / "recipe.toml"
-    path.write_text(render(Found("recipe", "c", (), tuple(decisions), facts)), encoding="utf-8")
+    path.write_text(render(Found("recipe", "c", (), tuple(choices), facts)), encoding="utf-8")
     cfg = load(path)
     assert cfg.image.channels == (1 if grey else 3)
     if versions:
@@ -368,14 +368,14 @@ any_text = st.characters(codec="utf-8", exclude_characters="\0")
 @settings(max_examples=80)
 def test_any_name_is_written_as_toml(tmp_path_factory: pytest.TempPathFactory, text: str, root: str) -> None:
     path = tmp_path_factory.getbasetemp() / "names.toml"
-    decisions = (Decision("data.root", root, text), Decision("data.group", text, text, proposed=True))
-    path.write_text(render(Found(text, root, (text,), decisions, FACTS)), encoding="utf-8")
+    choices = (Choice("data.root", root, text), Choice("data.group", text, text, proposed=True))
+    path.write_text(render(Found(text, root, (text,), choices, FACTS)), encoding="utf-8")
     assert load(path).data.root == root
 
 
 def test_a_name_that_no_text_can_hold_is_refused() -> None:
     with pytest.raises(InputError, match="must be UTF-8"):
-        render(Found("c", "c", (), (Decision("data.image", "train\udcff/{id}.png"),), FACTS))
+        render(Found("c", "c", (), (Choice("data.image", "train\udcff/{id}.png"),), FACTS))
 
 
 @given(st.lists(st.sampled_from(["ant", "bee", "cow", "dog"]), min_size=2, max_size=30))
