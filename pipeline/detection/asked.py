@@ -126,8 +126,8 @@ def _tables(download: Download, train_id: str, train: TrainTable | None) -> list
     """
     sample = download.sample
     if (name := download.given.get("data.test")) is not None and "{" not in name:
-        part = [sheet for sheet in download.sheets if sheet.name == name and sheet.is_test]
-        sheet = (part or [sheet_named(download.root, download.sheets, "data.test", name)])[0]
+        test_rows = [sheet for sheet in download.sheets if sheet.name == name and sheet.is_test]
+        sheet = (test_rows or [sheet_named(download.root, download.sheets, "data.test", name)])[0]
         columns = [download.given.get("data.test_id"), sample.id if sample else None, train_id, *sheet.unique]
         id_ = next((column for column in columns if column in sheet.cells), None)
         if id_ is None:

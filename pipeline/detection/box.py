@@ -67,7 +67,7 @@ def _are_boxes(
     probed: Array,
     sizes: Array,
 ) -> bool:
-    """Whether all have an area, and those looked at lie inside their images and fill a part of them."""
+    """Whether all have an area, and those looked at lie inside their images and fill a fraction of them."""
     if not len(sizes) or not (corners[:, 2:] > corners[:, :2]).all():
         return False
     inside = (probed[:, 2:] <= sizes + 1).all()

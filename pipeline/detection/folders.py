@@ -18,12 +18,12 @@ from pipeline.detection.image_files import UNREADABLE, evenly, fitting, is_image
 from pipeline.files import InputError
 
 _SAY_TEST = f"{SAY} data.test='FOLDER/{{file}}.jpg' data.test_image='FOLDER/{{file}}.jpg'"
-_PARTS = re.compile(
+_OTHER_SPLITS = re.compile(
     r"(?<![a-z])(test(s|ing)?|val(id(ation)?)?|pred(ict(ion)?s?)?|extra|additional|unlabell?(ed)?)(?![a-z])"
 )
 # Pairs of images that are compared, and the mean difference below which they are versions of one, of 255 levels.
 _NUM_PAIRS, _ALIKE = 10, 12.0
-# A name is shared by the folders' images where it is in this part of them on average.
+# A name is shared by the folders' images where it is in this fraction of them on average.
 _SHARED = 0.9
 
 
@@ -75,14 +75,14 @@ class Folders:
         if num_labels < 2 or len(self.paths) < _SHARED * len(versions) * num_labels:
             return False
         pairs = [paths[:2] for paths in versions.values() if len(paths) > 1]
-        return all(_alike(root, *pairs[number]) for number in evenly(len(pairs), _NUM_PAIRS))
+        return all(_alike(root, *pairs[index]) for index in evenly(len(pairs), _NUM_PAIRS))
 
 
 def class_folders(root: Path, paths: Sequence[str], images: Sequence[str]) -> Folders | None:
     """The folder whose subfolders hold images and name their classes; None where there is none.
 
     Of several, the one that says `train`, then the one with the most images; none where more than a tenth of the images
-    lie elsewhere, in folders that are no other part by their name, or where the folders hold less than two images on
+    lie elsewhere, in folders that are no other split by their name, or where the folders hold less than two images on
     average: a folder is an image then, not a class.
 
     Args:
@@ -98,11 +98,11 @@ def class_folders(root: Path, paths: Sequence[str], images: Sequence[str]) -> Fo
     for parent in parents:
         if parent:
             above.setdefault(posixpath.dirname(parent), []).append(parent)
-    parts = {folder for folder, children in above.items() if any(_is_part(child, "train") for child in children)}
+    with_splits = {folder for folder, children in above.items() if any(_is_split(child, "train") for child in children)}
     ranked = sorted(
         ("train" not in folder.lower(), "test" in folder.lower(), -sum(parents[child] for child in children), folder)
         for folder, children in above.items()
-        if len(children) > 1 and folder not in parts
+        if len(children) > 1 and folder not in with_splits
     )
     if not ranked:
         return None
@@ -113,10 +113,10 @@ def class_folders(root: Path, paths: Sequence[str], images: Sequence[str]) -> Fo
         for path in images
         if "/" in path
         and posixpath.dirname(posixpath.dirname(path)) == folder
-        and not _is_part(posixpath.dirname(path), "test")
+        and not _is_split(posixpath.dirname(path), "test")
     ]
     elsewhere = set(images) - set(wanted)
-    odd = [path for path in elsewhere if not _PARTS.search(path.lower())]
+    odd = [path for path in elsewhere if not _OTHER_SPLITS.search(path.lower())]
     num_folders = len({posixpath.dirname(path) for path in wanted})
     if len(odd) > 0.1 * len(images) or len(wanted) < 2 * num_folders:
         return None
@@ -211,9 +211,9 @@ def test_folder(root: Path, paths: Sequence[str], images: Sequence[str]) -> Fold
     return Folders(*_only(root, literal(f"{folder}/" if folder else "") + levels, paths, wanted))
 
 
-def _is_part(folder: str, part: str) -> bool:
-    """Whether a folder's own name says that it holds a part of the competition, not a class."""
-    return posixpath.basename(folder).lower().startswith(part)
+def _is_split(folder: str, split: str) -> bool:
+    """Whether a folder's own name says that it holds a split of the competition, not a class."""
+    return posixpath.basename(folder).lower().startswith(split)
 
 
 def _only(root: Path, template: str, paths: Sequence[str], wanted: Sequence[str]) -> tuple[str, list[str]]:
@@ -230,7 +230,7 @@ def _only(root: Path, template: str, paths: Sequence[str], wanted: Sequence[str]
         if other := sorted(set(fits) - set(wanted)):
             images = [path for path in other if is_image(path)]
             raise InputError(
-                f"{root}: only images of this part may fit {template!r}. {some('other files do', images or other)}; "
+                f"{root}: only images of this split may fit {template!r}. {some('other files do', images or other)}; "
                 "move them away"
             )
     return template, fits

@@ -74,11 +74,11 @@ def render(found: Found) -> str:
     lines = [
         _comment(f"bash run.sh configs/{found.name}.toml"),
         _comment(f"Written by pipeline.detect from what is in {found.root}; it is never written again: mend it here."),
-        *(part for line in found.seen for part in _comments(line)),
+        *(comment for line in found.seen for comment in _comments(line)),
         "",
     ]
     for section, kind in sections():
-        order = {name: number for number, name in enumerate(kind.model_fields)}
+        order = {name: index for index, name in enumerate(kind.model_fields)}
         own = [item for item in found.choices if item.key.startswith(f"{section}.")]
         if not own:
             continue

@@ -82,7 +82,7 @@ def is_image(path: str) -> bool:
 
 
 def find_plain(
-    frame: pd.DataFrame, keys: Sequence[str], images: ImageFiles, part: str, taken: frozenset[str] = frozenset()
+    frame: pd.DataFrame, keys: Sequence[str], images: ImageFiles, split: str, taken: frozenset[str] = frozenset()
 ) -> Match | None:
     """The template that gives the most rows their image file; None where no row has one.
 
@@ -94,7 +94,7 @@ def find_plain(
         keys: the columns that may name the file, the likeliest first: a good match of an earlier one ends the search.
             Columns whose cells are names of image files with their extensions come before all.
         images: the files.
-        part: `train` or `test`.
+        split: `train` or `test`.
         taken: files that cannot be meant: the train images where test images are looked for.
     """
     best: Match | None = None
@@ -102,7 +102,7 @@ def find_plain(
     for key in sorted(keys, key=lambda name: not _holds_files(frame, name, images)):
         for search in (images.named, images.holding):
             num_probes = NUM_PROBES if search == images.named else NUM_PROBES // 5
-            match = _best(frame, key, _proposed(frame, key, search, num_probes), images, part, taken)
+            match = _best(frame, key, _proposed(frame, key, search, num_probes), images, split, taken)
             if match and (best is None or match.num_found > best.num_found):
                 best = match
             if best and best.good:
@@ -151,7 +151,7 @@ def fitting(template: str, paths: Iterable[str]) -> list[str]:
 
 def evenly(count: int, limit: int) -> list[int]:
     """At most `limit` of `count` positions, evenly spread."""
-    return list(range(count)) if count <= limit else [number * count // limit for number in range(limit)]
+    return list(range(count)) if count <= limit else [index * count // limit for index in range(limit)]
 
 
 def _no_more_of(character: str) -> str:
@@ -194,7 +194,7 @@ def _templates(path: str, start: int, value: str, key: str, cells: dict[str, str
 
 
 def _best(
-    frame: pd.DataFrame, key: str, templates: list[str], images: ImageFiles, part: str, taken: frozenset[str]
+    frame: pd.DataFrame, key: str, templates: list[str], images: ImageFiles, split: str, taken: frozenset[str]
 ) -> Match | None:
     """The template that fits best of those proposed, judged by every row; see `find_plain` for the order."""
     ranked: list[tuple[tuple[int, bool, int], tuple[int, bool, bool, int], str]] = []
@@ -206,7 +206,7 @@ def _best(
         lower = template.lower()
         num_over = len(fitting(template, images.paths)) - num_found
         fit = (-num_found, any(word in lower for word in DERIVED), num_over)
-        habits = (len(fields(template)), part not in lower, "im" not in lower, len(template))
+        habits = (len(fields(template)), split not in lower, "im" not in lower, len(template))
         ranked.append((fit, habits, template))
     if not ranked:
         return None

@@ -130,20 +130,20 @@ def _can_repeat(cells: list[str]) -> bool:
 def tag_separator(cells: Sequence[str]) -> str:
     """What separates several tags in one cell; "" where each cell is one label.
 
-    Parts of cells are tags where at least half of them are whole cells elsewhere (the words of a name are not), or
-    where few parts make many cells: half as many or fewer, in cells of unlike lengths, or not separated by spaces.
+    Pieces of cells are tags where at least half of them are whole cells elsewhere (the words of a name are not), or
+    where few pieces make many cells: half as many or fewer, in cells of unlike lengths, or not separated by spaces.
     """
     distinct = set(cells)
     best = (0.5, "")
     for separator in (" ", ",", "|", ";"):
-        parts = [_tags(cell, separator) for cell in distinct]
-        tags = {tag for row in parts for tag in row}
-        shared = {tag for row in parts if len(row) > 1 for tag in row}
-        if not shared or len(tags) >= len(distinct) or any(len(set(row)) < len(row) for row in parts):
+        tag_lists = [_tags(cell, separator) for cell in distinct]
+        tags = {tag for row in tag_lists for tag in row}
+        shared = {tag for row in tag_lists if len(row) > 1 for tag in row}
+        if not shared or len(tags) >= len(distinct) or any(len(set(row)) < len(row) for row in tag_lists):
             continue
         score = len(shared & distinct) / len(shared)
-        several = sum(len(row) > 1 for row in parts) > len(parts) / 2
-        varies = separator != " " or len({len(row) for row in parts}) > 1
+        several = sum(len(row) > 1 for row in tag_lists) > len(tag_lists) / 2
+        varies = separator != " " or len({len(row) for row in tag_lists}) > 1
         if several and varies and 2 * len(tags) <= len(distinct):
             score = max(score, 0.75)
         best = max(best, (score, separator), key=lambda item: item[0])
@@ -213,9 +213,9 @@ def propose_groups(sheet: Sheet, used: Sequence[str]) -> list[Choice]:
 
 def _with_confidence(answers: Sequence[str], classes: set[str]) -> bool:
     """Whether each answer is a label, a space, and a fraction that is no label."""
-    parts = [cell.split() for cell in answers]
-    return len(parts) > 0 and all(
-        len(part) == 2 and part[0] in classes and part[1] not in classes and has_fractions(part[1:]) for part in parts
+    pairs = [cell.split() for cell in answers]
+    return len(pairs) > 0 and all(
+        len(pair) == 2 and pair[0] in classes and pair[1] not in classes and has_fractions(pair[1:]) for pair in pairs
     )
 
 
@@ -224,7 +224,7 @@ def _tags(cell: str, separator: str) -> list[str]:
 
 
 def _whole(cell: str) -> bool:
-    return all(part.isdecimal() for part in cell.split())
+    return all(word.isdecimal() for word in cell.split())
 
 
 def _rows(columns: dict[str, list[str]]) -> int:

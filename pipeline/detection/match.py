@@ -17,7 +17,7 @@ def find_template(
     frame: pd.DataFrame,
     keys: Sequence[str],
     images: ImageFiles,
-    part: str,
+    split: str,
     taken: frozenset[str] = frozenset(),
     given: str | None = None,
 ) -> Match | None:
@@ -32,15 +32,15 @@ def find_template(
     """
     if given is not None:
         return _given_template(frame, given, images)
-    best = find_plain(frame, keys, images, part, taken)
+    best = find_plain(frame, keys, images, split, taken)
     if best and best.good:
         return best
     for key in (key for key in keys if key in frame.columns and not set(key) & set("{}!:")):
         cells = [str(cell) for cell in frame[key]]
         for match in (
-            _with_zeros(frame, key, cells, images, part, taken),
+            _with_zeros(frame, key, cells, images, split, taken),
             _with_any_extension(frame, key, best, images),
-            _in_any_folder(key, cells, images, part, taken),
+            _in_any_folder(key, cells, images, split, taken),
         ):
             if match and match.good:
                 return match
@@ -59,7 +59,7 @@ def _given_template(frame: pd.DataFrame, template: str, images: ImageFiles) -> M
 
 
 def _with_zeros(
-    frame: pd.DataFrame, key: str, cells: list[str], images: ImageFiles, part: str, taken: frozenset[str]
+    frame: pd.DataFrame, key: str, cells: list[str], images: ImageFiles, split: str, taken: frozenset[str]
 ) -> Match | None:
     """Whole numbers whose files have them with leading zeros."""
     if not all(cell.isdecimal() for cell in cells):
@@ -69,7 +69,7 @@ def _with_zeros(
         if sum(next(images.named(cell.zfill(width)), None) is not None for cell in probes) < ENOUGH * len(probes):
             continue
         padded = frame.assign(**{key: [cell.zfill(width) for cell in cells]})
-        match = find_plain(padded, [key], images, part, taken)
+        match = find_plain(padded, [key], images, split, taken)
         if match and match.good:
             template = match.template.replace(f"{{{key}}}", f"{{{key}:0{width}}}")
             return Match(template, key, match.num_found, match.num_rows)
@@ -90,12 +90,12 @@ def _endings(images: ImageFiles) -> set[str]:
     return {posixpath.splitext(path)[1] for path in images.paths}
 
 
-def _in_any_folder(key: str, cells: list[str], images: ImageFiles, part: str, taken: frozenset[str]) -> Match | None:
+def _in_any_folder(key: str, cells: list[str], images: ImageFiles, split: str, taken: frozenset[str]) -> Match | None:
     """The file of a cell's name, wherever it lies below some folder; only where no name could mean two files."""
     endings = _endings(images)
     ending = literal(next(iter(endings))) if len(endings) == 1 else ".*"
     tail = f"{{{key}}}" if sum(map(is_image, cells)) > len(cells) / 2 else f"{{{key}}}{ending}"
-    for base in _bases(images, part):
+    for base in _bases(images, split):
         paths = [f"{base}{ANYWHERE}{cell}{'' if is_image(cell) else ending}" for cell in cells]
         full, several = anywhere(paths, images.paths)
         found = {path for path in full if path in images.known} - taken
@@ -104,8 +104,8 @@ def _in_any_folder(key: str, cells: list[str], images: ImageFiles, part: str, ta
     return None
 
 
-def _bases(images: ImageFiles, part: str) -> Iterator[str]:
+def _bases(images: ImageFiles, split: str) -> Iterator[str]:
     """The folders at the top, those that say `train` or `test` first; then none."""
     tops = Counter(path.partition("/")[0] + "/" for path in images.paths if "/" in path)
-    yield from sorted(tops, key=lambda name: (part not in name.lower(), -tops[name], name))
+    yield from sorted(tops, key=lambda name: (split not in name.lower(), -tops[name], name))
     yield ""

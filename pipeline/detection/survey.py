@@ -31,11 +31,11 @@ def survey(root: Path, paths: Sequence[str]) -> Survey:
         InputError: none of them can be read.
     """
     sides, sizes, modes, num_unreadable = [], [], set(), 0
-    for number in evenly(len(paths), NUM_SAMPLED):
+    for index in evenly(len(paths), NUM_SAMPLED):
         try:
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore")  # of large images and odd metadata: only the header is read
-                width_and_height, mode = _header(root / paths[number])
+                width_and_height, mode = _header(root / paths[index])
                 sizes.append(width_and_height)
                 modes.add(mode)
         except UNREADABLE:

@@ -25,14 +25,14 @@ MAX_TABLES = 20
 # So many json files that are named as images are say something of one image each.
 _MANY = 3
 # What a column says that tells train from test rows.
-_PARTS = {"train", "training", "val", "valid", "validation", "dev", "test", "testing"}
+_SPLIT_WORDS = {"train", "training", "val", "valid", "validation", "dev", "test", "testing"}
 
 
 @dataclass(frozen=True)
 class Sheet:
     """A table with its path relative to the competition's folder.
 
-    split: the column by which it is one part of a table of both; is_test: which part.
+    split: the column by which it is one split of a table of both; is_test: which one.
     """
 
     name: str
@@ -161,25 +161,28 @@ def sheet_named(root: Path, sheets: list[Sheet], key: str, name: str) -> Sheet:
     return found
 
 
-def parted(sheet: Sheet, given: str | None = None) -> list[Sheet]:
-    """A table of both parts as two, without the column that says which; any other table as it is.
+def by_split(sheet: Sheet, given: str | None = None) -> list[Sheet]:
+    """A table of both splits as two, without the column that says which; any other table as it is.
 
     Args:
         sheet: the table.
         given: the column that the user has decided.
     """
     for column, cells in sheet.cells.items():
-        # A column of anything else is known by its first cells.
-        if column != given if given is not None else any(cell.strip().casefold() not in _PARTS for cell in cells):
+        if given is None:
+            # A column of anything else is known by its first cells.
+            says_split = all(cell.strip().casefold() in _SPLIT_WORDS for cell in cells)
+        else:
+            says_split = column == given
+        if not says_split:
             continue
         marked_words = {cell: is_test(cell) for cell in set(cells)}
-        says = given is not None or any(cell.strip().casefold().startswith("train") for cell in marked_words)
-        if says and any(marked_words.values()) and not all(marked_words.values()):
+        says_train = given is not None or any(cell.strip().casefold().startswith("train") for cell in marked_words)
+        if says_train and any(marked_words.values()) and not all(marked_words.values()):
             marked = sheet.frame[column].map(is_test)
             rest = sheet.frame.drop(columns=column)
-            return [
-                Sheet(sheet.name, rest[marked == part].reset_index(drop=True), column, part) for part in (False, True)
-            ]
+            train, test = (rest[rows].reset_index(drop=True) for rows in (~marked, marked))
+            return [Sheet(sheet.name, train, column), Sheet(sheet.name, test, column, is_test=True)]
     return [sheet]
 
 

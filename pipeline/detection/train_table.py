@@ -14,8 +14,8 @@ from pipeline.detection.match import find_template
 from pipeline.detection.tables import Sheet, sample_rank, sheet_named
 from pipeline.files import InputError
 
-# A table with a smaller part of the images of another one is no train table: it is one of classes, or an example; and
-# rows without a label are left out where they are a smaller part of all.
+# A table with a smaller fraction of the images of another one is no train table: it is one of classes, or an example;
+# and rows without a label are left out where they are a smaller fraction of all.
 _FEW = 0.1
 
 
@@ -182,8 +182,8 @@ def read_by_table(train: TrainTable) -> list[Choice]:
         reason = f"{num_empty:,} of {len(cells):,} rows have no label, such as {first!r}: they are left out."
         choices.append(Choice("data.bad_images", "drop", reason))
     if labels.separator:
-        parts = "parts of its cells are whole cells elsewhere"
-        choices.append(Choice("data.tag_separator", labels.separator, f"Several tags in a cell: {parts}."))
+        reason = "Several tags in a cell: parts of its cells are whole cells elsewhere."
+        choices.append(Choice("data.tag_separator", labels.separator, reason))
     return choices
 
 

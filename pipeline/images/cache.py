@@ -34,7 +34,7 @@ Array = np.ndarray[Any, Any]
 
 
 def threads(num_threads: int = 0) -> ThreadPoolExecutor:
-    """Threads that decode; without a number one for each core."""
+    """Threads that decode; by default one for each core."""
     return ThreadPoolExecutor(num_threads or num_cores(), "decode")
 
 
@@ -77,18 +77,18 @@ class Images:
         if len(self.shards) == 1 and self.num_stored == len(self):
             return np.take(next(iter(self.shards.values())), rows, axis=0)
         pixels = np.empty((len(indices), *self.shape), np.uint8)
-        for number in np.unique(shards):
-            here = np.flatnonzero(shards == number)
-            if number == NOT_STORED:
+        for shard in np.unique(shards):
+            here = np.flatnonzero(shards == shard)
+            if shard == NOT_STORED:
                 for place, decoded in zip(here, self.pool.map(self._decode, indices[here]), strict=True):
                     pixels[place] = decoded
             else:
-                pixels[here] = self.shards[number][rows[here]]
+                pixels[here] = self.shards[shard][rows[here]]
         return pixels
 
-    def _decode(self, number: int) -> Array:
+    def _decode(self, index: int) -> Array:
         """The pixels of a file that are not kept; zeros for one that cannot be read, as in a shard."""
-        path, sha256, bad = (self.table[name][int(number)].as_py() for name in ("path", "sha256", "bad"))
+        path, sha256, bad = (self.table[name][int(index)].as_py() for name in ("path", "sha256", "bad"))
         if bad:
             return np.zeros(self.shape, np.uint8)
         file, box = file_and_box(path)
@@ -156,7 +156,7 @@ def open_images(cfg: Config, split: str, paths: Sequence[str], *, described: boo
     shard, row = table["shard"].to_numpy(), table["row"].to_numpy()
     if not described:
         table = table.select(["path", "sha256", "bad"] if NOT_STORED in shard else ["bad"])
-    shards = {int(number): map_shard(folder, int(number)) for number in np.unique(shard) if number != NOT_STORED}
+    shards = {number: map_shard(folder, number) for number in np.unique(shard).tolist() if number != NOT_STORED}
     return Images(data_dir(cfg), cfg.image, table, shards, shard, row)
 
 

@@ -135,10 +135,10 @@ def _cropped(pixels: Array, box: str) -> Array:
     if not box:
         return pixels
     left, top, right, bottom = (max(0, int(side)) for side in box.split())
-    part = pixels[top:bottom, left:right]
-    if not part.size:
+    crop = pixels[top:bottom, left:right]
+    if not crop.size:
         raise BadImage(f"the box {box} lies outside its {pixels.shape[1]} x {pixels.shape[0]} pixels")
-    return np.ascontiguousarray(part)
+    return np.ascontiguousarray(crop)
 
 
 def _read_npy(data: bytes, channels: int) -> Array:

@@ -67,13 +67,13 @@ def _room(cfg: Config, folder: Path) -> int:
 
 
 def _sort_out(
-    root: Path, paths: list[str], index: Index, pool: ThreadPoolExecutor
+    root: Path, paths: list[str], cache_index: Index, pool: ThreadPoolExecutor
 ) -> tuple[list[Entry], list[str], list[str]]:
     """Entries of files whose bytes are known under another name or time, files to decode, and files whose entry is
     current but whose pixels are not kept.
     """
-    rows = index.find(paths)
-    entries = index.table.take(np.maximum(rows, 0)) if len(index) else None
+    rows = cache_index.find(paths)
+    entries = cache_index.table.take(np.maximum(rows, 0)) if len(cache_index) else None
     states, bad, shards = [], [], []
     if entries is not None:
         states = list(zip(entries["size"].to_pylist(), entries["mtime_ns"].to_pylist(), strict=True))
@@ -83,28 +83,28 @@ def _sort_out(
         (status.st_size, changed_ns(status))
         for status in (os.stat(f"{root}/{file_and_box(path)[0]}") for path in paths)
     ]
-    for number, path in enumerate(paths):
-        if entries is None or (rows[number] >= 0 and bad[number]):
+    for index, path in enumerate(paths):
+        if entries is None or (rows[index] >= 0 and bad[index]):
             # What could not be read is tried again: memory may have lacked, or the reader may be a newer one.
             new.append(path)
-        elif rows[number] < 0 or states[number] != stats[number]:
-            suspects.append(number)
-        elif shards[number] == NOT_STORED:
+        elif rows[index] < 0 or states[index] != stats[index]:
+            suspects.append(index)
+        elif shards[index] == NOT_STORED:
             known.append(path)
 
-    def digested(number: int) -> str:
-        file, box = file_and_box(paths[number])
+    def digested(index: int) -> str:
+        file, box = file_and_box(paths[index])
         return identity_of(digest_file(root / file), box)
 
     hashes = list(pool.map(digested, suspects))
     moved = []
-    for number, same in zip(suspects, index.find(hashes, "sha256"), strict=True):
+    for index, same in zip(suspects, cache_index.find(hashes, "sha256"), strict=True):
         if same >= 0:
-            size, mtime_ns = stats[number]
-            moved.append(index.entry(int(same))._replace(path=paths[number], size=size, mtime_ns=mtime_ns))
-            known += [paths[number]] if moved[-1].shard == NOT_STORED else []
+            size, mtime_ns = stats[index]
+            moved.append(cache_index.entry(int(same))._replace(path=paths[index], size=size, mtime_ns=mtime_ns))
+            known += [paths[index]] if moved[-1].shard == NOT_STORED else []
         else:
-            new.append(paths[number])
+            new.append(paths[index])
     return moved, new, known
 
 

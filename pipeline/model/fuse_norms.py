@@ -77,8 +77,8 @@ def _fold(conv: nn.Conv2d, norm: nn.BatchNorm2d) -> None:
 
 def _rest(norm: nn.BatchNorm2d) -> nn.Module:
     """What a norm does besides: timm's also drop and activate."""
-    parts = [part for part in norm.children() if not isinstance(part, nn.Identity)]
-    return nn.Sequential(*parts) if parts else nn.Identity()
+    layers = [layer for layer in norm.children() if not isinstance(layer, nn.Identity)]
+    return nn.Sequential(*layers) if layers else nn.Identity()
 
 
 def _exchange(model: nn.Module, replaced: dict[nn.Module, nn.Module]) -> None:

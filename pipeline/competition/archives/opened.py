@@ -32,8 +32,8 @@ class _Tree:
     def find(self, path: str) -> "_Tree | Path | None":
         """What is at a path."""
         found: _Tree | Path | None = self
-        for part in path.split("/") if path else []:
-            found = found.children.get(part) if isinstance(found, _Tree) else None
+        for name in path.split("/") if path else []:
+            found = found.children.get(name) if isinstance(found, _Tree) else None
         return found
 
     def add(self, path: str, source: Path) -> None:

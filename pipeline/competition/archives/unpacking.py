@@ -227,12 +227,12 @@ def _inside(path: Path, name: str) -> str:
         InputError: it leads elsewhere.
     """
     name = clean(name.replace("\\", "/"))
-    parts = [part for part in name.split("/") if part not in ("", ".")]
-    if not parts or ".." in parts or name.startswith("/") or re.match(r"[A-Za-z]:", name) or "\0" in name:
+    components = [component for component in name.split("/") if component not in ("", ".")]
+    if not components or ".." in components or name.startswith("/") or re.match(r"[A-Za-z]:", name) or "\0" in name:
         raise InputError(
             f"{path} must hold paths below its own folder. Got {name!r}; unpack it by hand and move it away"
         )
-    return "/".join(parts)
+    return "/".join(components)
 
 
 def _no_links(path: Path, name: str) -> str:

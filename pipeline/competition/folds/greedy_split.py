@@ -46,7 +46,7 @@ def assign(units: Array, codes: Array, sizes: Array, num_folds: int) -> Array:
         sizes: int64 (num_units,) images of each unit, at least num_folds units.
 
     Returns:
-        int64 (num_units,), 0 to num_folds - 1. It depends on the order of the units and the numbers of the classes,
+        int64 (num_units,), 0 to num_folds - 1. It depends on the order of the units and the class indices,
         and on nothing else: whole numbers only, so that it is the same on every machine.
     """
     num_units, num_classes = len(sizes), int(codes.max(initial=0)) + 1

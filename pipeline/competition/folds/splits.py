@@ -1,6 +1,6 @@
 """Which fold each train image validates: stratified, groups whole, the same whatever the order of the table.
 
-Everything is decided on the images in the order of a hash of (seed, id), with classes and groups numbered as they
+Everything is decided on the images in the order of a hash of (seed, id), with classes and groups indexed as they
 first appear there. So neither the order of the rows nor the names of classes and groups move an image to another fold.
 """
 
@@ -17,7 +17,7 @@ from pipeline.files import InputError
 Array = np.ndarray[Any, Any]
 Rare = list[tuple[str | int, int]]
 
-# Groups whose fold sizes scikit-learn leaves further off than this part of an equal share are assigned again by us.
+# Groups whose fold sizes scikit-learn leaves further off than this fraction of an equal share are assigned again by us.
 _TOLERANCE = 0.1
 # StratifiedGroupKFold takes about 1e-8 s for each of num_groups * num_folds * (num_folds * num_classes + 4,000) steps,
 # and holds num_groups * num_classes numbers: what would take more than a second goes to our own assignment.
@@ -31,7 +31,7 @@ class Split:
     """Folds of images: `fold` int64 (num_images,), 0 to num_folds - 1, in the order in which the ids were given.
 
     `method` is a few words for the log. `rare` lists the classes with fewer images than folds and how many they have,
-    fewest first: they are in as many folds as they have images, or groups. A class is its label; for tags, the number
+    fewest first: they are in as many folds as they have images, or groups. A class is its label; for tags, the index
     of its column.
     """
 
@@ -65,9 +65,9 @@ def split(
     assert len(ids) == len(labels) == len(set(ids)), "ids must be unique, with a label each"
     _require(len(ids), "images", num_folds)
     order = _canonical_order(ids, seed)
-    numbered = None if groups is None else _grouped(groups, order, num_folds)
+    group_of = None if groups is None else _grouped(groups, order, num_folds)
     by_kind = {"number": _split_numbers, "multi": _split_tags}.get(kind, _split_classes)
-    in_order, method, rare = by_kind(labels[order], num_folds, numbered)
+    in_order, method, rare = by_kind(labels[order], num_folds, group_of)
     fold = np.empty(len(ids), np.int64)
     fold[order] = in_order
     return Split(fold, method, rare)
@@ -78,7 +78,7 @@ def split(
 
 def _split_classes(labels: Array, num_folds: int, groups: Array | None) -> tuple[Array, str, Rare]:
     """One class of many."""
-    codes, names = _numbered(labels.tolist())
+    codes, names = _indexed(labels.tolist())
     counts = np.bincount(codes)
     few = np.flatnonzero(counts < num_folds)
     rare: Rare = sorted(((names[code], int(counts[code])) for code in few), key=lambda pair: (pair[1], pair[0]))
@@ -122,7 +122,7 @@ def _split_numbers(values: Array, num_folds: int, groups: Array | None) -> tuple
     # Equal values share a quantile: that of the first of them.
     first = np.searchsorted(values[by_value], values, side="left")
     num_quantiles = min(_NUM_QUANTILES, len(values) // num_folds)
-    quantiles, _ = _numbered((first * num_quantiles // len(values)).tolist())
+    quantiles, _ = _indexed((first * num_quantiles // len(values)).tolist())
     fold, note = _stratified_groups(quantiles, groups, num_folds)
     return fold, f"stratified-grouped on quantiles{note}", []
 
@@ -151,11 +151,11 @@ def _by_scikit_learn(codes: Array, groups: Array, num_folds: int) -> Array:
     """
     from sklearn.model_selection import StratifiedGroupKFold
 
-    fold = np.empty(len(codes), np.int64)
-    parts = StratifiedGroupKFold(num_folds).split(np.zeros(len(codes)), codes, groups)
-    for number, (_, valid) in enumerate(parts):
-        fold[valid] = number
-    return fold
+    folds = np.empty(len(codes), np.int64)
+    splits = StratifiedGroupKFold(num_folds).split(np.zeros(len(codes)), codes, groups)
+    for fold, (_, valid) in enumerate(splits):
+        folds[valid] = fold
+    return folds
 
 
 def _even(fold_sizes: Array, group_sizes: Array) -> bool:
@@ -167,10 +167,10 @@ def _even(fold_sizes: Array, group_sizes: Array) -> bool:
 
 
 def _grouped(groups: Sequence[str], order: Array, num_folds: int) -> Array:
-    """Numbers of the groups in the canonical order: int64 (num_images,)."""
-    numbers, names = _numbered([groups[row] for row in order.tolist()])
+    """Indices of the groups in the canonical order: int64 (num_images,)."""
+    indices, names = _indexed([groups[row] for row in order.tolist()])
     _require(len(names), "groups of images", num_folds)
-    return numbers
+    return indices
 
 
 def _require(count: int, what: str, num_folds: int) -> None:
@@ -191,8 +191,8 @@ def _canonical_order(ids: Sequence[str], seed: int) -> Array:
     return np.lexsort((words[:, 1], words[:, 0]))
 
 
-def _numbered(names: list[Any]) -> tuple[Array, list[Any]]:
-    """Numbers of names in the order of their first appearance: int64 (num_images,); and the names."""
-    numbers: dict[Any, int] = {}
-    codes = np.fromiter((numbers.setdefault(name, len(numbers)) for name in names), np.int64, len(names))
-    return codes, list(numbers)
+def _indexed(names: list[Any]) -> tuple[Array, list[Any]]:
+    """Indices of names in the order of their first appearance: int64 (num_images,); and the names."""
+    indices: dict[Any, int] = {}
+    codes = np.fromiter((indices.setdefault(name, len(indices)) for name in names), np.int64, len(names))
+    return codes, list(indices)

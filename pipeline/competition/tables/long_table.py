@@ -12,7 +12,7 @@ from pipeline.files import InputError
 _SEPARATORS = ("_", "-", "|", " ", ":", "/", ".")
 _NUM_PROBES = 200
 # How many times the separator may stand in the name of a class that is not known.
-_MOST_PARTS = 4
+_MOST_SEPARATORS = 4
 
 
 def find_rows(ids: Sequence[str], is_image: Callable[[str], bool]) -> tuple[str, tuple[str, ...]] | None:
@@ -38,9 +38,9 @@ def find_rows(ids: Sequence[str], is_image: Callable[[str], bool]) -> tuple[str,
 def _cuts(id_: str, template: str) -> Iterator[tuple[str, str]]:
     """Every way to cut an id into image and class."""
     class_first, separator = template.startswith("{class}"), re.sub(r"\{\w+\}", "", template)
-    parts = id_.split(separator)
-    for number in range(1, len(parts)):
-        one, other = separator.join(parts[:number]), separator.join(parts[number:])
+    pieces = id_.split(separator)
+    for cut in range(1, len(pieces)):
+        one, other = separator.join(pieces[:cut]), separator.join(pieces[cut:])
         yield (other, one) if class_first else (one, other)
 
 
@@ -79,7 +79,7 @@ def widen(frame: pd.DataFrame, id_column: str, template: str, classes: Sequence[
     if len(rest) != 1:
         raise InputError(f"{source}: a table with a row for each image and class must have one column beside the id")
     pairs = split_ids([str(cell) for cell in frame[id_column]], template, classes, source)
-    images, names = (list(dict.fromkeys(part)) for part in zip(*pairs, strict=True))
+    images, names = (list(dict.fromkeys(column)) for column in zip(*pairs, strict=True))
     cells = dict(zip(pairs, map(str, frame[rest[0]]), strict=True))
     wide = {name: [cells[image, name] for image in images] for name in names}
     return pd.DataFrame({id_column: images, **wide}, dtype=str)
@@ -93,11 +93,11 @@ def _pairs(ids: Sequence[str], template: str, classes: Sequence[str]) -> list[tu
         known = set(classes)
         found = [next((pair for pair in _cuts(id_, template) if pair[1] in known), None) for id_ in ids]
         return _whole([pair for pair in found if pair], len(ids))
-    for number in range(_MOST_PARTS):
+    for num_separators in range(_MOST_SEPARATORS):
         cuts = [list(_cuts(id_, template)) for id_ in ids]
-        if any(len(options) <= number for options in cuts):
+        if any(len(options) <= num_separators for options in cuts):
             return None
-        place = number if template.startswith("{class}") else -1 - number
+        place = num_separators if template.startswith("{class}") else -1 - num_separators
         if whole := _whole([options[place] for options in cuts], len(ids)):
             return whole
     return None

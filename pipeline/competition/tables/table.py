@@ -19,7 +19,7 @@ from pipeline.paths import data_dir
 
 @dataclass(frozen=True)
 class Samples:
-    """The images of one part of a competition, a row each: train images in the order of their ids, test images in the
+    """The images of one split of a competition, a row each: train images in the order of their ids, test images in the
     table's. `labels` holds the label columns as text; it is empty for test images. `boxes` are what images are cropped
     to: `left top right bottom` in pixels.
     """
@@ -115,10 +115,10 @@ def read_test(cfg: Config, *, files: bool = False) -> Samples:
 
 
 def _of_test(source: str, frame: pd.DataFrame, column: str) -> "pd.Series[bool]":
-    """Which rows of a table of both parts are to be predicted.
+    """Which rows of a table of both splits are to be predicted.
 
     Raises:
-        InputError: it has no such column, or no row of either part.
+        InputError: it has no such column, or no row of either split.
     """
     if problems := require_columns(source, frame, [column]):
         raise InputError("; ".join(problems))

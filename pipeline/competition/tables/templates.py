@@ -42,11 +42,11 @@ def fields(template: str) -> list[str]:
 
 def fill(template: str, frame: pd.DataFrame) -> list[str]:
     """The paths that a template makes from a table's rows, in composed Unicode (NFC), as `opened` shows files."""
-    parts = [(literal, name, int(spec or 0)) for literal, name, spec, _ in string.Formatter().parse(template)]
-    columns = {name: [str(cell) for cell in frame[name]] for _, name, _ in parts if name}
+    pieces = [(literal, name, int(spec or 0)) for literal, name, spec, _ in string.Formatter().parse(template)]
+    columns = {name: [str(cell) for cell in frame[name]] for _, name, _ in pieces if name}
     rows = range(len(frame))
     paths = [
-        "".join(literal + (columns[name][row].zfill(width) if name else "") for literal, name, width in parts)
+        "".join(literal + (columns[name][row].zfill(width) if name else "") for literal, name, width in pieces)
         for row in rows
     ]
     return [path if path.isascii() else unicodedata.normalize("NFC", path) for path in paths]
@@ -97,7 +97,7 @@ def anywhere(paths: Sequence[str], files: Sequence[str]) -> tuple[list[str], lis
     full, several = [], []
     for path in paths:
         base, _, rest = path.partition(ANYWHERE)
-        wanted = [part for part in rest.replace("\\", "/").split("/") if part not in ("", ".")]
+        wanted = [name for name in rest.replace("\\", "/").split("/") if name not in ("", ".")]
         found = [file for file in by_name.get(wanted[-1], ()) if file.startswith(base)] if wanted else []
         if len(found) > 1:
             shared = [_shared(file.split("/")[:-1], wanted[:-1]) for file in found]
@@ -119,7 +119,7 @@ def _shared(folders: list[str], wanted: list[str]) -> int:
 
 
 def _by_stem(folder: Path) -> dict[str, list[str]]:
-    """Names of a folder's files by the part before the last dot, sorted."""
+    """Names of a folder's files by what is before the last dot, sorted."""
     names: dict[str, list[str]] = {}
     for name in sorted(os.listdir(folder)) if folder.is_dir() else []:
         names.setdefault(name.rpartition(".")[0], []).append(name)
@@ -137,8 +137,8 @@ def pattern(template: str) -> re.Pattern[str]:
     for literal, name, _, _ in string.Formatter().parse(template):
         text += re.escape(literal).replace(re.escape(ANYWHERE), "(?:.*/)?")
         if name:
-            number = names.index(name)
-            text += f"(?P=f{number})" if name in seen else f"(?P<f{number}>[^/]+)"
+            index = names.index(name)
+            text += f"(?P=f{index})" if name in seen else f"(?P<f{index}>[^/]+)"
             seen.add(name)
     return re.compile(text)
 

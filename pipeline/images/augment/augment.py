@@ -29,7 +29,7 @@ from pipeline.images.augment.geometry import blocks, policy_maps, put_rows, resa
 from pipeline.images.augment.policies import IDENTITY, NUM_GEOMETRIC, OPERATIONS, SIGNED
 from pipeline.randomness import uniform
 
-# Draw numbers. Fixed, so that turning one augmentation on or off changes no other's draws.
+# Indices of draws. Fixed, so that turning one augmentation on or off changes no other's draws.
 _SHIFT = slice(0, 2)
 _FLIPS = slice(2, 4)
 _SUB_POLICY = 4
@@ -98,7 +98,7 @@ class Augment:
         steps = (draws[:, _SHIFT] * (2 * cfg.pad_crop + 1)).floor_().long() - cfg.pad_crop
         sides, corners = self.draw_crops(keys, epoch, stored)
         # The first draw of the flips is the image's own, not the epoch's: from epoch to epoch it goes on by `hflip`, so
-        # that an image is flipped in just that part of the epochs, by 0.5 in every second one (Jordan 2024, "94% on
+        # that an image is flipped in just that fraction of the epochs, by 0.5 in every second one (Jordan 2024, "94% on
         # CIFAR-10 in 3.29 Seconds on a Single GPU", section 3.5).
         own = uniform(self.seed, keys, 0, range(_FLIPS.start, _FLIPS.start + 1))[:, 0]
         hflip = (own + cfg.hflip * epoch) % 1.0 < cfg.hflip

@@ -27,8 +27,8 @@ def epoch_sizes(cfg: AugmentConfig, size: int, num_epochs: int) -> list[int]:
         num_epochs: of the whole training.
     """
     growing = cfg.full_size_from * num_epochs
-    parts = [min(1.0, epoch / growing) if growing else 1.0 for epoch in range(num_epochs)]
-    return [round(size * (cfg.first_size + (1 - cfg.first_size) * part)) for part in parts]
+    fractions = [min(1.0, epoch / growing) if growing else 1.0 for epoch in range(num_epochs)]
+    return [round(size * (cfg.first_size + (1 - cfg.first_size) * fraction)) for fraction in fractions]
 
 
 class EpochChanges:

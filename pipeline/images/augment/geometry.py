@@ -71,9 +71,9 @@ def resample(images: Tensor, maps: Tensor, scale: Tensor, offset: Tensor, size: 
 
 
 def blocks(num_rows: int, images: Tensor) -> list[slice]:
-    """Parts of some rows of a batch, for work with large intermediate results: few enough pixels for a CPU's cache.
+    """Slices of some rows of a batch, for work with large intermediate results: few enough pixels for a CPU's cache.
 
-    On other devices one part. Nothing is computed across images, so the parts change no result.
+    On other devices one slice. Nothing is computed across images, so the slices change no result.
     """
     step = num_rows
     if images.device.type == "cpu":

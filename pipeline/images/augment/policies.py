@@ -16,7 +16,7 @@ from itertools import product
 
 import torch
 
-# Geometry first: what has a number below NUM_GEOMETRIC moves pixels, the rest changes their values.
+# Geometry first: what has an index below NUM_GEOMETRIC moves pixels, the rest changes their values.
 OPERATIONS = (
     *("ShearX", "ShearY", "TranslateX", "TranslateY", "Rotate"),
     *("Brightness", "Color", "Contrast", "Sharpness"),
