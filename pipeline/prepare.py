@@ -40,7 +40,7 @@ def prepare(cfg: Config) -> None:
         return
     from pipeline.competition.tables.table import read_test, read_train
     from pipeline.images.cache import cache_dir
-    from pipeline.images.fill import fill
+    from pipeline.images.fill import decode_missing
 
     with lock(run_dir(cfg) / "prepare.lock", f"the audit of {cfg.name}"):
         # What is changed while it is read counts as changed since.
@@ -52,7 +52,7 @@ def prepare(cfg: Config) -> None:
             samples = {"train": read_train(cfg, files=True), **samples}
         made_of = prepared_from(cfg, [path for split in samples.values() for path in split.paths]) | {"tables": tables}
         _announce(cfg, sum(len(split) for split in samples.values()), cache_dir(cfg, "train").parent)
-        images = {split: fill(cfg, split, samples[split].keys) for split in samples}
+        images = {split: decode_missing(cfg, split, samples[split].keys) for split in samples}
         before = _identities(cfg)
         _write_audit(cfg, samples, images)
         _refuse_bad(cfg, samples, images)

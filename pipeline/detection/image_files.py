@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import pandas as pd
 from PIL import Image
 
-from pipeline.competition.tables.templates import ANYWHERE, anywhere, fields, fill, pattern
+from pipeline.competition.tables.templates import ANYWHERE, fields, find_anywhere, paths_from_rows, pattern
 from pipeline.detection.found import literal
 
 SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".gif", ".tif", ".tiff", ".webp", ".ppm", ".pgm", ".jp2", ".avif", ".npy")
@@ -131,14 +131,14 @@ def paths_of(template: str, frame: pd.DataFrame, files: Sequence[str] = ()) -> l
         frame: the table.
         files: every file, where the template has `.*` or `**/`.
     """
-    paths = fill(template, frame)
+    paths = paths_from_rows(template, frame)
     if template.endswith(".*") or ANYWHERE in template:
-        paths = anywhere([path if ANYWHERE in path else _at_any_depth(path) for path in paths], files)[0]
+        paths = find_anywhere([path if ANYWHERE in path else _at_any_depth(path) for path in paths], files)[0]
     return [posixpath.normpath(path) for path in paths]
 
 
 def _at_any_depth(path: str) -> str:
-    """A path with `.*` as one that `anywhere` resolves."""
+    """A path with `.*` as one that `find_anywhere` resolves."""
     folder, slash, name = path.rpartition("/")
     return f"{folder}{slash}{ANYWHERE}{name}"
 

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 
 import pandas as pd
 
-from pipeline.competition.tables.templates import ANYWHERE, anywhere, fields
+from pipeline.competition.tables.templates import ANYWHERE, fields, find_anywhere
 from pipeline.detection.found import literal
 from pipeline.detection.image_files import ENOUGH, NUM_PROBES, ImageFiles, Match, evenly, find_plain, is_image, paths_of
 
@@ -97,7 +97,7 @@ def _in_any_folder(key: str, cells: list[str], images: ImageFiles, split: str, t
     tail = f"{{{key}}}" if sum(map(is_image, cells)) > len(cells) / 2 else f"{{{key}}}{ending}"
     for base in _bases(images, split):
         paths = [f"{base}{ANYWHERE}{cell}{'' if is_image(cell) else ending}" for cell in cells]
-        full, several = anywhere(paths, images.paths)
+        full, several = find_anywhere(paths, images.paths)
         found = {path for path in full if path in images.known} - taken
         if not several and len(found) >= ENOUGH * len(cells):
             return Match(literal(base) + ANYWHERE + tail, key, len(found), len(cells))

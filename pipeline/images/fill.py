@@ -35,7 +35,7 @@ DISK_RESERVE = 10**9
 _JOB_IMAGES = 16
 
 
-def fill(cfg: Config, split: str, paths: Sequence[str]) -> Images:
+def decode_missing(cfg: Config, split: str, paths: Sequence[str]) -> Images:
     """Decode what is not decoded yet, on all cores, and map the images of these paths.
 
     A file that cannot be read is an entry with a reason; nothing replaces it.
@@ -118,8 +118,8 @@ def _decode_all(cfg: Config, index: Index, kept: list[str], rest: list[str], poo
         for start in range(0, len(kept), per_shard):
             _decode_shard(cfg, index, kept[start : start + per_shard], pool, bar)
         for start in range(0, len(rest), SHARD_IMAGES):
-            some = rest[start : start + SHARD_IMAGES]
-            entries = _in_jobs(partial(decode_file, data_dir(cfg), cfg.image, None, NOT_STORED), some, pool, bar)
+            paths = rest[start : start + SHARD_IMAGES]
+            entries = _in_jobs(partial(decode_file, data_dir(cfg), cfg.image, None, NOT_STORED), paths, pool, bar)
             index.write(index.next_number(), list(entries))
 
 
@@ -143,10 +143,10 @@ def _in_jobs(
         (file, [(row, box) for row, _, box in boxes]) for file, boxes in itertools.groupby(keys, key=lambda key: key[1])
     ]
 
-    def some(start: int) -> list[Entry]:
+    def job(start: int) -> list[Entry]:
         return [entry for file in files[start : start + _JOB_IMAGES] for entry in work(*file)]
 
-    for done in pool.map(some, range(0, len(files), _JOB_IMAGES)):
+    for done in pool.map(job, range(0, len(files), _JOB_IMAGES)):
         bar.update(len(done))
         yield from done
 
@@ -181,12 +181,9 @@ def _num_threads(root: Path, paths: Sequence[str]) -> int:
     """As many as there are cores; one where files are so small that threads would mostly wait for the interpreter: two
     take twice as long as one for 20,000 JPEGs of 32 px.
     """
-    some = paths[:: max(1, len(paths) // 100)]
-    return (
-        num_cores()
-        if sum(os.stat(root / file_and_box(path)[0]).st_size for path in some) > SMALL_FILE * len(some)
-        else 1
-    )
+    probes = paths[:: max(1, len(paths) // 100)]
+    num_bytes = sum(os.stat(root / file_and_box(path)[0]).st_size for path in probes)
+    return num_cores() if num_bytes > SMALL_FILE * len(probes) else 1
 
 
 def decode_file(

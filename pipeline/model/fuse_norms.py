@@ -29,7 +29,7 @@ def fuse_norms(model: nn.Module, size: int, channels: int) -> nn.Module:
     folded = copy.deepcopy(model)
     images = torch.randn(_NUM_IMAGES, channels, size, size, generator=torch.Generator().manual_seed(0))
     with torch.no_grad():
-        pairs = _pairs(folded, images)
+        pairs = _foldable_pairs(folded, images)
         for conv, norm in pairs:
             _fold(conv, norm)
         _exchange(folded, {norm: _rest(norm) for _, norm in pairs})
@@ -37,7 +37,7 @@ def fuse_norms(model: nn.Module, size: int, channels: int) -> nn.Module:
     return folded if bool((got - expected).abs().max() <= _TOLERANCE * expected.abs().max()) else model
 
 
-def _pairs(model: nn.Module, images: Tensor) -> list[tuple[nn.Conv2d, nn.BatchNorm2d]]:
+def _foldable_pairs(model: nn.Module, images: Tensor) -> list[tuple[nn.Conv2d, nn.BatchNorm2d]]:
     """Convolutions and the batch norms that read their output, both used once in a pass."""
     outputs: dict[int, tuple[nn.Conv2d, Tensor]] = {}
     pairs: list[tuple[nn.Conv2d, nn.BatchNorm2d]] = []

@@ -20,7 +20,7 @@ from pipeline.randomness import derived_seed, epoch_order, id_keys
 @pytest.fixture
 def images(competition: Callable[..., Config]) -> cache.Images:
     cfg = competition()
-    return fill.fill(cfg, "train", read_train(cfg).paths)
+    return fill.decode_missing(cfg, "train", read_train(cfg).paths)
 
 
 def batches(images: cache.Images, numbers: np.ndarray, size: int, **more: object) -> Batches:

@@ -30,7 +30,7 @@ def find_rows(ids: Sequence[str], is_image: Callable[[str], bool]) -> tuple[str,
         for template in (f"{{id}}{separator}{{class}}", f"{{class}}{separator}{{id}}"):
             cuts = [next((pair for pair in _cuts(id_, template) if is_image(pair[0])), None) for id_ in probes]
             classes = tuple(dict.fromkeys(pair[1] for pair in cuts if pair))
-            if len(classes) > 1 and all(cuts) and _pairs(ids, template, classes):
+            if len(classes) > 1 and all(cuts) and _images_and_classes(ids, template, classes):
                 return template, classes
     return None
 
@@ -56,7 +56,7 @@ def split_ids(ids: Sequence[str], template: str, classes: Sequence[str], source:
     Raises:
         InputError: not every image has every class once.
     """
-    pairs = _pairs(ids, template, classes)
+    pairs = _images_and_classes(ids, template, classes)
     if pairs is None:
         raise InputError(
             f"{source}: by data.rows = {template!r} each image must have a row for every class. Got {some('ids', ids)}"
@@ -66,7 +66,7 @@ def split_ids(ids: Sequence[str], template: str, classes: Sequence[str], source:
 
 def is_long(ids: Sequence[str], template: str, classes: Sequence[str]) -> bool:
     """Whether ids name images and classes by this template."""
-    return _pairs(ids, template, classes) is not None
+    return _images_and_classes(ids, template, classes) is not None
 
 
 def widen(frame: pd.DataFrame, id_column: str, template: str, classes: Sequence[str], source: str) -> pd.DataFrame:
@@ -85,7 +85,7 @@ def widen(frame: pd.DataFrame, id_column: str, template: str, classes: Sequence[
     return pd.DataFrame({id_column: images, **wide}, dtype=str)
 
 
-def _pairs(ids: Sequence[str], template: str, classes: Sequence[str]) -> list[tuple[str, str]] | None:
+def _images_and_classes(ids: Sequence[str], template: str, classes: Sequence[str]) -> list[tuple[str, str]] | None:
     """Image and class of each id: by the classes where they are known, else with as few separators in the classes'
     names as it takes; None where not every image has every class once.
     """

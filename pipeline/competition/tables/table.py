@@ -11,7 +11,7 @@ import pandas as pd
 from pipeline.competition.tables.csv_table import duplicates, require_columns, some
 from pipeline.competition.tables.json_table import read_frame
 from pipeline.competition.tables.long_table import is_long, widen
-from pipeline.competition.tables.templates import fields, fill, from_paths, resolved
+from pipeline.competition.tables.templates import fields, paths_from_rows, resolve_wildcards, rows_from_paths
 from pipeline.config import Config
 from pipeline.files import InputError, inside
 from pipeline.paths import data_dir
@@ -145,7 +145,7 @@ def _table(cfg: Config, name: str, setting: str, without: Container[str] = ()) -
     if not cfg.root.is_dir():
         raise InputError(f"data.root {cfg.data.root} is not a folder. Put the competition's files there")
     if "{" in name:
-        return f"{setting} = {name!r}", from_paths(data_dir(cfg), name, without)
+        return f"{setting} = {name!r}", rows_from_paths(data_dir(cfg), name, without)
     path = inside(data_dir(cfg), name, setting)
     if not path.is_file():
         raise InputError(f"{setting}: {path} does not exist")
@@ -179,7 +179,7 @@ def _samples(
         raise InputError(f"{source} must have at least one row. Got a header only")
     ids = [str(cell) for cell in frame[id_column]]
     root = data_dir(cfg)
-    paths = resolved(root, fill(template, frame))
+    paths = resolve_wildcards(root, paths_from_rows(template, frame))
     problems = duplicates(source, ids)
     if empty := [number for number, id_ in enumerate(ids, 1) if not id_]:
         problems.append(f"{source}: {some(f'rows have no id in column {id_column!r}', empty)}")

@@ -40,7 +40,7 @@ def fields(template: str) -> list[str]:
     return list(dict.fromkeys(found))
 
 
-def fill(template: str, frame: pd.DataFrame) -> list[str]:
+def paths_from_rows(template: str, frame: pd.DataFrame) -> list[str]:
     """The paths that a template makes from a table's rows, in composed Unicode (NFC), as `opened` shows files."""
     pieces = [(literal, name, int(spec or 0)) for literal, name, spec, _ in string.Formatter().parse(template)]
     columns = {name: [str(cell) for cell in frame[name]] for _, name, _ in pieces if name}
@@ -52,14 +52,14 @@ def fill(template: str, frame: pd.DataFrame) -> list[str]:
     return [path if path.isascii() else unicodedata.normalize("NFC", path) for path in paths]
 
 
-def resolved(root: Path, paths: list[str]) -> list[str]:
+def resolve_wildcards(root: Path, paths: list[str]) -> list[str]:
     """Paths with `.*` or `**/` as those of the files that they fit; the others, and those without a file, as given.
 
     Raises:
         InputError: a path fits several files.
     """
     if any(ANYWHERE in path for path in paths):
-        full, several = anywhere(paths, list(walk(root)))
+        full, several = find_anywhere(paths, list(walk(root)))
         if several:
             raise InputError(f"under {root} {some('paths fit several files', several)}. Name a folder in the template")
         return full
@@ -80,7 +80,7 @@ def resolved(root: Path, paths: list[str]) -> list[str]:
     return full
 
 
-def anywhere(paths: Sequence[str], files: Sequence[str]) -> tuple[list[str], list[str]]:
+def find_anywhere(paths: Sequence[str], files: Sequence[str]) -> tuple[list[str], list[str]]:
     """Paths with `**/` as the files that they mean, and those that could mean several.
 
     Of the files of a path's name below the folder before `**/`, the one that shares the most of the folders after it.
@@ -143,7 +143,7 @@ def pattern(template: str) -> re.Pattern[str]:
     return re.compile(text)
 
 
-def from_paths(root: Path, template: str, without: Container[str] = ()) -> pd.DataFrame:
+def rows_from_paths(root: Path, template: str, without: Container[str] = ()) -> pd.DataFrame:
     """The table that a template makes from the files below a root: a column for each field, and `path`; sorted by path.
 
     Args:

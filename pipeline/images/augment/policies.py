@@ -68,7 +68,7 @@ def find(name: str) -> Policy | None:
     return _POLICIES[name]
 
 
-def _pairs(text: str) -> tuple[tuple[Step, ...], ...]:
+def _parse_sub_policies(text: str) -> tuple[tuple[Step, ...], ...]:
     """A table of sub-policies: a line each, two operations, each `name probability bin`; a dash for no bin."""
     table = []
     for line in text.strip().splitlines():
@@ -82,7 +82,7 @@ def _bin(word: str) -> int | None:
     return None if word == "-" else int(word)
 
 
-_IMAGENET = _pairs("""
+_IMAGENET = _parse_sub_policies("""
 Posterize    0.4 8   Rotate       0.6 9
 Solarize     0.6 5   AutoContrast 0.6 -
 Equalize     0.8 -   Equalize     0.6 -
@@ -110,7 +110,7 @@ Color        0.6 4   Contrast     1.0 8
 Equalize     0.8 -   Equalize     0.6 -
 """)
 
-_CIFAR10 = _pairs("""
+_CIFAR10 = _parse_sub_policies("""
 Invert       0.1 -   Contrast     0.2 6
 Rotate       0.7 2   TranslateX   0.3 9
 Sharpness    0.8 1   Sharpness    0.9 3
@@ -138,7 +138,7 @@ Equalize     0.8 -   Invert       0.1 -
 TranslateY   0.7 9   AutoContrast 0.9 -
 """)
 
-_SVHN = _pairs("""
+_SVHN = _parse_sub_policies("""
 ShearX       0.9 4   Invert       0.2 -
 ShearY       0.9 8   Invert       0.7 -
 Equalize     0.6 -   Solarize     0.6 6
