@@ -65,7 +65,7 @@ def _assign(cfg: Config, samples: "Samples", task: "Task") -> "np.ndarray[Any, A
     import numpy as np
 
     from pipeline.competition.folds.splits import split
-    from pipeline.competition.tables.csv_table import some
+    from pipeline.competition.tables.csv_table import counted
 
     num_folds = cfg.folds.num_folds
     if num_folds == 0:
@@ -84,7 +84,7 @@ def _assign(cfg: Config, samples: "Samples", task: "Task") -> "np.ndarray[Any, A
     if done.rare:
         names = task.classes if task.kind == "multi" else None
         rare = [f"{names[int(name)] if names else name}: {count}" for name, count in done.rare]
-        log.info("folds: %s, so not every fold validates them", some("classes have fewer images than folds", rare))
+        log.info("folds: %s, so not every fold validates them", counted("classes have fewer images than folds", rare))
     return done.fold
 
 

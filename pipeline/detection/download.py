@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from pipeline.competition.tables.csv_table import some
+from pipeline.competition.tables.csv_table import counted
 from pipeline.competition.tables.long_table import find_rows, is_long, widen
 from pipeline.detection.found import Given, listed, quoted
 from pipeline.detection.image_files import SUFFIXES, UNREAD, ImageFiles
@@ -45,7 +45,7 @@ class Download:
     def seen(self) -> list[str]:
         """What is there, in sentences."""
         counts = f"{len(self.files):,} files, {len(self.images.paths):,} of them images"
-        unread = [some("files", found)] if (found := _unread(self.files)) else []
+        unread = [counted("files", found)] if (found := _unread(self.files)) else []
         return [
             f"Seen: {counts}; tables: {self.table_names}.",
             *(f"Not read: {text}." for text in listed(self.problems) + unread),
@@ -66,17 +66,17 @@ def read_download(root: Path, opened: Path, given: Given) -> Download:
     if parts := _archive_parts(root, files):
         whole = parts[0].rpartition(".")[0]
         raise InputError(
-            f"{root} must hold whole archives. Got {some('files that are parts of archives', parts)}; join them, as "
+            f"{root} must hold whole archives. Got {counted('files that are parts of archives', parts)}; join them, as "
             f"in: cat {whole}.* > {whole}, and move the parts away"
         )
     if not images.paths and (unread := _unread(files)):
         raise InputError(
             f"{root} must hold images that can be read ({' '.join(SUFFIXES)}). Got "
-            f"{some('files of other kinds', unread)}; convert them to PNG"
+            f"{counted('files of other kinds', unread)}; convert them to PNG"
         )
     if not images.paths:
         raise InputError(
-            f"{root} must hold images in files of their own. Got {some('files', files)}; pixels in a table or in "
+            f"{root} must hold images in files of their own. Got {counted('files', files)}; pixels in a table or in "
             "one large file must be written as PNG files first"
         )
     tables, problems = read_sheets(opened, files)

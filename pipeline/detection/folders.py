@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from pipeline.competition.tables.csv_table import some
+from pipeline.competition.tables.csv_table import counted
 from pipeline.competition.tables.templates import fields, pattern
 from pipeline.detection.found import SAY, literal
 from pipeline.detection.image_files import UNREADABLE, evenly, fitting, is_image
@@ -204,7 +204,7 @@ def test_folder(root: Path, paths: Sequence[str], images: Sequence[str]) -> Fold
         folder, levels = posixpath.dirname(named[0]), "{folder}/{file}"
     else:
         raise InputError(
-            f"{root} must hold one folder of test images. Got {some('folders', named)}; move the others away, "
+            f"{root} must hold one folder of test images. Got {counted('folders', named)}; move the others away, "
             f"{_SAY_TEST}"
         )
     wanted = [path for path in images if posixpath.dirname(path) in named]
@@ -230,7 +230,7 @@ def _only(root: Path, template: str, paths: Sequence[str], wanted: Sequence[str]
         if other := sorted(set(fits) - set(wanted)):
             images = [path for path in other if is_image(path)]
             raise InputError(
-                f"{root}: only images of this split may fit {template!r}. {some('other files do', images or other)}; "
-                "move them away"
+                f"{root}: only images of this split may fit {template!r}. {counted('other files do', images or other)}"
+                "; move them away"
             )
     return template, fits

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from pipeline.competition.tables.csv_table import some
+from pipeline.competition.tables.csv_table import counted
 from pipeline.competition.tables.json_table import read_frame
 from pipeline.competition.tables.sample import gives_an_answer, targets_of
 from pipeline.competition.tables.table import is_test
@@ -105,7 +105,7 @@ def read_sheets(root: Path, paths: Iterable[str]) -> tuple[list[Sheet], list[str
     sheets, problems = [], []
     if of_images:
         problems.append(
-            f"{some('files of one image each', of_images)} were left alone; a table must hold what they say"
+            f"{counted('files of one image each', of_images)} were left alone; a table must hold what they say"
         )
     for folder, names in folders.items():
         if folder and len(names) > MAX_TABLES:

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from pipeline.competition.answers import metrics
 from pipeline.competition.answers.likeliest import Probs
 from pipeline.competition.folds.fold_table import Labelled
-from pipeline.competition.tables.csv_table import some
+from pipeline.competition.tables.csv_table import counted
 from pipeline.config import Config, InferConfig
 from pipeline.engine.forecast import VALIDATION, Forecast
 from pipeline.engine.history import line, scores
@@ -268,7 +268,7 @@ class _Training:
     def _diverged(self, where: str, batches: Batches, step: int) -> "Diverged":
         """What is said of a loss that is not finite: where, by which images, and what to try."""
         start, stop = batches.bounds()[step]
-        images = some("images", self.labelled.ids(batches.indices[start:stop]))
+        images = counted("images", self.labelled.ids(batches.indices[start:stop]))
         back = "" if self.may_go_back else ", train.on_nan = 'rollback'"
         return Diverged(
             f"the loss of fold {self.fold} must be finite. It is not in {where}, step {step + 1}, of {images}; lower "

@@ -11,7 +11,7 @@ import pyarrow.parquet as pq
 from scipy import sparse
 
 from pipeline.competition.answers.likeliest import Probs
-from pipeline.competition.tables.csv_table import duplicates, some
+from pipeline.competition.tables.csv_table import counted, duplicates
 from pipeline.files import InputError, atomic_write
 
 Array = np.ndarray[Any, Any]
@@ -79,7 +79,7 @@ def read_predictions(path: Path, made_by: str) -> Predictions:
         known = probs.sum(1) if sparse.issparse(probs) else probs.sum(1, dtype=np.float64)
         bad = [ids[row] for row in np.flatnonzero(~np.isfinite(known))]
         problems.append(
-            f"{path}: {some('images have values that are no finite numbers', bad)}. Delete {path.parent} and train "
+            f"{path}: {counted('images have values that are no finite numbers', bad)}. Delete {path.parent} and train "
             "again with a lower train.lr"
         )
     if problems:
@@ -97,9 +97,9 @@ def in_order(predictions: Predictions, ids: list[str], source: str, advice: str)
     wanted = set(ids)
     problems = []
     if missing := [id_ for id_ in ids if id_ not in row]:
-        problems.append(some("ids are missing", missing))
+        problems.append(counted("ids are missing", missing))
     if extra := [id_ for id_ in predictions.ids if id_ not in wanted]:
-        problems.append(some("ids are of no such image", extra))
+        problems.append(counted("ids are of no such image", extra))
     if problems:
         raise InputError(f"{source}: {'; '.join(problems)}. {advice}")
     return predictions.probs[np.array([row[id_] for id_ in ids], np.int64)]

@@ -157,10 +157,10 @@ def duplicates(source: str, ids: Sequence[str]) -> list[str]:
         return []
     seen: set[str] = set()
     repeated = list(dict.fromkeys(id_ for id_ in ids if id_ in seen or seen.add(id_)))  # type: ignore[func-returns-value]
-    return [f"{source}: {some('ids appear more than once', repeated)}"]
+    return [f"{source}: {counted('ids appear more than once', repeated)}"]
 
 
-def some(what: str, items: Sequence[object], limit: int = 5) -> str:
+def counted(what: str, items: Sequence[object], limit: int = 5) -> str:
     """`1,234 ids appear more than once (a, b, c, d, e, ...)`: a count and the first five."""
     shown = ", ".join(str(item)[:80] for item in items[:limit])
     return f"{len(items):,} {what} ({shown}{', ...' if len(items) > limit else ''})"

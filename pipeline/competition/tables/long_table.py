@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterator, Sequence
 
 import pandas as pd
 
-from pipeline.competition.tables.csv_table import some
+from pipeline.competition.tables.csv_table import counted
 from pipeline.files import InputError
 
 # What can separate image and class.
@@ -59,7 +59,8 @@ def split_ids(ids: Sequence[str], template: str, classes: Sequence[str], source:
     pairs = _images_and_classes(ids, template, classes)
     if pairs is None:
         raise InputError(
-            f"{source}: by data.rows = {template!r} each image must have a row for every class. Got {some('ids', ids)}"
+            f"{source}: by data.rows = {template!r} each image must have a row for every class. "
+            f"Got {counted('ids', ids)}"
         )
     return pairs
 

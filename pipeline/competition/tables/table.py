@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from pipeline.competition.tables.csv_table import duplicates, require_columns, some
+from pipeline.competition.tables.csv_table import counted, duplicates, require_columns
 from pipeline.competition.tables.json_table import read_frame
 from pipeline.competition.tables.long_table import is_long, widen
 from pipeline.competition.tables.templates import fields, paths_from_rows, resolve_wildcards, rows_from_paths
@@ -91,7 +91,7 @@ def _labels(cfg: Config, source: str, frame: pd.DataFrame) -> pd.DataFrame:
         found = dict.fromkeys(str(cell) for cell in labels.iloc[:, 0])
         raise InputError(
             f"data.negative must be one of the labels in one column. Got {negative!r}; {source} has "
-            f"{some('labels', list(found))}"
+            f"{counted('labels', list(found))}"
         )
     return (labels != negative).astype(int).astype(str)
 
@@ -126,7 +126,7 @@ def _of_test(source: str, frame: pd.DataFrame, column: str) -> "pd.Series[bool]"
     if marked.all() or not marked.any():
         raise InputError(
             f"{source}: data.split = {column!r} must begin with test in some rows and not in others. Got "
-            f"{some('values', list(dict.fromkeys(frame[column])))}"
+            f"{counted('values', list(dict.fromkeys(frame[column])))}"
         )
     return marked
 
@@ -182,12 +182,12 @@ def _samples(
     paths = resolve_wildcards(root, paths_from_rows(template, frame))
     problems = duplicates(source, ids)
     if empty := [number for number, id_ in enumerate(ids, 1) if not id_]:
-        problems.append(f"{source}: {some(f'rows have no id in column {id_column!r}', empty)}")
+        problems.append(f"{source}: {counted(f'rows have no id in column {id_column!r}', empty)}")
     for path in paths:
         inside(root, path, setting)
     if files and (missing := [path for path in paths if not (root / path).is_file()]):
         problems.append(
-            f"{setting} = {template!r}: {some('images are missing', missing)} under {cfg.root}, of {len(paths)} in "
+            f"{setting} = {template!r}: {counted('images are missing', missing)} under {cfg.root}, of {len(paths)} in "
             f"{source}"
         )
     if problems:
@@ -209,6 +209,6 @@ def _boxes(cfg: Config, source: str, frame: pd.DataFrame, ids: list[str]) -> lis
     if wrong := [ids[row] for row in np.flatnonzero((whole[:, 2:] <= whole[:, :2]).any(1))]:
         raise InputError(
             f"{source}: data.box must name columns of numbers, left < right and top < bottom. "
-            f"{some('rows have others', wrong)}; set data.box_has_size where the last two are width and height"
+            f"{counted('rows have others', wrong)}; set data.box_has_size where the last two are width and height"
         )
     return [f"{left} {top} {right} {bottom}" for left, top, right, bottom in whole.tolist()]

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from pipeline.competition.tables.csv_table import some
+from pipeline.competition.tables.csv_table import counted
 from pipeline.config import ConfigError
 from pipeline.files import InputError, inside, walk
 
@@ -61,7 +61,8 @@ def resolve_wildcards(root: Path, paths: list[str]) -> list[str]:
     if any(ANYWHERE in path for path in paths):
         full, several = find_anywhere(paths, list(walk(root)))
         if several:
-            raise InputError(f"under {root} {some('paths fit several files', several)}. Name a folder in the template")
+            text = counted("paths fit several files", several)
+            raise InputError(f"under {root} {text}. Name a folder in the template")
         return full
     if not any(path.endswith(".*") for path in paths):
         return paths
@@ -76,7 +77,8 @@ def resolve_wildcards(root: Path, paths: list[str]) -> list[str]:
             several.append(f"{path}: {' or '.join(names)}")
         full.append(f"{folder}/{names[0]}".lstrip("/") if names else path)
     if several:
-        raise InputError(f"under {root} {some('paths fit several files', several)}. Name the extension in the template")
+        text = counted("paths fit several files", several)
+        raise InputError(f"under {root} {text}. Name the extension in the template")
     return full
 
 
@@ -163,7 +165,7 @@ def rows_from_paths(root: Path, template: str, without: Container[str] = ()) -> 
         raise InputError(f"no file under {root} fits {template!r}")
     if broken := [row[-1] for row in rows if "\r" in row[-1]]:
         # No table could hold them: readers take a carriage return for a line's end.
-        raise InputError(f"{root}: {some('file names hold a carriage return', broken)}. Rename them")
+        raise InputError(f"{root}: {counted('file names hold a carriage return', broken)}. Rename them")
     frame = pd.DataFrame(rows, columns=pd.Index([*names, "path"]), dtype=str)
     # A field of this name is the user's own.
     return frame.loc[:, ~frame.columns.duplicated()]
