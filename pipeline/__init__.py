@@ -26,8 +26,8 @@ competition/          what it gives and asks for, never torch
                       answers/ (spelling, metrics, task, likeliest, decide, predictions, scoring, ensembling, mirrors,
                       form, submission): labels, scores, from probabilities to the file
                       folds/ (splits, greedy_split, fold_table)
-detection/            look, at a download (download, survey), for tables (tables, train_table, asked), image files
-                      (image_files, match, box), folders, label_columns, metric; what was found
+detection/            recognise a download (download, survey), its tables (tables, train_table, asked), image files
+                      (image_files, find_template, box), folders, label_columns, metric; what was found
 images/               headers, decode, index, cache, fill, batches: from files to batches
                       augment/ (augment, policies, geometry, colour, erasing, mix, albumentations_file, epoch_changes)
 recipes               image size, network and training by rule, from what detection knows

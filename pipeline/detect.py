@@ -45,11 +45,11 @@ def detect(target: Path, overrides: Sequence[str] = ()) -> Path:
     changed = [override.partition("=")[0].strip() for override in overrides]
     given = {key: operator.attrgetter(key)(settings) for key in changed if key in _DECIDED}
     from pipeline.competition.archives.opened import open_folder
-    from pipeline.detection.look import look, render
+    from pipeline.detection.recognise import recognise, render
     from pipeline.recipes import recipe
 
     files = open_folder(target, settings.data.unpack_limit)
-    found = look(target, files, name=path.stem, given=given)
+    found = recognise(target, files, name=path.stem, given=given)
     found = replace(found, choices=(*found.choices, *recipe(found.facts, has_gpu=has_gpu())))
     text = render(found)
     cfg = loads(text, path, overrides)

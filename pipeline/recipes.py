@@ -169,7 +169,7 @@ def recipe(facts: Facts, *, has_gpu: bool) -> list[Choice]:
         num_epochs,
         f"{shares}, at least {_FEWEST_EPOCHS}, at most {_MOST_EPOCHS}: five folds take {cost}.",
     )
-    flips = not (facts.grey or facts.sides)
+    flips = not (facts.grey or facts.against_hflip)
     return [
         *choices,
         Choice("image.size", size, f"{facts.text}. Size: {why}"),
@@ -193,9 +193,10 @@ def _augment(row: Row, facts: Facts, size: int, num_seen: int) -> list[Choice]:
         why = f"Epochs x images are {num_seen:,}: too few to learn from {policy!r}, which is for {enough:,}."
         policy, strong = "none", gentle
     hflip = Choice("augment.hflip", 0.5, "0 where left and right differ in meaning (then no hflip in infer.views).")
-    if facts.sides:
+    if facts.against_hflip:
         why_not = (
-            f"No flips: {facts.sides}. 0.5 where flipped images are of the same class (then hflip in infer.views)."
+            f"No flips: {facts.against_hflip}. "
+            "0.5 where flipped images are of the same class (then hflip in infer.views)."
         )
         hflip = Choice("augment.hflip", 0.0, why_not, said=True)
     crop = row.crop_colour(size)

@@ -4,16 +4,18 @@ import posixpath
 from dataclasses import replace
 
 from pipeline.detection.download import Download
-from pipeline.detection.folders import given_folders, test_folder
+from pipeline.detection.find_template import find_template
+from pipeline.detection.folders import find_test_folder, read_given_template
 from pipeline.detection.found import SAY, Choice
-from pipeline.detection.image_files import DERIVED, ImageFiles, Match, paths_of
-from pipeline.detection.match import find_template
+from pipeline.detection.image_files import DERIVED, ImageFiles, TemplateMatch, paths_of
 from pipeline.detection.tables import Sheet, sheet_named
 from pipeline.detection.train_table import TrainTable, fit_in_words, names_files
 from pipeline.files import InputError
 
 
-def read_asked(download: Download, train_id: str, train_paths: list[str], train: TrainTable | None) -> list[Choice]:
+def choose_test_images(
+    download: Download, train_id: str, train_paths: list[str], train: TrainTable | None
+) -> list[Choice]:
     """The settings of the test images and the sample submission.
 
     Args:
@@ -33,14 +35,14 @@ def read_asked(download: Download, train_id: str, train_paths: list[str], train:
     ]
     given, template = download.given.get("data.test", ""), download.given.get("data.test_image")
     tried = []
-    for sheet, id_ in _tables(download, train_id, train) if "{" not in given else ():
+    for sheet, id_ in _test_tables(download, train_id, train) if "{" not in given else ():
         keys = [id_, *(name for name, cells in sheet.cells.items() if name != id_ and names_files(cells))]
         if template is not None:
             match = find_template(sheet.frame, keys, download.images, "test", given=template)
         else:
-            match = _find(sheet, keys, download.images, taken)
+            match = _find_test_template(sheet, keys, download.images, taken)
             match = _named_alike(match, train.match) if match and train else match
-        if match and match.good and (template is not None or not _of_train_images(match.template, train)):
+        if match and match.is_good and (template is not None or not _of_train_images(match.template, train)):
             if id_ != train_id:
                 choices.append(Choice("data.test_id", id_, f"The train table has {train_id!r}."))
             return [
@@ -57,9 +59,9 @@ def read_asked(download: Download, train_id: str, train_paths: list[str], train:
         raise InputError("; ".join(tried) + f"; {SAY} data.test_image=FOLDER/{{COLUMN}}.jpg")
     left = [path for path in download.images.paths if path not in taken]
     if "{" in given:
-        folder = given_folders("data.test", given, left)
+        folder = read_given_template("data.test", given, left)
     else:
-        folder = test_folder(download.root, download.files, left)
+        folder = find_test_folder(download.root, download.files, left)
     if train_id != folder.id:
         choices.append(Choice("data.test_id", folder.id, f"The train images have {train_id!r}."))
     return [
@@ -69,17 +71,19 @@ def read_asked(download: Download, train_id: str, train_paths: list[str], train:
     ]
 
 
-def _find(sheet: Sheet, keys: list[str], images: ImageFiles, taken: frozenset[str]) -> Match | None:
+def _find_test_template(
+    sheet: Sheet, keys: list[str], images: ImageFiles, taken: frozenset[str]
+) -> TemplateMatch | None:
     """The template of the test images: of files of the train images' kind, where these are not further from what test
     images are called than files of another kind.
     """
     best = find_template(sheet.frame, keys, images, "test", taken)
     kinds = {_kind(path) for path in taken}
-    if best is None or not best.good or _kinds(best, sheet, images) <= kinds:
+    if best is None or not best.is_good or _kinds(best, sheet, images) <= kinds:
         return best
     alike = ImageFiles(path for path in images.paths if _kind(path) in kinds)
     own = find_template(sheet.frame, keys, alike, "test", taken) if alike.paths else None
-    if own is None or not own.good or any(word in own.template.lower() for word in DERIVED):
+    if own is None or not own.is_good or any(word in own.template.lower() for word in DERIVED):
         return best
     return own if _say_test(own, sheet, images) or not _say_test(best, sheet, images) else best
 
@@ -89,17 +93,17 @@ def _kind(path: str) -> str:
     return posixpath.splitext(path)[1].lower().replace(".jpeg", ".jpg")
 
 
-def _kinds(match: Match, sheet: Sheet, images: ImageFiles) -> set[str]:
+def _kinds(match: TemplateMatch, sheet: Sheet, images: ImageFiles) -> set[str]:
     return {_kind(path) for path in paths_of(match.template, sheet.frame, images.paths) if path in images.known}
 
 
-def _say_test(match: Match, sheet: Sheet, images: ImageFiles) -> bool:
+def _say_test(match: TemplateMatch, sheet: Sheet, images: ImageFiles) -> bool:
     """Whether the folders of all files that a template gives say `test`."""
     folders = {posixpath.dirname(path) for path in paths_of(match.template, sheet.frame, images.paths)}
     return all("test" in folder.lower() for folder in folders)
 
 
-def _named_alike(match: Match, train: Match) -> Match:
+def _named_alike(match: TemplateMatch, train: TemplateMatch) -> TemplateMatch:
     """Of templates of one folder that fit alike, the one that names files as the train images' does: `{id}_red.png`."""
     own, folder = _about(train.template, train.key), posixpath.dirname(match.template)
     fits = [match.template, *match.others]
@@ -120,7 +124,7 @@ def _of_train_images(template: str, train: TrainTable | None) -> bool:
     return "train" in folder and "test" not in folder and not own
 
 
-def _tables(download: Download, train_id: str, train: TrainTable | None) -> list[tuple[Sheet, str]]:
+def _test_tables(download: Download, train_id: str, train: TrainTable | None) -> list[tuple[Sheet, str]]:
     """Tables of the test ids with their id columns, the likeliest first: those with the sample's ids, then the sample;
     without a sample those with the train table's id column and other ids.
     """

@@ -9,7 +9,7 @@ import numpy as np
 from PIL import Image
 
 from pipeline.detection.found import Choice, quoted
-from pipeline.detection.image_files import UNREADABLE, evenly
+from pipeline.detection.image_files import UNREADABLE, evenly_spaced
 from pipeline.detection.tables import Sheet, numbers_of
 
 Array = np.ndarray[Any, Any]
@@ -37,12 +37,13 @@ def choose_box(root: Path, train: Sheet, paths: Sequence[str], test: Sheet | Non
     # Left, top, right, bottom; or left, right, top, bottom.
     runs = [[run[place] for place in order] for run in runs for order in ((0, 1, 2, 3), (0, 2, 1, 3))]
     runs = [run for run in runs if all(name in numeric and _SIDE.search(name) for name in run)]
-    rows = [row for row in evenly(len(paths), _NUM_PROBES) if (root / paths[row]).is_file()]
+    rows = [row for row in evenly_spaced(len(paths), _NUM_PROBES) if (root / paths[row]).is_file()]
     sizes = _sizes(root, [paths[row] for row in rows])
     for run in runs:
         sides = np.stack([numeric[name] for name in run], axis=1)
         for has_size in (False, True):
-            corners = np.concatenate([sides[:, :2], sides[:, 2:] + has_size * sides[:, :2]], axis=1)
+            last = sides[:, :2] + sides[:, 2:] if has_size else sides[:, 2:]
+            corners = np.concatenate([sides[:, :2], last], axis=1)
             if not _are_boxes(corners, corners[rows], sizes):
                 continue
             reason = f"{quoted(run)} are a box inside each of the {len(rows)} images looked at"

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from pipeline.competition.tables.csv_table import counted
 from pipeline.competition.tables.long_table import find_rows, is_long, widen
-from pipeline.detection.found import Given, listed, quoted
+from pipeline.detection.found import Given, first_problems, quoted
 from pipeline.detection.image_files import SUFFIXES, UNREAD, ImageFiles
 from pipeline.detection.tables import Sample, Sheet, by_split, find_sample, read_sheets
 from pipeline.files import InputError, walk
@@ -48,7 +48,7 @@ class Download:
         unread = [counted("files", found)] if (found := _unread(self.files)) else []
         return [
             f"Seen: {counts}; tables: {self.table_names}.",
-            *(f"Not read: {text}." for text in listed(self.problems) + unread),
+            *(f"Not read: {text}." for text in first_problems(self.problems) + unread),
         ]
 
 
@@ -105,7 +105,7 @@ def _with_splits(root: Path, tables: list[Sheet], images: ImageFiles, given: Giv
     )
     asked = set(sample.sheet.cells[sample.id]) if sample else set()
 
-    def is_of_both(train: Sheet, test: Sheet) -> bool:
+    def holds_both(train: Sheet, test: Sheet) -> bool:
         ids = [set(test.cells[name]) for name in test.unique]
         if column is not None:
             return True
@@ -117,7 +117,7 @@ def _with_splits(root: Path, tables: list[Sheet], images: ImageFiles, given: Giv
         names = {posixpath.basename(path) for path in images.paths if "test" in posixpath.dirname(path).lower()}
         return all(name in own or posixpath.splitext(name)[0] in own for name in names)
 
-    both = {name for name, pair in splits.items() if is_of_both(*pair)}
+    both = {name for name, pair in splits.items() if holds_both(*pair)}
     return [split for sheet in tables for split in (splits[sheet.name] if sheet.name in both else [sheet])]
 
 

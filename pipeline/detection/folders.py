@@ -13,8 +13,8 @@ from PIL import Image
 
 from pipeline.competition.tables.csv_table import counted
 from pipeline.competition.tables.templates import fields, pattern
-from pipeline.detection.found import SAY, literal
-from pipeline.detection.image_files import UNREADABLE, evenly, fitting, is_image
+from pipeline.detection.found import SAY, escape_braces
+from pipeline.detection.image_files import UNREADABLE, evenly_spaced, is_image, paths_fitting
 from pipeline.files import InputError
 
 _SAY_TEST = f"{SAY} data.test='FOLDER/{{file}}.jpg' data.test_image='FOLDER/{{file}}.jpg'"
@@ -75,10 +75,10 @@ class Folders:
         if num_labels < 2 or len(self.paths) < _SHARED * len(versions) * num_labels:
             return False
         pairs = [paths[:2] for paths in versions.values() if len(paths) > 1]
-        return all(_alike(root, *pairs[index]) for index in evenly(len(pairs), _NUM_PAIRS))
+        return all(_alike(root, *pairs[index]) for index in evenly_spaced(len(pairs), _NUM_PAIRS))
 
 
-def class_folders(root: Path, paths: Sequence[str], images: Sequence[str]) -> Folders | None:
+def find_class_folders(root: Path, paths: Sequence[str], images: Sequence[str]) -> Folders | None:
     """The folder whose subfolders hold images and name their classes; None where there is none.
 
     Of several, the one that says `train`, then the one with the most images; none where more than a tenth of the images
@@ -107,7 +107,7 @@ def class_folders(root: Path, paths: Sequence[str], images: Sequence[str]) -> Fo
     if not ranked:
         return None
     folder = ranked[0][-1]
-    template = literal(f"{folder}/" if folder else "") + "{label}/{file}"
+    template = escape_braces(f"{folder}/" if folder else "") + "{label}/{file}"
     wanted = [
         path
         for path in images
@@ -120,16 +120,16 @@ def class_folders(root: Path, paths: Sequence[str], images: Sequence[str]) -> Fo
     num_folders = len({posixpath.dirname(path) for path in wanted})
     if len(odd) > 0.1 * len(images) or len(wanted) < 2 * num_folders:
         return None
-    return Folders(*_only(root, template, paths, wanted), tuple(name for *_, name in ranked[1:]))
+    return Folders(*_fitting_alone(root, template, paths, wanted), tuple(name for *_, name in ranked[1:]))
 
 
-def given_folders(key: str, template: str, images: Sequence[str]) -> Folders:
+def read_given_template(key: str, template: str, images: Sequence[str]) -> Folders:
     """The images by the template that the user has decided for `data.train` or `data.test`.
 
     Raises:
         InputError: it fits no image, or one of train images has no field `label`.
     """
-    found, is_train = fitting(template, images), key == "data.train"
+    found, is_train = paths_fitting(template, images), key == "data.train"
     if not found or (is_train and "label" not in fields(template)):
         raise InputError(
             f"{key} must be a table, or a template {'with {label} ' if is_train else ''}that fits images. "
@@ -138,7 +138,7 @@ def given_folders(key: str, template: str, images: Sequence[str]) -> Folders:
     return Folders(template, found)
 
 
-def named_classes(root: Path, paths: Sequence[str], images: Sequence[str]) -> Folders | None:
+def find_named_classes(root: Path, paths: Sequence[str], images: Sequence[str]) -> Folders | None:
     """The folder whose files name their class and a number, `train/dog.123.jpg`; None where there is none.
 
     A separator (`.`, `_`, `-`, a space) and a number follow the label, or it follows them. Of several folders, the one
@@ -163,14 +163,14 @@ def named_classes(root: Path, paths: Sequence[str], images: Sequence[str]) -> Fo
                 continue
             separators = {match["separator"] for match in matches}
             if len(separators) == 1:
-                template = literal(f"{folder}/" if folder else "") + text.format(literal(separators.pop()))
+                template = escape_braces(f"{folder}/" if folder else "") + text.format(escape_braces(separators.pop()))
                 found.append(("train" not in folder.lower(), -len(here), folder, template, here))
     if not found:
         return None
     *_, template, wanted = min(found)
     endings = {posixpath.splitext(path)[1] for path in wanted}
-    template += literal(endings.pop()) if len(endings) == 1 else ".{extension}"
-    return Folders(*_only(root, template, paths, wanted), tuple(sorted(item[2] for item in found))[1:])
+    template += escape_braces(endings.pop()) if len(endings) == 1 else ".{extension}"
+    return Folders(*_fitting_alone(root, template, paths, wanted), tuple(sorted(item[2] for item in found))[1:])
 
 
 def _alike(root: Path, one: str, other: str) -> bool:
@@ -185,7 +185,7 @@ def _alike(root: Path, one: str, other: str) -> bool:
     return float(np.abs(pixels[0] - pixels[1]).mean()) < _ALIKE
 
 
-def test_folder(root: Path, paths: Sequence[str], images: Sequence[str]) -> Folders:
+def find_test_folder(root: Path, paths: Sequence[str], images: Sequence[str]) -> Folders:
     """The folder of the test images among the images that are left, flat or with one level of folders.
 
     Raises:
@@ -208,7 +208,7 @@ def test_folder(root: Path, paths: Sequence[str], images: Sequence[str]) -> Fold
             f"{_SAY_TEST}"
         )
     wanted = [path for path in images if posixpath.dirname(path) in named]
-    return Folders(*_only(root, literal(f"{folder}/" if folder else "") + levels, paths, wanted))
+    return Folders(*_fitting_alone(root, escape_braces(f"{folder}/" if folder else "") + levels, paths, wanted))
 
 
 def _is_split(folder: str, split: str) -> bool:
@@ -216,17 +216,17 @@ def _is_split(folder: str, split: str) -> bool:
     return posixpath.basename(folder).lower().startswith(split)
 
 
-def _only(root: Path, template: str, paths: Sequence[str], wanted: Sequence[str]) -> tuple[str, list[str]]:
+def _fitting_alone(root: Path, template: str, paths: Sequence[str], wanted: Sequence[str]) -> tuple[str, list[str]]:
     """The template, with the extension where it takes that to fit the wanted images alone; and these.
 
     Raises:
         InputError: other files fit as well.
     """
-    fits = fitting(template, paths)
+    fits = paths_fitting(template, paths)
     if other := sorted(set(fits) - set(wanted)):
         endings = {posixpath.splitext(path)[1] for path in wanted}
-        template += literal(endings.pop()) if len(endings) == 1 else ""
-        fits = fitting(template, paths)
+        template += escape_braces(endings.pop()) if len(endings) == 1 else ""
+        fits = paths_fitting(template, paths)
         if other := sorted(set(fits) - set(wanted)):
             images = [path for path in other if is_image(path)]
             raise InputError(

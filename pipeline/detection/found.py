@@ -38,7 +38,7 @@ class Facts:
     num_images: how many there are to train on.
     numbers: whether numbers are predicted, not classes.
     versions: whether classes are versions of one image, which differ in faint traces.
-    sides: why a left-right flip would change what an image says; "" where it does not.
+    against_hflip: why a left-right flip would change what an image says; "" where it does not.
     """
 
     side: float
@@ -47,7 +47,7 @@ class Facts:
     num_images: int
     numbers: bool = False
     versions: bool = False
-    sides: str = ""
+    against_hflip: str = ""
 
 
 @dataclass(frozen=True)
@@ -99,7 +99,7 @@ def render(found: Found) -> str:
     return text
 
 
-def literal(text: str) -> str:
+def escape_braces(text: str) -> str:
     """A piece of a path as a template holds it: braces doubled."""
     return text.replace("{", "{{").replace("}", "}}")
 
@@ -109,7 +109,7 @@ def quoted(items: Sequence[str], limit: int = 5) -> str:
     return ", ".join(repr(item[:80]) for item in items[:limit]) + (", ..." if len(items) > limit else "")
 
 
-def listed(problems: Sequence[str]) -> list[str]:
+def first_problems(problems: Sequence[str]) -> list[str]:
     """The first few problems, and how many more there are."""
     more = len(problems) - _MOST_PROBLEMS
     return [*problems[:_MOST_PROBLEMS], *([f"{more:,} more problems of this kind"] if more > 0 else [])]

@@ -62,7 +62,7 @@ def choose_negative(
     )
 
 
-def are_named(root: Path, paths: Sequence[str], sheets: Sequence[Sheet], classes: set[str]) -> bool:
+def classes_are_named(root: Path, paths: Sequence[str], sheets: Sequence[Sheet], classes: set[str]) -> bool:
     """Whether a json or a table says what class numbers stand for: it lists each once, beside something else."""
     for path in paths:
         if path.lower().endswith(".json") and path.count("/") <= 1 and (root / path).stat().st_size < _LARGEST_MAP:

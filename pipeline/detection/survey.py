@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from pipeline.detection.image_files import UNREADABLE, evenly
+from pipeline.detection.image_files import UNREADABLE, evenly_spaced
 from pipeline.files import InputError
 
 NUM_SAMPLED = 200
@@ -24,14 +24,14 @@ class Survey:
     text: str
 
 
-def survey(root: Path, paths: Sequence[str]) -> Survey:
+def survey_headers(root: Path, paths: Sequence[str]) -> Survey:
     """Read the headers of about 200 images, evenly spread.
 
     Raises:
         InputError: none of them can be read.
     """
     sides, sizes, modes, num_unreadable = [], [], set(), 0
-    for index in evenly(len(paths), NUM_SAMPLED):
+    for index in evenly_spaced(len(paths), NUM_SAMPLED):
         try:
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore")  # of large images and odd metadata: only the header is read

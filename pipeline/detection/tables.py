@@ -77,7 +77,7 @@ class Sample:
     targets: tuple[str, ...]
     why: str
 
-    def only(self, columns: Sequence[str]) -> "Sample":
+    def limited_to(self, columns: Sequence[str]) -> "Sample":
         """The sample with those of its columns to fill that are labels, where any are: the others are copied."""
         wanted = tuple(name for name in self.targets if name in columns)
         return replace(self, targets=wanted) if wanted else self

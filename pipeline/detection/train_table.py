@@ -7,10 +7,10 @@ from pathlib import Path
 
 from pipeline.competition.tables.csv_table import duplicates
 from pipeline.detection.download import Download
-from pipeline.detection.found import SAY, Choice, Given, listed, quoted
-from pipeline.detection.image_files import ImageFiles, Match, is_image
+from pipeline.detection.find_template import find_template
+from pipeline.detection.found import SAY, Choice, Given, first_problems, quoted
+from pipeline.detection.image_files import ImageFiles, TemplateMatch, is_image
 from pipeline.detection.label_columns import Labels, choose_labels, tag_separator
-from pipeline.detection.match import find_template
 from pipeline.detection.tables import Sheet, sample_rank, sheet_named
 from pipeline.files import InputError
 
@@ -26,7 +26,7 @@ class TrainTable:
     sheet: Sheet
     id: str
     labels: Labels
-    match: Match
+    match: TemplateMatch
     alike: tuple[str, ...] = ()
 
     def must_be_one(self, root: Path) -> "TrainTable":
@@ -87,7 +87,7 @@ def find_train_table(download: Download) -> TrainTable | None:
             problems.append(candidate)
             named_train = named_train or "train" in sheet.stem
     if named_train and not candidates:
-        raise InputError("; ".join(listed(problems)))
+        raise InputError("; ".join(first_problems(problems)))
     most = max((item.match.num_rows for item in candidates), default=0)
     candidates = [
         item
@@ -124,7 +124,7 @@ def _as_train(download: Download, sheet: Sheet) -> "TrainTable | str":
     if not ids:
         return f"{path} has no column with another id in every row"
     match = find_template(sheet.frame, keys, images, "train", given=given.get("data.image"))
-    if match is None or not match.good:
+    if match is None or not match.is_good:
         first = sheet.cells[ids[0]][0]
         best = f"at most {match.num_found:,} of {match.num_rows:,}, by {match.template!r}" if match else "none"
         return (
@@ -149,7 +149,7 @@ def _given_labels(sheet: Sheet, given: Given) -> Labels | None:
     return Labels(columns, 0, "as was said", tag_separator(sheet.cells[columns[0]]) if len(columns) == 1 else "")
 
 
-def _is_as_good(template: str, match: Match) -> bool:
+def _is_as_good(template: str, match: TemplateMatch) -> bool:
     """Whether a template that fits alike differs in more than habits can tell: files of one folder, with other words
     about the id, `{id}_red.png` and `{id}_green.png`.
     """
@@ -165,7 +165,7 @@ def _an_example(images: ImageFiles) -> str:
     return next((path for path in images.paths if "train" in path.lower()), images.paths[0])
 
 
-def read_by_table(train: TrainTable) -> list[Choice]:
+def train_table_choices(train: TrainTable) -> list[Choice]:
     """The settings by which a train table is read."""
     match, labels = train.match, train.labels
     choices = [
@@ -192,7 +192,7 @@ def names_files(cells: list[str]) -> bool:
     return len(set(cells)) * 2 > len(cells)
 
 
-def fit_in_words(match: Match) -> str:
+def fit_in_words(match: TemplateMatch) -> str:
     """How well a template fits, in words."""
     text = f"{match.num_found:,} of {match.num_rows:,} files are there."
     return text + (f" These fit as well: {quoted(match.others, 3)}." if match.others else "")

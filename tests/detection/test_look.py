@@ -17,11 +17,11 @@ from pipeline.competition.answers.form import read_form
 from pipeline.competition.answers.submission import fill, write
 from pipeline.competition.answers.task import make_task
 from pipeline.config_file import load
+from pipeline.detection.find_template import find_template
 from pipeline.detection.found import Choice, Facts
 from pipeline.detection.image_files import ImageFiles
 from pipeline.detection.label_columns import tag_separator
-from pipeline.detection.look import Found, look, render
-from pipeline.detection.match import find_template
+from pipeline.detection.recognise import Found, recognise, render
 from pipeline.engine.losses import make_loss
 from pipeline.files import InputError
 from pipeline.recipes import recipe
@@ -221,7 +221,7 @@ def test_ids_within_names(tmp_path: Path) -> None:
     write_table(root / "train.csv", ["id", "label"], [[n, NAMES[n % 4]] for n in range(12)])
     write_table(root / "sample_submission.csv", ["id", "label"], [[n, "ant"] for n in range(20, 24)])
     with pytest.raises(InputError, match=r"train.csv: the ids in column 'id', such as '0'"):
-        look(root)  # `scan0` is no column's cell
+        recognise(root)  # `scan0` is no column's cell
     for n in range(12):
         (root / f"train/scan{n}/img_{n}_full.png").rename(root / f"train/img_{n}_full.png")
     _, cfg, _, _ = read(root, tmp_path)
@@ -306,7 +306,7 @@ def test_what_cannot_be_read_is_said_in_one_sentence(
     plain(tmp_path / "c")
     spoil(tmp_path / "c")
     with pytest.raises(InputError, match=message) as error:
-        look(tmp_path / "c")
+        recognise(tmp_path / "c")
     assert "\n" not in str(error.value)
 
 
@@ -323,7 +323,7 @@ def test_test_images_are_never_the_train_images(tmp_path: Path) -> None:
     for id_ in TEST:
         (tmp_path / "c" / "test" / f"{id_}.png").rename(tmp_path / "c" / "test" / f"{id_}9.png")
     with pytest.raises(InputError, match="must name test images"):
-        look(tmp_path / "c")
+        recognise(tmp_path / "c")
 
 
 @given(
@@ -431,7 +431,7 @@ def test_numbers_that_are_no_box(tmp_path: Path) -> None:
     draw = random.Random(1)
     rows = [[id_, *(draw.randrange(9) for _ in range(4)), label] for id_, label in zip(TRAIN, LABELS, strict=True)]
     write_table(tmp_path / "c" / "train.csv", ["id", "a", "b", "c", "d", "label"], rows)
-    assert "\nbox" not in render(look(tmp_path / "c"))
+    assert "\nbox" not in render(recognise(tmp_path / "c"))
 
 
 def test_images_of_kinds_that_are_not_read_are_named(tmp_path: Path) -> None:
@@ -439,13 +439,13 @@ def test_images_of_kinds_that_are_not_read_are_named(tmp_path: Path) -> None:
     plain(root)
     (root / "more").mkdir()
     (root / "more" / "1.dcm").write_bytes(b"x")
-    assert "Not read: 1 files (more/1.dcm)." in look(root).seen
+    assert "Not read: 1 files (more/1.dcm)." in recognise(root).seen
     for path in (root / "train").iterdir():
         path.rename(path.with_suffix(".dcm"))
     for path in (root / "test").iterdir():
         path.rename(path.with_suffix(".dcm"))
     with pytest.raises(InputError, match=r"must hold images that can be read.*29 files of other kinds.*convert"):
-        look(root)
+        recognise(root)
 
 
 @pytest.mark.parametrize("template", ["train/{label}.{id}.jpg", "train/{label}_{id}.jpg", "train/{id}-{label}.jpg"])
@@ -486,7 +486,7 @@ def test_labels_of_which_none_says_nothing(tmp_path: Path) -> None:
     plain(root)
     write_table(root / "sample_submission.csv", ["id", "label"], [[id_, 0.5] for id_ in TEST])
     with pytest.raises(InputError, match=r"asks for a number.*'ant', 'bee', 'cow', 'dog'.*data\.negative"):
-        look(root)
+        recognise(root)
 
 
 @pytest.mark.parametrize("placeholder", ["", "NaN", "None", "?"])
@@ -531,7 +531,7 @@ def test_numbers_from_0_on_that_no_file_names_are_grades(tmp_path: Path, named: 
 
 def test_numbers_of_which_0_is_rare_are_classes(tmp_path: Path) -> None:
     plain(tmp_path / "c", labels=[0, 1, 1, 1, 1, 1, 1, 1, 2, 2, 2, 2, 3, 3, 3, 3, 4, 4, 4, 4])
-    assert look(tmp_path / "c").value("task.metric") == "accuracy"
+    assert recognise(tmp_path / "c").value("task.metric") == "accuracy"
 
 
 @pytest.mark.parametrize("pattern", ["{image}_{name}", "{image}-{name}", "{name} {image}"])
@@ -592,7 +592,7 @@ def test_tags_that_never_stand_alone(tmp_path: Path, separator: str) -> None:
         for number in range(20)
     ]
     plain(tmp_path / "c", ("id", "tags"), cells)
-    assert look(tmp_path / "c").value("data.tag_separator") == separator
+    assert recognise(tmp_path / "c").value("data.tag_separator") == separator
 
 
 @pytest.mark.parametrize("answers", [["0"] * 8, ["0", "1"] * 4, ["0.5"] * 8])
@@ -630,7 +630,7 @@ def test_what_cannot_be_answered_is_refused_at_once(
     plain(root, labels=labels)
     write_table(root / "sample_submission.csv", header, [[id_, *[0.5] * (len(header) - 1)] for id_ in TEST])
     with pytest.raises(InputError, match=message):
-        look(root)
+        recognise(root)
 
 
 def test_several_columns_of_classes_are_refused_at_once(tmp_path: Path) -> None:
@@ -640,7 +640,7 @@ def test_several_columns_of_classes_are_refused_at_once(tmp_path: Path) -> None:
     write_table(root / "train.csv", ["id", "shape", "band"], rows)
     write_table(root / "sample_submission.csv", ["id", "shape", "band"], [[id_, "ant", 0] for id_ in TEST])
     with pytest.raises(InputError, match="several label columns must hold 0 or 1"):
-        look(root)
+        recognise(root)
 
 
 def test_a_table_without_a_header_and_test_images_that_are_not_there(tmp_path: Path) -> None:
@@ -649,13 +649,13 @@ def test_a_table_without_a_header_and_test_images_that_are_not_there(tmp_path: P
     text = (root / "train.csv").read_text().splitlines()
     (root / "train.csv").write_text("\n".join(f"{line.split(',')[0]}.png,{line.split(',')[1]}" for line in text[1:]))
     with pytest.raises(InputError, match=r"must have a header line. Its first line names the image '000.png'"):
-        look(root)
+        recognise(root)
     plain(root)
     for path in (root / "test").iterdir():
         path.unlink()
     put(root, [f"train_masks/{id_}.png" for id_ in TRAIN])
     with pytest.raises(InputError, match="must name test images"):
-        look(root)
+        recognise(root)
 
 
 def test_numbers_that_only_look_like_a_box(tmp_path: Path) -> None:
@@ -669,7 +669,7 @@ def test_numbers_that_only_look_like_a_box(tmp_path: Path) -> None:
         header = ["id", "rooms", "floors", "age", "area", *(["label"] if name == "train" else [])]
         write_table(root / f"{name}.csv", header, rows)
     write_table(root / "sample_submission.csv", ["id", "label"], [[id_, "ant"] for id_ in TEST])
-    assert look(root).value("data.box") is None
+    assert recognise(root).value("data.box") is None
 
 
 def test_images_in_folders_that_no_column_names(tmp_path: Path) -> None:

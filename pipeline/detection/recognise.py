@@ -9,21 +9,21 @@ import pandas as pd
 from pipeline.competition.answers import metrics
 from pipeline.competition.answers.mirrors import against_hflip
 from pipeline.competition.tables.templates import fields
-from pipeline.detection.asked import read_asked
+from pipeline.detection.asked import choose_test_images
 from pipeline.detection.box import choose_box
 from pipeline.detection.download import Download, read_download
-from pipeline.detection.folders import Folders, class_folders, given_folders, named_classes
-from pipeline.detection.found import SAY, Choice, Facts, Found, Given, listed, quoted, render
+from pipeline.detection.find_template import find_template
+from pipeline.detection.folders import Folders, find_class_folders, find_named_classes, read_given_template
+from pipeline.detection.found import SAY, Choice, Facts, Found, Given, first_problems, quoted, render
 from pipeline.detection.image_files import paths_of
 from pipeline.detection.label_columns import Labels, must_be_answerable, propose_groups
-from pipeline.detection.match import find_template
-from pipeline.detection.metric import are_named, choose_metric, choose_negative
-from pipeline.detection.survey import survey
+from pipeline.detection.metric import choose_metric, choose_negative, classes_are_named
+from pipeline.detection.survey import survey_headers
 from pipeline.detection.tables import Sheet
-from pipeline.detection.train_table import TrainTable, find_train_table, read_by_table
+from pipeline.detection.train_table import TrainTable, find_train_table, train_table_choices
 from pipeline.files import InputError
 
-__all__ = ["Choice", "Found", "look", "render"]
+__all__ = ["Choice", "Found", "recognise", "render"]
 
 
 @dataclass(frozen=True)
@@ -37,7 +37,7 @@ class _Known:
     versions: bool = False
 
 
-def look(folder: Path, opened: Path | None = None, *, name: str = "", given: Given | None = None) -> Found:
+def recognise(folder: Path, opened: Path | None = None, *, name: str = "", given: Given | None = None) -> Found:
     """Look at a competition's folder as it was downloaded.
 
     Args:
@@ -58,7 +58,7 @@ def look(folder: Path, opened: Path | None = None, *, name: str = "", given: Giv
     sample = download.sample
     train = find_train_table(download)
     known = _by_table(download, train) if train is not None else _by_files(download)
-    sample = sample.only(known.labels.columns) if sample else None
+    sample = sample.limited_to(known.labels.columns) if sample else None
     must_be_answerable(folder, known.sheet, known.labels, sample)
     choices = known.choices
     if download.rows:
@@ -70,7 +70,7 @@ def look(folder: Path, opened: Path | None = None, *, name: str = "", given: Giv
     if negative and negative.value:
         choices.append(negative)
     columns = known.labels.columns
-    named = len(columns) == 1 and are_named(
+    named = len(columns) == 1 and classes_are_named(
         download.opened, download.files, download.sheets, set(known.sheet.cells[columns[0]])
     )
     metric = choose_metric(known.sheet, known.labels, sample, binary=bool(negative and negative.value), named=named)
@@ -80,9 +80,9 @@ def look(folder: Path, opened: Path | None = None, *, name: str = "", given: Giv
         kind = given["task.kind"]
         metric = Choice("task.metric", metrics.COMMON[kind], f"A common one of labels of kind {kind!r}.")
     numbers = metrics.get(str(metric.value)).kinds == ("number",)
-    there = survey(download.opened, [path for path in known.paths if path in download.images.known])
-    sides = "" if numbers else against_hflip(known.labels.classes(known.sheet), named=named)
-    facts = Facts(there.side, there.grey, there.text, len(known.paths), numbers, known.versions, sides)
+    there = survey_headers(download.opened, [path for path in known.paths if path in download.images.known])
+    why_not = "" if numbers else against_hflip(known.labels.classes(known.sheet), named=named)
+    facts = Facts(there.side, there.grey, there.text, len(known.paths), numbers, known.versions, why_not)
     said = [Choice(key, value, "As was said with --set.") for key, value in given.items()]
     choices = [*(item for item in (*choices, metric) if item.key not in given), *said]
     return Found(
@@ -97,12 +97,12 @@ def look(folder: Path, opened: Path | None = None, *, name: str = "", given: Giv
 def _by_table(download: Download, train: TrainTable) -> _Known:
     """The train images by their table."""
     sheet, paths = train.sheet, paths_of(train.match.template, train.sheet.frame, download.images.paths)
-    asked = read_asked(download, train.id, paths, train)
+    asked = choose_test_images(download, train.id, paths, train)
     used = [train.id, train.match.key, *train.labels.columns]
     name = next(str(item.value) for item in asked if item.key == "data.test")
     test = next((other for other in download.sheets if other.name == name and other is not sheet), None)
     box = choose_box(download.opened, sheet, paths, test, used)
-    choices = [*read_by_table(train), *asked, *propose_groups(sheet, used), *box]
+    choices = [*train_table_choices(train), *asked, *propose_groups(sheet, used), *box]
     return _Known(sheet, train.labels, paths, choices)
 
 
@@ -117,27 +117,28 @@ def _by_files(download: Download) -> _Known:
         frame, given = download.sample.sheet.frame, download.given.get("data.test_image")
         given = given if given is not None and set(fields(given)) <= set(frame) else None
         match = find_template(frame, [download.sample.id], download.images, "test", given=given)
-        if match and match.good:
+        if match and match.is_good:
             tested = set(paths_of(match.template, frame, download.images.paths))
     files = [path for path in download.files if path not in tested]
     images = [path for path in download.images.paths if path not in tested]
     if (template := download.given.get("data.train")) is not None:
-        folders: Folders | None = given_folders("data.train", template, images)
+        folders: Folders | None = read_given_template("data.train", template, images)
     else:
-        folders = class_folders(download.root, files, images) or named_classes(download.root, files, images)
+        folders = find_class_folders(download.root, files, images) or find_named_classes(download.root, files, images)
     if folders is None:
         raise InputError(
-            "; ".join(listed(download.problems))
+            "; ".join(first_problems(download.problems))
             or f"{download.root} must hold a train table (csv), a folder for each class, or files that name theirs "
             f"(dog.1.jpg). Got tables: {download.table_names}; {SAY} data.train=FOLDER/{{label}}/{{file}}.jpg"
         )
     versions = folders.are_versions(download.opened)
-    choices = [*_read_by_folders(folders, versions), *read_asked(download, folders.id, folders.paths, None)]
+    test_choices = choose_test_images(download, folders.id, folders.paths, None)
+    choices = [*_class_folder_choices(folders, versions), *test_choices]
     sheet = Sheet(folders.template, pd.DataFrame({"file": folders.paths, "label": folders.labels}, dtype=str))
     return _Known(sheet, Labels(("label",), 0, ""), folders.paths, choices, versions)
 
 
-def _read_by_folders(folders: Folders, versions: bool) -> list[Choice]:
+def _class_folder_choices(folders: Folders, versions: bool) -> list[Choice]:
     """The settings by which class folders are read."""
     count = len(set(folders.labels))
     where = (
