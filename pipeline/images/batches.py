@@ -44,14 +44,14 @@ class Batch:
 class Changes:
     """What happens to the images of a pass before the network sees them; None: nothing.
 
-    each: first, to uint8 images (batch, cache side, cache side, channel) in memory, given their indices.
-    change: to uint8 images (batch, channel, cache side, cache side) on their device, given their indices; gives images
+    per_image: first, to uint8 images (batch, cache side, cache side, channel) in memory, given their indices.
+    augment: to uint8 images (batch, channel, cache side, cache side) on their device, given their indices; gives images
         of the network's size. None: they are resized where the cache is larger.
     mix: to normalised images and their targets, given the indices and the step.
     """
 
-    each: Callable[[Array, Array], Array] | None = None
-    change: Callable[[Tensor, Array], Tensor] | None = None
+    per_image: Callable[[Array, Array], Array] | None = None
+    augment: Callable[[Tensor, Array], Tensor] | None = None
     mix: Callable[[Tensor, Tensor, Array, int], tuple[Tensor, Tensor]] | None = None
 
 
@@ -102,7 +102,7 @@ class Batches:
     def starting_at(self, first_step: int) -> Iterator[Batch]:
         """The batches from a step on, the same as in a pass over all."""
         constants = scale_and_shift(self.normalisation, self.device) if self.normalisation else None
-        if self.resident is not None and not self.changes.each:
+        if self.resident is not None and not self.changes.per_image:
             pieces: Iterator[tuple[Tensor, Group]] = (
                 (self._resident(group), group) for group in self._groups(first_step)
             )
@@ -128,8 +128,8 @@ class Batches:
         for group in self._groups(first_step):
             indices = self.indices[group[0][1] : group[-1][2]]
             pixels = self.images.gather(indices)
-            if self.changes.each:
-                pixels = self.changes.each(pixels, indices)
+            if self.changes.per_image:
+                pixels = self.changes.per_image(pixels, indices)
             images = torch.from_numpy(pixels).permute(0, 3, 1, 2)
             yield images.pin_memory() if self.device.type == "cuda" else images, group
 
@@ -151,7 +151,7 @@ class Batches:
         if self.device.type != "mps":
             pixels = self._send(pixels)
         indices = self.indices[group[0][1] : group[-1][2]]
-        pixels = self.changes.change(pixels, indices) if self.changes.change else resize_to(pixels, self.size)
+        pixels = self.changes.augment(pixels, indices) if self.changes.augment else resize_to(pixels, self.size)
         images = pixels.to(self.device)
         return normalise(images, *constants, self.dtype) if constants else images
 

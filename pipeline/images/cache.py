@@ -33,7 +33,7 @@ from pipeline.paths import data_dir
 Array = np.ndarray[Any, Any]
 
 
-def threads(num_threads: int = 0) -> ThreadPoolExecutor:
+def decode_pool(num_threads: int = 0) -> ThreadPoolExecutor:
     """Threads that decode; by default one for each core."""
     return ThreadPoolExecutor(num_threads or num_cores(), "decode")
 
@@ -52,7 +52,7 @@ class Images:
     shards: dict[int, Array]
     shard: Array
     row: Array
-    pool: ThreadPoolExecutor = field(default_factory=threads, repr=False)
+    pool: ThreadPoolExecutor = field(default_factory=decode_pool, repr=False)
 
     def __len__(self) -> int:
         return len(self.shard)

@@ -17,8 +17,8 @@ from tqdm import tqdm
 from pipeline.config import Config, ImageConfig
 from pipeline.cores import num_cores
 from pipeline.files import atomic_write, changed_ns, digest_file, lock
-from pipeline.images.cache import Images, cache_dir, file_and_box, identity_of, open_images, threads
-from pipeline.images.decode import BadImage, Info, fit, read
+from pipeline.images.cache import Images, cache_dir, decode_pool, file_and_box, identity_of, open_images
+from pipeline.images.decode import BadImage, ImageInfo, crop_and_resize, read_pixels
 from pipeline.images.index import NOT_STORED, Entry, Index
 from pipeline.log import log
 from pipeline.paths import data_dir
@@ -44,7 +44,7 @@ def decode_missing(cfg: Config, split: str, paths: Sequence[str]) -> Images:
     with lock(folder / "lock", f"the cache {folder}"):
         index = Index(folder)
         root = data_dir(cfg)
-        with threads(_num_threads(root, paths)) as pool:
+        with decode_pool(_num_threads(root, paths)) as pool:
             moved, new, known = _sort_out(root, list(dict.fromkeys(paths)), index, pool)
             if moved:
                 index.write(index.next_number(), moved)
@@ -195,9 +195,9 @@ def decode_file(
         status = os.fstat(stream.fileno())
         data = stream.readall()
     sha256 = hashlib.sha256(data).hexdigest()
-    info, unreadable, decoded = Info(), "", None
+    info, unreadable, decoded = ImageInfo(), "", None
     try:
-        decoded, info = read(data, settings, whole=any(box for _, box in boxes))
+        decoded, info = read_pixels(data, settings, whole=any(box for _, box in boxes))
     except BadImage as error:
         unreadable = str(error)
     entries = []
@@ -205,7 +205,7 @@ def decode_file(
         key, bad = (f"{file}\0{box}" if box else file), unreadable
         if decoded is not None:
             try:
-                fitted = fit(decoded, box, settings)
+                fitted = crop_and_resize(decoded, box, settings)
                 if pixels is not None:
                     pixels[row] = fitted
             except BadImage as error:

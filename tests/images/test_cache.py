@@ -23,14 +23,14 @@ from pipeline.images.decode import decode
 def decoded(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """The paths that are decoded while a test runs."""
     paths: list[str] = []
-    original = fill.read
+    original = fill.read_pixels
 
     def spy(data: bytes, *arguments: Any, **named: Any) -> Any:
         root = Path("input/tiny")
         paths.extend(str(path.relative_to(root)) for path in root.rglob("*.png") if path.read_bytes() == data)
         return original(data, *arguments, **named)
 
-    monkeypatch.setattr(fill, "read", spy)
+    monkeypatch.setattr(fill, "read_pixels", spy)
     return paths
 
 

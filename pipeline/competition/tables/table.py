@@ -2,7 +2,6 @@
 
 from collections.abc import Container, Sequence
 from dataclasses import dataclass
-from functools import cached_property
 from pathlib import Path
 
 import numpy as np
@@ -38,11 +37,6 @@ class Samples:
             return self.paths
         return [f"{path}\0{box}" for path, box in zip(self.paths, self.boxes, strict=True)]
 
-    @cached_property
-    def row(self) -> dict[str, int]:
-        """Where each id is."""
-        return {id_: row for row, id_ in enumerate(self.ids)}
-
     def __len__(self) -> int:
         return len(self.ids)
 
@@ -61,7 +55,7 @@ def read_train(cfg: Config, *, files: bool = False) -> Samples:
     extra = [name for name in (data.group, cfg.folds.column) if name]
     # Templates may fit both: an image that is to be predicted is no train image.
     without = set(read_test(cfg).paths) if "{" in data.train else ()
-    source, frame = _table(cfg, data.train, "data.train", without)
+    source, frame = _read_table(cfg, data.train, "data.train", without)
     if data.split:
         frame = frame[~_of_test(source, frame, data.split)]
     if data.bad_images == "drop" and len(data.labels) == 1 and list(frame.columns).count(data.labels[0]) == 1:
@@ -108,7 +102,7 @@ def _groups(ids: list[str], cells: list[str]) -> list[str]:
 
 def read_test(cfg: Config, *, files: bool = False) -> Samples:
     """The images to predict, in the test table's order; see `read_train`."""
-    source, frame = _table(cfg, cfg.data.test, "data.test")
+    source, frame = _read_table(cfg, cfg.data.test, "data.test")
     if cfg.data.split and cfg.data.test == cfg.data.train:
         frame = frame[_of_test(source, frame, cfg.data.split)].reset_index(drop=True)
     return _samples(cfg, source, frame, test_id(cfg), cfg.data.test_image, [], files, "data.test_image")
@@ -141,7 +135,7 @@ def test_id(cfg: Config) -> str:
     return cfg.data.test_id or cfg.data.id
 
 
-def _table(cfg: Config, name: str, setting: str, without: Container[str] = ()) -> tuple[str, pd.DataFrame]:
+def _read_table(cfg: Config, name: str, setting: str, without: Container[str] = ()) -> tuple[str, pd.DataFrame]:
     if not cfg.root.is_dir():
         raise InputError(f"data.root {cfg.data.root} is not a folder. Put the competition's files there")
     if "{" in name:

@@ -67,7 +67,7 @@ class Augment:
         chances = (cfg.hflip, cfg.vflip, cfg.pad_crop, cfg.erasing, 1.0 - cfg.min_area)
         self.is_idle = self.policy is None and not any(chances)
         if self.policy is not None:
-            self._operations, self._probabilities, self._magnitudes, self._signed = _tables(self.policy, size)
+            self._operations, self._probabilities, self._magnitudes, self._signed = _policy_tensors(self.policy, size)
 
     def __call__(self, images: Tensor, keys: Tensor, epoch: int) -> Tensor:
         """Augment a batch; the input is never modified, and is returned as it is where nothing is to be done.
@@ -206,7 +206,7 @@ def _copy(images: Tensor, steps: Tensor, flips: Tensor) -> Tensor:
     return result
 
 
-def _tables(policy: policies.Policy, size: int) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+def _policy_tensors(policy: policies.Policy, size: int) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     """Operation int64, probability float64, magnitude float64 and whether it is signed, all (sub-policy, slot)."""
     by_bin = policies.magnitudes(policy.num_bins, size, policy.wide)
     steps = [step for sub_policy in policy.sub_policies for step in sub_policy]

@@ -31,7 +31,7 @@ def apply_colour(images: Tensor, operations: Tensor, magnitudes: Tensor) -> None
     stays as it is); operations int64 and magnitudes float64, both (batch,), on the CPU.
     """
     if len(rows := torch.isin(operations, _TABLE_OPERATIONS).nonzero()[:, 0]):
-        tables = _tables(images, rows, operations[rows], magnitudes[rows])
+        tables = _level_tables(images, rows, operations[rows], magnitudes[rows])
         for block in blocks(len(rows), images):
             _put(images, rows[block], _look_up(_take(images, rows[block]), tables[block]))
     for operation, blend in ((_COLOR, _saturate), (_SHARPNESS, _sharpen)):
@@ -68,7 +68,7 @@ def _places(images: Tensor) -> Tensor:
     return images.view(num_images, height, width * num_channels).int().add_(first).view(-1)
 
 
-def _tables(images: Tensor, rows: Tensor, operations: Tensor, magnitudes: Tensor) -> Tensor:
+def _level_tables(images: Tensor, rows: Tensor, operations: Tensor, magnitudes: Tensor) -> Tensor:
     """Tables of levels of the images in these rows, uint8 (rows, channel, 256).
 
     All but equalize are one formula: keep the upper bits, scale and shift, invert from a threshold on.
