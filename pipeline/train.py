@@ -44,7 +44,7 @@ def train(cfg: Config, fold: int | str, num_models: int = 1) -> bool:
     from pipeline.engine.fit import fit
     from pipeline.engine.resume import Resume
     from pipeline.images.cache import open_images
-    from pipeline.model.checkpoint import save
+    from pipeline.model.checkpoint import save_checkpoint
 
     folder = fold_dir(cfg, fold)
     with lock(folder / "lock", f"fold {fold} of {cfg.name}"):
@@ -63,7 +63,7 @@ def train(cfg: Config, fold: int | str, num_models: int = 1) -> bool:
             resume.close()
         _write_resolved(cfg, labelled.task.kind, fitted.machine.precision)
         _write_history(folder / "history.csv", fitted.history)
-        save(folder / "model.safetensors", fitted.checkpoint)
+        save_checkpoint(folder / "model.safetensors", fitted.checkpoint)
         notes: dict[str, Any] = {"machine": fitted.machine.describe(), "precision": fitted.machine.precision}
         notes["task"] = asdict(labelled.task)
         if fitted.oof is not None:

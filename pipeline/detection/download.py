@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from pipeline.competition.tables.csv_table import counted
-from pipeline.competition.tables.long_table import find_rows, is_long, widen
+from pipeline.competition.tables.long_table import find_id_template, is_long, widen
 from pipeline.detection.found import Given, first_problems, quoted
 from pipeline.detection.image_files import SUFFIXES, UNREAD, ImageFiles
 from pipeline.detection.tables import Sample, Sheet, by_split, find_sample, read_sheets
@@ -85,7 +85,7 @@ def read_download(root: Path, opened: Path, given: Given) -> Download:
     sample = find_sample(root, sheets, asked)
     download = Download(root, opened, files, images, sheets, sample, "", problems, given)
     if sample and len(sample.targets) == 1:
-        found = find_rows(sample.sheet.cells[sample.id], lambda text: next(images.named(text), None) is not None)
+        found = find_id_template(sample.sheet.cells[sample.id], lambda text: next(images.named(text), None) is not None)
         if found:
             sheets = [_widened(sheet, sample.id, *found) for sheet in sheets]
             return replace(download, sheets=sheets, sample=find_sample(root, sheets, asked), rows=found[0])

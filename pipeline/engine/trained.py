@@ -11,7 +11,7 @@ from pipeline.competition.answers.task import Task
 from pipeline.config import InferConfig, ModelConfig
 from pipeline.engine.machine import find_machine, memory_named
 from pipeline.model.build import build_model
-from pipeline.model.checkpoint import read
+from pipeline.model.checkpoint import read_checkpoint
 from pipeline.model.fuse_norms import fuse_norms
 
 
@@ -27,7 +27,7 @@ class Trained:
     """
 
     def __init__(self, path: Path) -> None:
-        checkpoint = read(path)
+        checkpoint = read_checkpoint(path)
         train = checkpoint.config["train"]
         self.batch_size = int(train["batch_size"])
         self.size = int(checkpoint.config["image"]["size"])

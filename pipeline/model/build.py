@@ -12,7 +12,7 @@ from pipeline.config import ConfigError, ModelConfig
 from pipeline.files import InputError
 from pipeline.log import log
 from pipeline.model.networks import MLP, CifarNet, LeNet5, Net, ResNet9
-from pipeline.model.trial import REFUSED, refuse_ignored, try_out
+from pipeline.model.trial import REFUSED, refuse_ignored_rates, try_out
 from pipeline.model.weights import load_weights, published_channels, timm_adapts
 
 _OWN: dict[str, type[LeNet5] | type[Net] | type[MLP] | type[ResNet9] | type[CifarNet]] = {
@@ -68,7 +68,7 @@ def pretrained_statistics(model: nn.Module) -> tuple[tuple[float, ...], tuple[fl
     return tuple(float(value) for value in known["mean"]), tuple(float(value) for value in known["std"])
 
 
-def own_name(cfg: ModelConfig, model: nn.Module, size: int, channels: int, num_outputs: int) -> str:
+def timm_name(cfg: ModelConfig, model: nn.Module, size: int, channels: int, num_outputs: int) -> str:
     """timm's own name of a network that was fetched by another, by which it is built again; "" for all others.
 
     Raises:
@@ -136,7 +136,7 @@ def _timm_network(cfg: ModelConfig, size: int, channels: int, num_outputs: int) 
         raise ConfigError(
             f"model.name {cfg.name!r} must work with {asked}. It does not: {type(error).__name__}: {str(error)[:200]}"
         ) from None
-    refuse_ignored(cfg, used)
+    refuse_ignored_rates(cfg, used)
     _refuse_random_start(cfg, model, channels)
     if cfg.pretrained and not fetched:
         return _fetch(cfg, arguments, _advice(published))

@@ -33,7 +33,7 @@ class Checkpoint:
     extra: dict[str, Any]
 
 
-def save(path: Path, checkpoint: Checkpoint) -> None:
+def save_checkpoint(path: Path, checkpoint: Checkpoint) -> None:
     """Write a checkpoint atomically as safetensors.
 
     Tensors are stored contiguous, tied ones each by itself; the rest is sorted JSON under one metadata key. So the
@@ -59,11 +59,11 @@ def save(path: Path, checkpoint: Checkpoint) -> None:
         stream.write(content)
 
 
-def read(path: Path) -> Checkpoint:
+def read_checkpoint(path: Path) -> Checkpoint:
     """Read a checkpoint back; no code in it is run.
 
     Raises:
-        InputError: there is no such file, it is not whole, or it is not one of `save`.
+        InputError: there is no such file, it is not whole, or it is not one of `save_checkpoint`.
     """
     if not path.is_file():
         raise InputError(f"{path} does not exist. It is made by: python -m pipeline.train")
@@ -72,7 +72,7 @@ def read(path: Path) -> Checkpoint:
 
 
 def _described(path: Path, weights: dict[str, Tensor], metadata: dict[str, str]) -> Checkpoint:
-    """The weights with what a file's metadata say of them; see `read`."""
+    """The weights with what a file's metadata say of them; see `read_checkpoint`."""
     try:
         values = json.loads(metadata[_KEY])
         mean, std = values["normalisation"]

@@ -23,7 +23,7 @@ from pipeline.engine.predict import predict
 from pipeline.engine.trained import Trained
 from pipeline.freshness import training_settings
 from pipeline.model.build import build_model
-from pipeline.model.checkpoint import Checkpoint, save
+from pipeline.model.checkpoint import Checkpoint, save_checkpoint
 
 NORMALISATION = ((0.5,) * 3, (0.25,) * 3)
 
@@ -37,7 +37,7 @@ def trained(name: str, size: int, folder: Path) -> tuple[Trained, nn.Module]:
     assert Task(**task)
     extra = {"task": task, "part": "0", "prior": [0.1] * 10, "network": ""}
     path = folder / "model.safetensors"
-    save(path, Checkpoint(model.state_dict(), training_settings(cfg), classes, NORMALISATION, extra))
+    save_checkpoint(path, Checkpoint(model.state_dict(), training_settings(cfg), classes, NORMALISATION, extra))
     return Trained(path), model
 
 

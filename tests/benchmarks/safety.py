@@ -20,7 +20,7 @@ from pipeline.competition.folds.fold_table import read_labelled
 from pipeline.config_file import load
 from pipeline.engine.fit import fit
 from pipeline.images.cache import open_images
-from pipeline.model.checkpoint import save
+from pipeline.model.checkpoint import save_checkpoint
 
 
 def compare(name: str, size: int, num_images: int, num_turns: int = 2) -> str:
@@ -44,7 +44,7 @@ def compare(name: str, size: int, num_images: int, num_turns: int = 2) -> str:
     def bare() -> float:
         labelled = read_labelled(cfg)
         images = open_images(cfg, "train", labelled.samples.keys)
-        return timed(lambda: save(Path("model.safetensors"), fit(cfg, 0, labelled, images).checkpoint))
+        return timed(lambda: save_checkpoint(Path("model.safetensors"), fit(cfg, 0, labelled, images).checkpoint))
 
     safe()
     return line(f"{name} {size} px, {num_images:,} images", *paired(safe, bare, num_turns))

@@ -11,13 +11,13 @@ from pipeline.config import Config
 from pipeline.engine import machine
 from pipeline.engine.start import spread
 from pipeline.engine.trained import Trained
-from pipeline.model.checkpoint import Checkpoint, save, saved_normalisation
+from pipeline.model.checkpoint import Checkpoint, save_checkpoint, saved_normalisation
 from running import CONFIG
 
 
 def test_weights_of_this_pipeline_bring_their_normalisation(tmp_path: Path) -> None:
     path = tmp_path / "model.safetensors"
-    save(path, Checkpoint({"weight": torch.zeros(2)}, {}, ("a",), ((0.25,), (0.5,)), {}))
+    save_checkpoint(path, Checkpoint({"weight": torch.zeros(2)}, {}, ("a",), ((0.25,), (0.5,)), {}))
     assert saved_normalisation(path) == ((0.25,), (0.5,))
     assert saved_normalisation(tmp_path / "model.pth") is None
 

@@ -9,7 +9,7 @@ from pipeline.competition.answers.spelling import same, spellings
 from pipeline.competition.answers.task import Task, split_tags
 from pipeline.competition.tables.csv_table import Dialect, Table, counted, duplicates, read_csv, require_columns
 from pipeline.competition.tables.json_table import read_frame
-from pipeline.competition.tables.long_table import is_long, split_ids, widen
+from pipeline.competition.tables.long_table import is_long, parse_ids, widen
 from pipeline.competition.tables.sample import gives_an_answer, targets_of
 from pipeline.competition.tables.table import test_id
 from pipeline.config import Config
@@ -72,7 +72,7 @@ def read_form(cfg: Config, task: Task, test_ids: list[str]) -> Form:
     if cfg.data.rows and is_long(ids, cfg.data.rows, task.classes):
         wide = widen(sample.frame, id_column, cfg.data.rows, task.classes, str(sample.path))
         (value,) = targets_of(sample.frame, id_column)
-        long = Long(ids, split_ids(ids, cfg.data.rows, task.classes, str(sample.path)), value)
+        long = Long(ids, parse_ids(ids, cfg.data.rows, task.classes, str(sample.path)), value)
         ids, targets = list(wide[id_column]), [name for name in wide if name != id_column]
     if problems := [*require_columns(str(sample.path), sample.frame, columns), *_compare(sample, ids, test_ids)]:
         raise InputError("; ".join(problems))

@@ -14,7 +14,7 @@ import tempfile
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from pipeline.competition.archives.unpacking import Room, clean, is_archive, stem, unpack
+from pipeline.competition.archives.unpacking import Room, clean_name, is_archive, stem, unpack
 from pipeline.files import InputError, digest, lock, read_json, size_time, walk, write_json
 from pipeline.log import log
 from pipeline.paths import data_dir_of, opened_dir
@@ -70,7 +70,7 @@ def open_folder(root: Path, limit: float) -> Path:
     if not root.is_dir():
         return root
     listed = list(walk(root, any_name=True))
-    names = [clean(path) for path in listed]
+    names = [clean_name(path) for path in listed]
     archives = [(name, root / path) for name, path in zip(names, listed, strict=True) if is_archive(name)]
     folder = opened_dir(root)
     if not archives and names == listed:

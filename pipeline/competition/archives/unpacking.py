@@ -85,7 +85,7 @@ def stem(path: str) -> str:
     return path[: -len(".gz")] if ending[3] else path[: ending.start()]
 
 
-def clean(name: str) -> str:
+def clean_name(name: str) -> str:
     """A file's name in composed Unicode (NFC); bytes that are no UTF-8, as Korean Windows writes, are read as CP949."""
     if not is_utf8(name):
         name = os.fsencode(name).decode("cp949", errors="replace")
@@ -181,7 +181,7 @@ def _tar_members(path: Path) -> Iterator[tuple[str, _Readable]]:
                 raise InputError(_no_links(path, member.name))
             content = archive.extractfile(member)
             assert content is not None
-            yield clean(member.name), content
+            yield clean_name(member.name), content
         # To the end, where a packed stream's checksum is.
         while archive.fileobj is not None and archive.fileobj.read(_CHUNK):
             pass
@@ -226,7 +226,7 @@ def _inside(path: Path, name: str) -> str:
     Raises:
         InputError: it leads elsewhere.
     """
-    name = clean(name.replace("\\", "/"))
+    name = clean_name(name.replace("\\", "/"))
     components = [component for component in name.split("/") if component not in ("", ".")]
     if not components or ".." in components or name.startswith("/") or re.match(r"[A-Za-z]:", name) or "\0" in name:
         raise InputError(

@@ -28,7 +28,7 @@ def quotas(sizes: Array, num_folds: int) -> Array:
     return np.array([*own, *((left + num_sharing - 1 - place) // num_sharing for place in range(num_sharing))])
 
 
-def assign(units: Array, codes: Array, sizes: Array, num_folds: int) -> Array:
+def assign_units(units: Array, codes: Array, sizes: Array, num_folds: int) -> Array:
     """Assign units (images, or groups that stay whole) to folds so that each class is spread and sizes are even.
 
     Greedy, after iterative stratification (Sechidis, Tsoumakas, Vlahavas: On the Stratification of Multi-Label Data,

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from pipeline.competition.folds.greedy_split import assign, quotas
+from pipeline.competition.folds.greedy_split import assign_units, quotas
 from pipeline.files import InputError
 
 Array = np.ndarray[Any, Any]
@@ -27,7 +27,7 @@ _NUM_QUANTILES = 10
 
 
 @dataclass(frozen=True)
-class Split:
+class FoldAssignment:
     """Folds of images: `fold` int64 (num_images,), 0 to num_folds - 1, in the order in which the ids were given.
 
     `method` is a few words for the log. `rare` lists the classes with fewer images than folds and how many they have,
@@ -40,14 +40,14 @@ class Split:
     rare: Rare
 
 
-def split(
+def assign_folds(
     ids: Sequence[str], labels: Array, kind: str, num_folds: int, seed: int, groups: Sequence[str] | None = None
-) -> Split:
+) -> FoldAssignment:
     """Assign every image to one fold.
 
     Without groups fold sizes differ by at most 1. One class of many: so do the images of each class, as in
     scikit-learn's StratifiedKFold. Numbers: in any range of values the folds' counts differ by at most 2. Tags: see
-    `greedy_split.assign`. With groups, a group larger than an equal share of the images has a fold of its own, and the
+    `greedy_split.assign_units`. With groups, a group larger than an equal share of the images has a fold of its own, and the
     others differ from an equal share of the rest by at most the largest group among them or a tenth of that share.
 
     Args:
@@ -66,17 +66,17 @@ def split(
     _require(len(ids), "images", num_folds)
     order = _canonical_order(ids, seed)
     group_of = None if groups is None else _grouped(groups, order, num_folds)
-    by_kind = {"number": _split_numbers, "multi": _split_tags}.get(kind, _split_classes)
+    by_kind = {"number": _stratify_numbers, "multi": _stratify_tags}.get(kind, _stratify_classes)
     in_order, method, rare = by_kind(labels[order], num_folds, group_of)
     fold = np.empty(len(ids), np.int64)
     fold[order] = in_order
-    return Split(fold, method, rare)
+    return FoldAssignment(fold, method, rare)
 
 
 # What follows has its rows in the canonical order.
 
 
-def _split_classes(labels: Array, num_folds: int, groups: Array | None) -> tuple[Array, str, Rare]:
+def _stratify_classes(labels: Array, num_folds: int, groups: Array | None) -> tuple[Array, str, Rare]:
     """One class of many."""
     codes, names = _indexed(labels.tolist())
     counts = np.bincount(codes)
@@ -91,7 +91,7 @@ def _split_classes(labels: Array, num_folds: int, groups: Array | None) -> tuple
     return fold, f"stratified-grouped{note}", rare
 
 
-def _split_tags(labels: Array, num_folds: int, groups: Array | None) -> tuple[Array, str, Rare]:
+def _stratify_tags(labels: Array, num_folds: int, groups: Array | None) -> tuple[Array, str, Rare]:
     """Any number of tags."""
     counts = np.count_nonzero(labels, axis=0)
     rare: Rare = [
@@ -102,12 +102,12 @@ def _split_tags(labels: Array, num_folds: int, groups: Array | None) -> tuple[Ar
     columns = sorted(range(labels.shape[1]), key=lambda column: bits[:, column].tobytes())
     rows, codes = np.nonzero(labels[:, columns])
     if groups is None:
-        return assign(rows, codes, np.ones(len(labels), np.int64), num_folds), "multi-label stratified", rare
-    fold_of_group = assign(groups[rows], codes, np.bincount(groups), num_folds)
+        return assign_units(rows, codes, np.ones(len(labels), np.int64), num_folds), "multi-label stratified", rare
+    fold_of_group = assign_units(groups[rows], codes, np.bincount(groups), num_folds)
     return fold_of_group[groups], "multi-label stratified-grouped", rare
 
 
-def _split_numbers(values: Array, num_folds: int, groups: Array | None) -> tuple[Array, str, Rare]:
+def _stratify_numbers(values: Array, num_folds: int, groups: Array | None) -> tuple[Array, str, Rare]:
     """Numbers."""
     by_value = np.argsort(values, kind="stable")
     if groups is None:
@@ -141,7 +141,7 @@ def _stratified_groups(codes: Array, groups: Array, num_folds: int) -> tuple[Arr
         if _even(np.bincount(fold, minlength=num_folds), sizes):
             return fold, ""
         note = "scikit-learn's folds were uneven"
-    return assign(groups, codes, sizes, num_folds)[groups], f" (greedy: {note})"
+    return assign_units(groups, codes, sizes, num_folds)[groups], f" (greedy: {note})"
 
 
 def _by_scikit_learn(codes: Array, groups: Array, num_folds: int) -> Array:
@@ -159,7 +159,7 @@ def _by_scikit_learn(codes: Array, groups: Array, num_folds: int) -> Array:
 
 
 def _even(fold_sizes: Array, group_sizes: Array) -> bool:
-    """Whether no fold is empty and sizes are within the bound that `split` documents."""
+    """Whether no fold is empty and sizes are within the bound that `assign_folds` documents."""
     wanted = quotas(group_sizes, len(fold_sizes))
     shared = group_sizes[group_sizes <= wanted.min()]
     tolerance = max(shared.max(initial=0), _TOLERANCE * wanted.min())

@@ -15,7 +15,7 @@ _NUM_PROBES = 200
 _MOST_SEPARATORS = 4
 
 
-def find_rows(ids: Sequence[str], is_image: Callable[[str], bool]) -> tuple[str, tuple[str, ...]] | None:
+def find_id_template(ids: Sequence[str], is_image: Callable[[str], bool]) -> tuple[str, tuple[str, ...]] | None:
     """The template of ids that name an image and a class, `{id}_{class}` or `{class}_{id}`, and the classes.
 
     None where they do not: some of them that are looked at must hold an image's name, and each image must have every
@@ -44,12 +44,12 @@ def _cuts(id_: str, template: str) -> Iterator[tuple[str, str]]:
         yield (other, one) if class_first else (one, other)
 
 
-def split_ids(ids: Sequence[str], template: str, classes: Sequence[str], source: str) -> list[tuple[str, str]]:
+def parse_ids(ids: Sequence[str], template: str, classes: Sequence[str], source: str) -> list[tuple[str, str]]:
     """Image and class of each id.
 
     Args:
         ids: the ids.
-        template: see `find_rows`.
+        template: see `find_id_template`.
         classes: the classes; fewer than two where they are not known.
         source: what to call the table in a message.
 
@@ -74,12 +74,12 @@ def widen(frame: pd.DataFrame, id_column: str, template: str, classes: Sequence[
     """A row for each image, with a column for each class that holds what stood beside the id.
 
     Raises:
-        InputError: see `split_ids`; or there is not one column beside the id.
+        InputError: see `parse_ids`; or there is not one column beside the id.
     """
     rest = [name for name in frame.columns if name != id_column and name and not str(name).startswith("Unnamed:")]
     if len(rest) != 1:
         raise InputError(f"{source}: a table with a row for each image and class must have one column beside the id")
-    pairs = split_ids([str(cell) for cell in frame[id_column]], template, classes, source)
+    pairs = parse_ids([str(cell) for cell in frame[id_column]], template, classes, source)
     images, names = (list(dict.fromkeys(column)) for column in zip(*pairs, strict=True))
     cells = dict(zip(pairs, map(str, frame[rest[0]]), strict=True))
     wide = {name: [cells[image, name] for image in images] for name in names}
