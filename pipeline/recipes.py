@@ -24,7 +24,7 @@ _CROPS = "Random crops of this part of the image's area or more."
 
 @dataclass(frozen=True)
 class Row:
-    """What is chosen for one kind of images.
+    """The settings for one kind of images.
 
     most_side: longer side of the median image, in pixels, up to which the row is for.
     size: height and width that the network sees, in pixels, and why, from that side and whether there is a GPU.
@@ -142,7 +142,7 @@ _TRACES = (
 
 
 def recipe(facts: Facts, *, has_gpu: bool) -> list[Choice]:
-    """The settings of folds, images, network, training and inference.
+    """Choose the settings of folds, images, network, training and inference.
 
     Args:
         facts: what is known of the images and their classes.
@@ -183,7 +183,7 @@ def recipe(facts: Facts, *, has_gpu: bool) -> list[Choice]:
 
 
 def _augment(row: Row, facts: Facts, size: int, num_seen: int) -> list[Choice]:
-    """Augmentation, the stronger the more images a network will see: `num_seen`, epochs x images."""
+    """Choose augmentation, the stronger the more images a network will see: `num_seen`, epochs x images."""
     if facts.grey:
         why = "Grey images may be characters or digits: no flips, small shifts only."
         return [Choice("augment.policy", "none", why), Choice("augment.pad_crop", row.crop_grey(size))]

@@ -16,7 +16,7 @@ from pipeline.files import InputError
 def choose_test_images(
     download: Download, train_id: str, train_paths: list[str], train: TrainTable | None
 ) -> list[Choice]:
-    """The settings of the test images and the sample submission.
+    """Choose the settings of the test images and the sample submission.
 
     Args:
         download: the files.
@@ -74,8 +74,8 @@ def choose_test_images(
 def _find_test_template(
     sheet: Sheet, keys: list[str], images: ImageFiles, taken: frozenset[str]
 ) -> TemplateMatch | None:
-    """The template of the test images: of files of the train images' kind, where these are not further from what test
-    images are called than files of another kind.
+    """Find the template of the test images: of files of the train images' kind, where these are not further from what
+    test images are called than files of another kind.
     """
     best = find_template(sheet.frame, keys, images, "test", taken)
     kinds = {_kind(path) for path in taken}
@@ -104,7 +104,7 @@ def _say_test(match: TemplateMatch, sheet: Sheet, images: ImageFiles) -> bool:
 
 
 def _named_alike(match: TemplateMatch, train: TemplateMatch) -> TemplateMatch:
-    """Of templates of one folder that fit alike, the one that names files as the train images' does: `{id}_red.png`."""
+    """Of templates of one folder that fit alike, take the one that names files as the train images' does."""
     own, folder = _about(train.template, train.key), posixpath.dirname(match.template)
     fits = [match.template, *match.others]
     alike = (text for text in fits if _about(text, match.key) == own and posixpath.dirname(text) == folder)
@@ -125,8 +125,8 @@ def _of_train_images(template: str, train: TrainTable | None) -> bool:
 
 
 def _test_tables(download: Download, train_id: str, train: TrainTable | None) -> list[tuple[Sheet, str]]:
-    """Tables of the test ids with their id columns, the likeliest first: those with the sample's ids, then the sample;
-    without a sample those with the train table's id column and other ids.
+    """List the tables of the test ids with their id columns, the likeliest first: those with the sample's ids, then the
+    sample; without a sample those with the train table's id column and other ids.
     """
     sample = download.sample
     if (name := download.given.get("data.test")) is not None and "{" not in name:

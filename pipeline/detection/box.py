@@ -22,7 +22,7 @@ _SIDE = re.compile(
 
 
 def choose_box(root: Path, train: Sheet, paths: Sequence[str], test: Sheet | None, used: Sequence[str]) -> list[Choice]:
-    """The settings of the box, where four neighbouring columns of both tables are one in every image.
+    """Choose the settings of the box, where four neighbouring columns of both tables are one in every image.
 
     Args:
         root: where the images are read.
@@ -77,7 +77,7 @@ def _are_boxes(
 
 
 def _sizes(root: Path, paths: Sequence[str]) -> Array:
-    """Width and height of each image."""
+    """Read the width and height of each image."""
     sizes = []
     for path in paths:
         try:

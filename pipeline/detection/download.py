@@ -43,7 +43,7 @@ class Download:
 
     @property
     def seen(self) -> list[str]:
-        """What is there, in sentences."""
+        """What is in the folder, in sentences."""
         counts = f"{len(self.files):,} files, {len(self.images.paths):,} of them images"
         unread = [counted("files", found)] if (found := _unread(self.files)) else []
         return [
@@ -93,7 +93,7 @@ def read_download(root: Path, opened: Path, given: Given) -> Download:
 
 
 def _with_splits(root: Path, tables: list[Sheet], images: ImageFiles, given: Given) -> list[Sheet]:
-    """The tables, those of both splits as two: where the user says so, or the sample asks for the test rows; without a
+    """Cut the tables of both splits in two: where the user says so, or the sample asks for the test rows; without a
     sample where these have a column less, or no test image lies elsewhere.
     """
     column = given.get("data.split")
@@ -122,8 +122,8 @@ def _with_splits(root: Path, tables: list[Sheet], images: ImageFiles, given: Giv
 
 
 def _archive_parts(root: Path, files: list[str]) -> list[str]:
-    """Parts of archives that were cut, `train.zip.001`, where the whole one is neither among the files nor, as where
-    archives lie open elsewhere, in the folder.
+    """Find parts of archives that were cut, `train.zip.001`, where the whole one is neither among the files nor, as
+    where archives lie open elsewhere, in the folder.
     """
     parts = [path for path in files if path[-1].isdigit() and re.search(_ARCHIVE_PART, path.lower())]
     known = set(files) if parts else set()
@@ -131,12 +131,12 @@ def _archive_parts(root: Path, files: list[str]) -> list[str]:
 
 
 def _unread(files: list[str]) -> list[str]:
-    """Images of kinds that are not read."""
+    """Find images of kinds that are not read."""
     return [path for path in files if path.lower().endswith(UNREAD)]
 
 
 def _widened(sheet: Sheet, id_column: str, rows: str, classes: Sequence[str]) -> Sheet:
-    """A table with a row for each image, where it has one for each image and class."""
+    """Give a table a row for each image, where it has one for each image and class."""
     name = sheet.column(id_column)
     if name is None or not is_long(sheet.cells[name], rows, classes):
         return sheet

@@ -56,7 +56,7 @@ def find_template(
 
 
 def _given_template(frame: pd.DataFrame, template: str, images: ImageFiles) -> TemplateMatch:
-    """The template that the user has decided, and how many of the rows have a file by it: none where it names other
+    """Count the rows that have a file by the template that the user has decided: none where it names other
     columns.
     """
     names = fields(template)
@@ -69,7 +69,7 @@ def _given_template(frame: pd.DataFrame, template: str, images: ImageFiles) -> T
 def _with_zeros(
     frame: pd.DataFrame, key: str, cells: list[str], images: ImageFiles, split: str, taken: frozenset[str]
 ) -> TemplateMatch | None:
-    """Whole numbers whose files have them with leading zeros."""
+    """Match whole numbers whose files have them with leading zeros."""
     if not all(cell.isdecimal() for cell in cells):
         return None
     probes = [cells[row] for row in evenly_spaced(len(cells), NUM_PROBES)]
@@ -87,7 +87,7 @@ def _with_zeros(
 def _with_any_extension(
     frame: pd.DataFrame, key: str, best: TemplateMatch | None, images: ImageFiles
 ) -> TemplateMatch | None:
-    """The best plain template, for files with one extension or another."""
+    """Match files with one extension or another by the best plain template."""
     if best is None or best.key != key or not best.template.endswith(tuple(_endings(images))):
         return None
     stem = posixpath.splitext(best.template)[0]
@@ -103,7 +103,7 @@ def _endings(images: ImageFiles) -> set[str]:
 def _in_any_folder(
     key: str, cells: list[str], images: ImageFiles, split: str, taken: frozenset[str]
 ) -> TemplateMatch | None:
-    """The file of a cell's name, wherever it lies below some folder; only where no name could mean two files."""
+    """Match the file of a cell's name, wherever it lies below some folder; only where no name could mean two files."""
     endings = _endings(images)
     ending = escape_braces(next(iter(endings))) if len(endings) == 1 else ".*"
     tail = f"{{{key}}}" if sum(map(is_image, cells)) > len(cells) / 2 else f"{{{key}}}{ending}"
@@ -117,7 +117,7 @@ def _in_any_folder(
 
 
 def _bases(images: ImageFiles, split: str) -> Iterator[str]:
-    """The folders at the top, those that say `train` or `test` first; then none."""
+    """List the folders at the top, those that say `train` or `test` first; then none."""
     tops = Counter(path.partition("/")[0] + "/" for path in images.paths if "/" in path)
     yield from sorted(tops, key=lambda name: (split not in name.lower(), -tops[name], name))
     yield ""

@@ -79,7 +79,7 @@ class Folders:
 
 
 def find_class_folders(root: Path, paths: Sequence[str], images: Sequence[str]) -> Folders | None:
-    """The folder whose subfolders hold images and name their classes; None where there is none.
+    """Find the folder whose subfolders hold images and name their classes; None where there is none.
 
     Of several, the one that says `train`, then the one with the most images; none where more than a tenth of the images
     lie elsewhere, in folders that are no other split by their name, or where the folders hold less than two images on
@@ -124,7 +124,7 @@ def find_class_folders(root: Path, paths: Sequence[str], images: Sequence[str]) 
 
 
 def read_given_template(key: str, template: str, images: Sequence[str]) -> Folders:
-    """The images by the template that the user has decided for `data.train` or `data.test`.
+    """Find the images by the template that the user has decided for `data.train` or `data.test`.
 
     Raises:
         InputError: it fits no image, or one of train images has no field `label`.
@@ -139,7 +139,7 @@ def read_given_template(key: str, template: str, images: Sequence[str]) -> Folde
 
 
 def find_named_classes(root: Path, paths: Sequence[str], images: Sequence[str]) -> Folders | None:
-    """The folder whose files name their class and a number, `train/dog.123.jpg`; None where there is none.
+    """Find the folder whose files name their class and a number, `train/dog.123.jpg`; None where there is none.
 
     A separator (`.`, `_`, `-`, a space) and a number follow the label, or it follows them. Of several folders, the one
     that says `train`, then the one with the most images.
@@ -186,7 +186,7 @@ def _alike(root: Path, one: str, other: str) -> bool:
 
 
 def find_test_folder(root: Path, paths: Sequence[str], images: Sequence[str]) -> Folders:
-    """The folder of the test images among the images that are left, flat or with one level of folders.
+    """Find the folder of the test images among the images that are left, flat or with one level of folders.
 
     Raises:
         InputError: there is none, or more than one.
@@ -217,7 +217,7 @@ def _is_split(folder: str, split: str) -> bool:
 
 
 def _fitting_alone(root: Path, template: str, paths: Sequence[str], wanted: Sequence[str]) -> tuple[str, list[str]]:
-    """The template, with the extension where it takes that to fit the wanted images alone; and these.
+    """Add the extension to a template where it takes that to fit the wanted images alone; returns these too.
 
     Raises:
         InputError: other files fit as well.

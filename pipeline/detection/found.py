@@ -1,4 +1,4 @@
-"""What a look at a folder came to, and the config file that says it."""
+"""What was found in a folder, and the config file that says it."""
 
 import json
 import re
@@ -32,7 +32,7 @@ class Choice:
 
 @dataclass(frozen=True)
 class Facts:
-    """What image size, network and training are chosen by.
+    """Facts by which image size, network and training are chosen.
 
     side: longer side of the median train image, in pixels; grey: whether all are; text: what was looked at, in words.
     num_images: how many there are to train on.
@@ -61,12 +61,12 @@ class Found:
     facts: Facts
 
     def value(self, key: str) -> Value | None:
-        """The value chosen for `section.key`; None where it is left at its default."""
+        """Look up the value chosen for `section.key`; None where it is left at its default."""
         return next((item.value for item in self.choices if item.key == key and not item.proposed), None)
 
 
 def render(found: Found) -> str:
-    """The config file of what was found: TOML in which every choice has its reason above it.
+    """Write what was found as the text of a config file: TOML in which every choice has its reason above it.
 
     Raises:
         InputError: a file's or folder's name is not UTF-8, so that no text file can name it.
@@ -100,17 +100,17 @@ def render(found: Found) -> str:
 
 
 def escape_braces(text: str) -> str:
-    """A piece of a path as a template holds it: braces doubled."""
+    """Double the braces of a piece of a path, as a template holds it."""
     return text.replace("{", "{{").replace("}", "}}")
 
 
 def quoted(items: Sequence[str], limit: int = 5) -> str:
-    """`'a', 'b', ...`: the first few of some names."""
+    """Quote the first few of some names: `'a', 'b', ...`."""
     return ", ".join(repr(item[:80]) for item in items[:limit]) + (", ..." if len(items) > limit else "")
 
 
 def first_problems(problems: Sequence[str]) -> list[str]:
-    """The first few problems, and how many more there are."""
+    """Take the first few problems, and say how many more there are."""
     more = len(problems) - _MOST_PROBLEMS
     return [*problems[:_MOST_PROBLEMS], *([f"{more:,} more problems of this kind"] if more > 0 else [])]
 
@@ -121,7 +121,7 @@ def _toml(value: Value) -> str:
 
 
 def _comments(text: str, width: int = 116) -> list[str]:
-    """A text as comment lines, broken at spaces."""
+    """Write a text as comment lines, broken at spaces."""
     lines: list[str] = []
     for word in text.split(" "):
         if lines and len(lines[-1]) + 1 + len(word) <= width:
@@ -132,5 +132,5 @@ def _comments(text: str, width: int = 116) -> list[str]:
 
 
 def _comment(line: str) -> str:
-    """A comment line. Names come from the competition's files; TOML allows no control character in a comment."""
+    """Write a comment line. Names come from the competition's files; TOML allows no control character in a comment."""
     return "# " + re.sub(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]", "?", line)

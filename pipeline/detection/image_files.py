@@ -43,14 +43,14 @@ class ImageFiles:
         self._text = "\n".join(self.paths)
 
     def named(self, value: str) -> Iterator[tuple[str, int]]:
-        """Files whose path ends with a value, extension or not: the path, and where in it the value starts."""
+        """Find files whose path ends with a value, extension or not: the path, and where in it the value starts."""
         for path in self._by_name.get(posixpath.basename(value), ()):
             for whole in dict.fromkeys((path, posixpath.splitext(path)[0])):
                 if whole == value or whole.endswith("/" + value):
                     yield path, len(whole) - len(value)
 
     def holding(self, value: str, limit: int = 200) -> Iterator[tuple[str, int]]:
-        """Files with a value anywhere in their path, not in the midst of a longer number or word."""
+        """Find files with a value anywhere in their path, not in the midst of a longer number or word."""
         before = _no_more_of(value[0])
         after = _no_more_of(value[-1])
         found = re.finditer(f"(?<!{before}){re.escape(value)}(?!{after})", self._text)
@@ -84,7 +84,7 @@ def is_image(path: str) -> bool:
 def find_plain_template(
     frame: pd.DataFrame, keys: Sequence[str], images: ImageFiles, split: str, taken: frozenset[str] = frozenset()
 ) -> TemplateMatch | None:
-    """The template that gives the most rows their image file; None where no row has one.
+    """Find the template that gives the most rows their image file; None where no row has one.
 
     Of templates that fit alike, one that names nothing drawn from the images (masks), then one that leaves the fewest
     files of its folder over, then fewer columns, then names that say `train`, `test`, `image`.
@@ -124,7 +124,7 @@ def _normal(cell: str) -> str:
 
 
 def paths_of(template: str, frame: pd.DataFrame, files: Sequence[str] = ()) -> list[str]:
-    """The paths that a template makes, as `walk` would write them: without `./`.
+    """Make the paths that a template gives, as `walk` would write them: without `./`.
 
     Args:
         template: the template.
@@ -138,31 +138,31 @@ def paths_of(template: str, frame: pd.DataFrame, files: Sequence[str] = ()) -> l
 
 
 def _at_any_depth(path: str) -> str:
-    """A path with `.*` as one that `find_anywhere` resolves."""
+    """Write a path with `.*` as one that `find_anywhere` resolves."""
     folder, slash, name = path.rpartition("/")
     return f"{folder}{slash}{ANYWHERE}{name}"
 
 
 def paths_fitting(template: str, paths: Iterable[str]) -> list[str]:
-    """The paths that a template fits."""
+    """Select the paths that a template fits."""
     matcher = pattern(template)
     return [path for path in paths if matcher.fullmatch(path)]
 
 
 def evenly_spaced(count: int, limit: int) -> list[int]:
-    """At most `limit` of `count` positions, evenly spread."""
+    """Choose at most `limit` of `count` indices, evenly spaced."""
     return list(range(count)) if count <= limit else [index * count // limit for index in range(limit)]
 
 
 def _no_more_of(character: str) -> str:
-    """The pattern of what would make a number or a word longer at this end; of nothing after any other character."""
+    """Give the pattern of what makes a number or a word longer at this end; of nothing after any other character."""
     if character.isdecimal():
         return r"\d"
     return r"[^\W\d_]" if character.isalpha() else r"[^\s\S]"
 
 
 def _proposed(frame: pd.DataFrame, key: str, search: Search, num_probes: int) -> list[str]:
-    """The templates that at least a fifth of some rows propose, the most proposed first."""
+    """List the templates that at least a fifth of some rows propose, the most proposed first."""
     usable = [str(name) for name in frame.columns if name and not set(str(name)) & set("{}!:")]
     rows = evenly_spaced(len(frame), num_probes)
     if key not in usable or not rows:
@@ -182,7 +182,7 @@ def _proposed(frame: pd.DataFrame, key: str, search: Search, num_probes: int) ->
 
 
 def _templates(path: str, start: int, value: str, key: str, cells: dict[str, str]) -> Iterator[str]:
-    """The templates for which this path is this row's: folders are constant, or named by a column."""
+    """List the templates for which this path is this row's: folders are constant, or named by a column."""
     folders, slash, head = path[:start].rpartition("/")
     options = [
         [escape_braces(folder), *(f"{{{name}}}" for name, cell in cells.items() if cell == folder)][:4]
@@ -196,7 +196,7 @@ def _templates(path: str, start: int, value: str, key: str, cells: dict[str, str
 def _best(
     frame: pd.DataFrame, key: str, templates: list[str], images: ImageFiles, split: str, taken: frozenset[str]
 ) -> TemplateMatch | None:
-    """The template that fits best of those proposed, judged by every row; see `find_plain_template` for the order."""
+    """Choose the template that fits best, judged by every row; see `find_plain_template` for the order."""
     ranked: list[tuple[tuple[int, bool, int], tuple[int, bool, bool, int], str]] = []
     for template in templates:
         paths = set(paths_of(template, frame))

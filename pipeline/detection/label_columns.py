@@ -26,11 +26,11 @@ class Labels:
     separator: str = ""
 
     def with_separator(self, separator: str) -> "Labels":
-        """The same columns, with several tags in a cell."""
+        """Give the same columns, with several tags in a cell."""
         return Labels(self.columns, self.doubt, self.reason, separator)
 
     def classes(self, sheet: Sheet) -> set[str]:
-        """The columns' names where there are several; else what stands in the cells, or the tags in them."""
+        """List the columns' names where there are several; else what stands in the cells, or the tags in them."""
         if len(self.columns) > 1:
             return set(self.columns)
         cells = sheet.cells[self.columns[0]]
@@ -38,7 +38,7 @@ class Labels:
 
 
 def choose_labels(sheet: Sheet, naming: Sequence[str], sample: Sample | None) -> Labels | None:
-    """The label columns of a train table; None where it has none.
+    """Choose the label columns of a train table; None where it has none.
 
     Args:
         sheet: the table.
@@ -68,7 +68,7 @@ def choose_labels(sheet: Sheet, naming: Sequence[str], sample: Sample | None) ->
 
 
 def _by_values(rest: dict[str, list[str]], targets: list[str]) -> Labels | None:
-    """The column whose values, or the tags in them, are the names of the sample's columns."""
+    """Choose the column whose values, or the tags in them, are the names of the sample's columns."""
     if len(targets) < 2:
         return None
     for separator in ("", " ", ",", "|", ";"):
@@ -84,7 +84,7 @@ def _by_values(rest: dict[str, list[str]], targets: list[str]) -> Labels | None:
 
 
 def _by_elimination(rest: dict[str, list[str]], sample: Sample | None) -> Labels | None:
-    """The only column that can hold labels; else one-hot columns; else the likeliest, by values, then name."""
+    """Choose the only column that can hold labels; else one-hot columns; else the likeliest, by values, then name."""
     likely = {name: cells for name, cells in rest.items() if len(set(cells)) > 1 and _can_repeat(cells)}
     if not likely:
         return None
@@ -108,7 +108,7 @@ def _by_elimination(rest: dict[str, list[str]], sample: Sample | None) -> Labels
 
 
 def _and_unseen(flags: list[str], rest: dict[str, list[str]]) -> list[str]:
-    """One-hot columns and, right before, among or behind them, those of classes that no train image has."""
+    """Add to one-hot columns those of classes that no train image has: right before, among or behind them."""
     names = list(rest)
     first, last = names.index(flags[0]), names.index(flags[-1])
 
@@ -128,7 +128,7 @@ def _can_repeat(cells: list[str]) -> bool:
 
 
 def tag_separator(cells: Sequence[str]) -> str:
-    """What separates several tags in one cell; "" where each cell is one label.
+    """Find what separates several tags in one cell; "" where each cell is one label.
 
     Pieces of cells are tags where at least half of them are whole cells elsewhere (the words of a name are not), or
     where few pieces make many cells: half as many or fewer, in cells of unlike lengths, or not separated by spaces.
@@ -190,7 +190,7 @@ def must_be_answerable(root: Path, sheet: Sheet, labels: Labels, sample: Sample 
 
 
 def propose_groups(sheet: Sheet, used: Sequence[str]) -> list[Choice]:
-    """Columns whose values repeat, few images each: they may name what must not be split over folds."""
+    """Propose columns whose values repeat, few images each: they may name what must not be split over folds."""
     proposals = []
     for name, cells in sheet.cells.items():
         distinct = len(set(cells))

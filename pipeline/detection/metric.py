@@ -24,7 +24,7 @@ _MOST_GRADES = 10
 def choose_negative(
     root: Path, sheet: Sheet, labels: Labels, sample: Sample | None, *, versions: bool = False
 ) -> Choice | None:
-    """The label that counts as 0, where labels are names and one number is asked; None where that is not so.
+    """Choose the label that counts as 0, where labels are names and one number is asked; None where that is not so.
 
     A number is asked where the sample holds a fraction, 0 and 1 for two labels, or where the labels are versions of one
     image; one and the same whole number is rather a placeholder for names. 0 is a label of `NOTHING_THERE`; else, of
@@ -78,7 +78,7 @@ def classes_are_named(root: Path, paths: Sequence[str], sheets: Sequence[Sheet],
 def choose_metric(
     sheet: Sheet, labels: Labels, sample: Sample | None, *, binary: bool = False, named: bool = False
 ) -> Choice:
-    """The metric that the form of the answers suggests; which others would fit stands in its reason.
+    """Choose the metric that the form of the answers suggests; which others would fit stands in its reason.
 
     Args:
         sheet: the train table.
@@ -102,7 +102,7 @@ def choose_metric(
 
 
 def _metric(sheet: Sheet, labels: Labels, targets: list[str], answers: list[str], named: bool) -> Suggestion:
-    """The metric of labels in columns of their own, of tags, or of one label in a cell."""
+    """Suggest a metric of labels in columns of their own, of tags, or of one label in a cell."""
     if len(labels.columns) > 1:
         return _of_columns([sheet.cells[name] for name in labels.columns], answers)
     cells = [cell for cell in sheet.cells[labels.columns[0]] if cell]
@@ -121,7 +121,7 @@ def _metric(sheet: Sheet, labels: Labels, targets: list[str], answers: list[str]
 
 
 def _of_columns(columns: list[list[str]], answers: list[str]) -> Suggestion:
-    """The metric of classes that have a column of 0 and 1 each."""
+    """Suggest a metric of classes that have a column of 0 and 1 each."""
     if has_fractions(answers):
         return "mean_column_auc", "The sample has a probability for each class.", "log_loss roc_auc"
     if all(sum(FLAGS.get(cell, 0) for cell in row) == 1 for row in zip(*columns, strict=True)):
@@ -130,7 +130,7 @@ def _of_columns(columns: list[list[str]], answers: list[str]) -> Suggestion:
 
 
 def _of_numbers(cells: list[str], values: list[float] | None, answers: list[str]) -> Suggestion | None:
-    """The metric of labels that are quantities; None where they are classes."""
+    """Suggest a metric of labels that are quantities; None where they are classes."""
     classes = set(cells)
     if values is not None and (has_fractions(cells) or (has_fractions(answers) and len(classes) > 2)):
         return "rmse", "The labels are numbers.", "mae"
@@ -143,7 +143,7 @@ def _of_numbers(cells: list[str], values: list[float] | None, answers: list[str]
 
 
 def _of_classes(cells: list[str], values: list[float] | None, answers: list[str], named: bool) -> Suggestion:
-    """The metric of one class for each image: of two, of grades in an order, or of many."""
+    """Suggest a metric of one class for each image: of two, of grades in an order, or of many."""
     num_classes = len(set(cells))
     if num_classes == 2 and has_fractions(answers):
         others = "weighted_auc probabilistic_f1 log_loss accuracy mcc"
@@ -167,7 +167,7 @@ def _leads(cells: Sequence[str], value: str) -> bool:
 
 
 def _num_ranks(answers: Sequence[str], classes: set[str]) -> int:
-    """How many classes, space between, each answer of the sample lists; 0 for one, where they differ or have spaces."""
+    """Count the classes that each answer of the sample lists; 0 for one, where they differ or have spaces."""
     counts = {len(cell.split()) for cell in answers}
     if len(counts) != 1 or counts == {1} or any(" " in name for name in classes):
         return 0

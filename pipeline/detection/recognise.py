@@ -28,7 +28,7 @@ __all__ = ["Choice", "Found", "recognise", "render"]
 
 @dataclass(frozen=True)
 class _Known:
-    """What is known of the train images: a table with their labels, their paths, whether they are versions of a few."""
+    """The train images: a table with their labels, their paths, whether they are versions of a few."""
 
     sheet: Sheet
     labels: Labels
@@ -38,7 +38,7 @@ class _Known:
 
 
 def recognise(folder: Path, opened: Path | None = None, *, name: str = "", given: Given | None = None) -> Found:
-    """Look at a competition's folder as it was downloaded.
+    """Choose the settings that read a competition's folder as it was downloaded.
 
     Args:
         folder: the folder, as `data.root` is to name it.
@@ -95,7 +95,7 @@ def recognise(folder: Path, opened: Path | None = None, *, name: str = "", given
 
 
 def _by_table(download: Download, train: TrainTable) -> _Known:
-    """The train images by their table."""
+    """Read the train images by their table."""
     sheet, paths = train.sheet, paths_of(train.match.template, train.sheet.frame, download.images.paths)
     asked = choose_test_images(download, train.id, paths, train)
     used = [train.id, train.match.key, *train.labels.columns]
@@ -107,7 +107,7 @@ def _by_table(download: Download, train: TrainTable) -> _Known:
 
 
 def _by_files(download: Download) -> _Known:
-    """The train images by class folders, or by files that name their class.
+    """Read the train images by class folders, or by files that name their class.
 
     Raises:
         InputError: there are none.
@@ -139,7 +139,7 @@ def _by_files(download: Download) -> _Known:
 
 
 def _class_folder_choices(folders: Folders, versions: bool) -> list[Choice]:
-    """The settings by which class folders are read."""
+    """Choose the settings by which class folders are read."""
     count = len(set(folders.labels))
     where = (
         f"in {count:,} folders, which name" if "{label}/" in folders.template else f"whose names say which of {count:,}"

@@ -1,4 +1,4 @@
-"""What the headers of some images say."""
+"""The headers of some images: their sizes and modes."""
 
 import statistics
 import warnings
@@ -17,7 +17,7 @@ NUM_SAMPLED = 200
 
 @dataclass(frozen=True)
 class Survey:
-    """What the headers of some image files say: median longer side in pixels, and whether all are grey."""
+    """Summary of some image files' headers: median longer side in pixels, and whether all are grey."""
 
     side: float
     grey: bool
@@ -57,7 +57,7 @@ def survey_headers(root: Path, paths: Sequence[str]) -> Survey:
 
 
 def _header(path: Path) -> tuple[tuple[int, int], str]:
-    """Width, height and mode of an image file, in Pillow's names; of an array saved by numpy as well."""
+    """Read width, height and mode of an image file, in Pillow's names; of an array saved by numpy as well."""
     if path.suffix.lower() == ".npy":
         values = np.load(path, mmap_mode="r", allow_pickle=False)
         grey = values.ndim == 2 or values.shape[-1] == 1

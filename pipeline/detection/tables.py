@@ -61,7 +61,7 @@ class Sheet:
         return posixpath.splitext(posixpath.basename(self.name))[0].lower()
 
     def column(self, name: str) -> str | None:
-        """The column of this name; in any case, where only one is."""
+        """Find the column of this name; in any case, where only one is."""
         if name in self.cells:
             return name
         alike = [own for own in self.cells if own.casefold() == name.casefold()]
@@ -78,7 +78,7 @@ class Sample:
     why: str
 
     def limited_to(self, columns: Sequence[str]) -> "Sample":
-        """The sample with those of its columns to fill that are labels, where any are: the others are copied."""
+        """Leave of the columns to fill those that are labels, where any are: the others are copied."""
         wanted = tuple(name for name in self.targets if name in columns)
         return replace(self, targets=wanted) if wanted else self
 
@@ -89,8 +89,8 @@ class Sample:
 
 
 def read_sheets(root: Path, paths: Iterable[str]) -> tuple[list[Sheet], list[str]]:
-    """Every csv and tsv at the root or one folder down, every json up to two, and what is wrong with those that
-    cannot be read.
+    """Read every csv and tsv at the root or one folder down, every json up to two; returns what is wrong with those
+    that cannot be read too.
 
     Raises:
         InputError: one that is a train table or a sample submission by its name cannot be read.
@@ -133,7 +133,7 @@ def _may_be_a_table(path: str) -> bool:
 
 
 def _of_images(paths: Sequence[str]) -> list[str]:
-    """Json files that are named as images are: where there are many, each says something of one image."""
+    """Find json files that are named as images are: where there are many, each says something of one image."""
     found = [path for path in paths if path.lower().endswith(".json") and not _says(path)]
     if len(found) < _MANY:
         return []
@@ -148,7 +148,7 @@ def _says(path: str) -> bool:
 
 
 def sheet_named(root: Path, sheets: list[Sheet], key: str, name: str) -> Sheet:
-    """The table that a setting names.
+    """Find the table that a setting names.
 
     Raises:
         InputError: there is no such table.
@@ -162,7 +162,7 @@ def sheet_named(root: Path, sheets: list[Sheet], key: str, name: str) -> Sheet:
 
 
 def by_split(sheet: Sheet, given: str | None = None) -> list[Sheet]:
-    """A table of both splits as two, without the column that says which; any other table as it is.
+    """Cut a table of both splits in two, without the column that says which; any other table stays as it is.
 
     Args:
         sheet: the table.
@@ -187,7 +187,7 @@ def by_split(sheet: Sheet, given: str | None = None) -> list[Sheet]:
 
 
 def find_sample(root: Path, sheets: list[Sheet], given: str | None = None) -> Sample | None:
-    """The sample submission: the given one; else by its name, else by what is in it; None where there is none.
+    """Find the sample submission: the given one; else by its name, else by what is in it; None where there is none.
 
     Raises:
         InputError: two tables are equally good, or the best has no id or no column to fill.
@@ -211,7 +211,7 @@ def find_sample(root: Path, sheets: list[Sheet], given: str | None = None) -> Sa
 
 
 def _choose_sample(root: Path, sheets: list[Sheet]) -> tuple[Sheet, str] | None:
-    """The sample submission and why.
+    """Choose the sample submission, and say why.
 
     Raises:
         InputError: two tables are equally good.
@@ -238,7 +238,7 @@ def _choose_sample(root: Path, sheets: list[Sheet]) -> tuple[Sheet, str] | None:
 
 
 def _sample_id(root: Path, sample: Sheet) -> str:
-    """The sample submission's id column: the first whose cells are all different.
+    """Choose the sample submission's id column: the first whose cells are all different.
 
     Raises:
         InputError: there is none, or no row.
@@ -258,7 +258,7 @@ def _sample_id(root: Path, sample: Sheet) -> str:
 
 
 def sample_rank(sheet: Sheet) -> int:
-    """0 to 2: how surely a name is a sample submission's; 3: it is not."""
+    """Rank how surely a name is a sample submission's, from 0 to 2; 3: it is not."""
     says_sample, says_submission = "sample" in sheet.stem, "sub" in sheet.stem
     if "train" in sheet.stem or not (says_sample or says_submission):
         return 3
@@ -310,7 +310,7 @@ def _has_the_test_ids(sheet: Sheet, sheets: list[Sheet]) -> bool:
 
 
 def numbers_of(cells: Sequence[str]) -> list[float] | None:
-    """The cells as finite numbers; None where one is none."""
+    """Read cells as finite numbers; None where one is none."""
     try:
         values = [float(cell) for cell in cells]
     except ValueError:

@@ -30,7 +30,7 @@ class TrainTable:
     alike: tuple[str, ...] = ()
 
     def must_be_one(self, root: Path) -> "TrainTable":
-        """The table, if nothing but habits had to tell which files are its images.
+        """Return the table, if nothing but habits had to tell which files are its images.
 
         Raises:
             InputError: each row has several that are equally good.
@@ -58,7 +58,7 @@ class TrainTable:
 
 
 def find_train_table(download: Download) -> TrainTable | None:
-    """The table with ids, image files and labels; why a table is none is added to the download's problems.
+    """Find the table with ids, image files and labels; add why a table is none to the download's problems.
 
     Raises:
         InputError: two tables are equally good, or the one that is named `train` cannot be it: then class folders are
@@ -106,7 +106,7 @@ def find_train_table(download: Download) -> TrainTable | None:
 
 
 def _as_train(download: Download, sheet: Sheet) -> "TrainTable | str":
-    """A table read as the train table, or why it cannot be."""
+    """Read a table as the train table, or say why it cannot be."""
     path, sample, images, given = download.root / sheet.name, download.sample, download.images, download.given
     same = given.get("data.id") or (sheet.column(sample.id) if sample else None)
     if same and same not in sheet.cells:
@@ -142,7 +142,7 @@ def _as_train(download: Download, sheet: Sheet) -> "TrainTable | str":
 
 
 def _given_labels(sheet: Sheet, given: Given) -> Labels | None:
-    """The label columns that the user has decided; None where the table lacks one."""
+    """Take the label columns that the user has decided; None where the table lacks one."""
     columns = tuple(given["data.labels"])
     if not set(columns) <= set(sheet.cells):
         return None
@@ -161,12 +161,12 @@ def _is_as_good(template: str, match: TemplateMatch) -> bool:
 
 
 def _an_example(images: ImageFiles) -> str:
-    """A train image, where one says that it is; else any."""
+    """Take a train image, where one says that it is; else any."""
     return next((path for path in images.paths if "train" in path.lower()), images.paths[0])
 
 
 def train_table_choices(train: TrainTable) -> list[Choice]:
-    """The settings by which a train table is read."""
+    """Choose the settings by which a train table is read."""
     match, labels = train.match, train.labels
     choices = [
         Choice("data.train", train.sheet.name, f"{match.num_rows:,} rows; columns: {quoted(list(train.sheet.cells))}."),
@@ -193,13 +193,13 @@ def names_files(cells: list[str]) -> bool:
 
 
 def fit_in_words(match: TemplateMatch) -> str:
-    """How well a template fits, in words."""
+    """Say how well a template fits."""
     text = f"{match.num_found:,} of {match.num_rows:,} files are there."
     return text + (f" These fit as well: {quoted(match.others, 3)}." if match.others else "")
 
 
 def _classes(train: TrainTable) -> str:
-    """The classes in words."""
+    """Describe the classes in words."""
     if len(train.labels.columns) > 1:
         return f"{len(train.labels.columns):,} columns, one for each class"
     values = list(dict.fromkeys(filter(None, train.sheet.cells[train.labels.columns[0]])))

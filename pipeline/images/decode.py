@@ -56,7 +56,7 @@ class BadImage(ValueError):
 
 @dataclass(frozen=True)
 class ImageInfo:
-    """What an image file is: format and mode in Pillow's names, width and height in pixels before orientation."""
+    """An image file's format and mode in Pillow's names, width and height in pixels before orientation."""
 
     format: str = ""
     mode: str = ""
@@ -131,7 +131,7 @@ def crop_and_resize(pixels: Array, box: str, cfg: ImageConfig) -> Array:
 
 
 def _cropped(pixels: Array, box: str) -> Array:
-    """The part of an image inside a box."""
+    """Crop an image to a box."""
     if not box:
         return pixels
     left, top, right, bottom = (max(0, int(side)) for side in box.split())
@@ -142,7 +142,7 @@ def _cropped(pixels: Array, box: str) -> Array:
 
 
 def _read_npy(data: bytes, channels: int) -> Array:
-    """An array saved by numpy: uint8 or uint16, (height, width) or with a last axis of 1, 3 or 4 channels."""
+    """Read an array saved by numpy: uint8 or uint16, (height, width) or with a last axis of 1, 3 or 4 channels."""
     values = np.load(io.BytesIO(data), allow_pickle=False)
     if values.ndim == 2:
         values = values[:, :, None]
@@ -163,8 +163,8 @@ def _refuse_huge(info: ImageInfo) -> None:
 
 
 def _read_fast(data: bytes, info: ImageInfo, cfg: ImageConfig, *, whole: bool) -> Array:
-    """A plain file through OpenCV; a JPEG that is much larger than asked is scaled by libjpeg while decoding, unless
-    its pixels are wanted whole.
+    """Read a plain file through OpenCV; a JPEG that is much larger than asked is scaled by libjpeg while decoding,
+    unless its pixels are wanted whole.
     """
     ratios = info.width / cfg.stored, info.height / cfg.stored
     num_times = max(ratios) if cfg.fit == "pad" else min(ratios)
@@ -187,7 +187,7 @@ def _read_fast(data: bytes, info: ImageInfo, cfg: ImageConfig, *, whole: bool) -
 
 
 def _read_any(image: Image.Image, channels: int) -> Array:
-    """Any file through Pillow -> uint8 (height, width, channels)."""
+    """Read any file through Pillow: uint8 (height, width, channels)."""
     image.load()
     image = ImageOps.exif_transpose(image)
     if image.mode.startswith("I"):
@@ -203,7 +203,7 @@ def _read_any(image: Image.Image, channels: int) -> Array:
 
 
 def _eight_bits(values: Array) -> Array:
-    """16-bit grey values -> uint8 by their range: 65535 becomes 255."""
+    """Scale 16-bit grey values to uint8 by their range: 65535 becomes 255."""
     if values.min() < 0 or values.max() > 65535:
         raise BadImage("grey values outside 0..65535 have no fixed range; convert them to 8 or 16 bits")
     return ((values.astype(np.uint32) + 128) // 257).astype(np.uint8)
@@ -235,14 +235,14 @@ def resize(pixels: Array, cfg: ImageConfig) -> Array:
 
 
 def _scale(pixels: Array, height: int, width: int) -> Array:
-    """Area averaging along a side that shrinks, bilinear along one that grows."""
+    """Average areas along a side that shrinks, interpolate linearly along one that grows."""
     if (height < pixels.shape[0]) != (width < pixels.shape[1]):
         pixels = _scale_alike(pixels, height, pixels.shape[1])
     return _scale_alike(pixels, height, width)
 
 
 def _scale_alike(pixels: Array, height: int, width: int) -> Array:
-    """Area averaging to a whole fraction of a size nearby, which OpenCV does two to three times as fast as to any size:
+    """Average areas to a whole fraction of a size nearby, which OpenCV does two to three times as fast as to any size:
     within half a level of it, and both sides averaged over at most 1.42 pixels by the bilinear step.
     """
     if pixels.shape[:2] == (height, width):

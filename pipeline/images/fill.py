@@ -58,7 +58,7 @@ def decode_missing(cfg: Config, split: str, paths: Sequence[str]) -> Images:
 
 
 def _room(cfg: Config, folder: Path) -> int:
-    """Images that may still be stored: what `image.cache_limit` and the disk allow."""
+    """Count the images that may still be stored: what `image.cache_limit` and the disk allow."""
     room = shutil.disk_usage(folder).free - DISK_RESERVE
     if cfg.image.cache_limit:
         taken = sum(file.stat().st_size for file in folder.parent.glob("*/*.npy"))
@@ -69,8 +69,8 @@ def _room(cfg: Config, folder: Path) -> int:
 def _sort_out(
     root: Path, paths: list[str], cache_index: Index, pool: ThreadPoolExecutor
 ) -> tuple[list[Entry], list[str], list[str]]:
-    """Entries of files whose bytes are known under another name or time, files to decode, and files whose entry is
-    current but whose pixels are not kept.
+    """Sort files into entries of those whose bytes are known under another name or time, files to decode, and files
+    whose entry is current but whose pixels are not kept.
     """
     rows = cache_index.find(paths)
     entries = cache_index.table.take(np.maximum(rows, 0)) if len(cache_index) else None
@@ -124,7 +124,7 @@ def _decode_all(cfg: Config, index: Index, kept: list[str], rest: list[str], poo
 
 
 def _by_file(paths: Sequence[str]) -> list[str]:
-    """Several boxes of one image side by side, so that it is decoded once for all of them."""
+    """Sort several boxes of one image side by side, so that it is decoded once for all of them."""
     place: dict[str, int] = {}
     for path in paths:
         place.setdefault(file_and_box(path)[0], len(place))
@@ -178,8 +178,8 @@ def _decode_shard(cfg: Config, index: Index, paths: list[str], pool: ThreadPoolE
 
 
 def _num_threads(root: Path, paths: Sequence[str]) -> int:
-    """As many as there are cores; one where files are so small that threads would mostly wait for the interpreter: two
-    take twice as long as one for 20,000 JPEGs of 32 px.
+    """Choose as many as there are cores; one where files are so small that threads would mostly wait for the
+    interpreter: two take twice as long as one for 20,000 JPEGs of 32 px.
     """
     probes = paths[:: max(1, len(paths) // 100)]
     num_bytes = sum(os.stat(root / file_and_box(path)[0]).st_size for path in probes)

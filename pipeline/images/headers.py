@@ -28,7 +28,7 @@ class Header(NamedTuple):
 
 
 def plain_header(data: bytes) -> Header | None:
-    """The header of a whole, plain JPEG or PNG; None for all else.
+    """Read the header of a whole, plain JPEG or PNG; None for all else.
 
     Raises:
         ValueError: a PNG whose checksums are wrong, which Pillow would read as another picture.

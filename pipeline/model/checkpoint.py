@@ -72,7 +72,7 @@ def read_checkpoint(path: Path) -> Checkpoint:
 
 
 def _described(path: Path, weights: dict[str, Tensor], metadata: dict[str, str]) -> Checkpoint:
-    """The weights with what a file's metadata say of them; see `read_checkpoint`."""
+    """Join the weights and what a file's metadata say of them; see `read_checkpoint`."""
     try:
         values = json.loads(metadata[_KEY])
         mean, std = values["normalisation"]
@@ -91,7 +91,7 @@ def _described(path: Path, weights: dict[str, Tensor], metadata: dict[str, str])
 
 
 def saved_normalisation(path: Path) -> tuple[tuple[float, ...], tuple[float, ...]] | None:
-    """The normalisation that a file's weights were trained with; None where it is not a checkpoint of this module.
+    """Read the normalisation that a file's weights were trained with; None where it is not a checkpoint of this module.
 
     The weights themselves are not read.
     """
@@ -100,7 +100,7 @@ def saved_normalisation(path: Path) -> tuple[tuple[float, ...], tuple[float, ...
 
 
 def _metadata(path: Path) -> dict[str, str]:
-    """The metadata of a safetensors file; empty for files of another type."""
+    """Read the metadata of a safetensors file; empty for files of another type."""
     if path.suffix != ".safetensors":
         return {}
     with safetensors.safe_open(path, framework="pt", device="cpu") as file:
@@ -108,7 +108,7 @@ def _metadata(path: Path) -> dict[str, str]:
 
 
 def read_safetensors(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
-    """Tensors by name, on the CPU, and the metadata of a safetensors file.
+    """Read tensors by name, on the CPU, and the metadata of a safetensors file.
 
     Raises:
         InputError: the file is not whole, its header does not describe its content, or it cannot be read.

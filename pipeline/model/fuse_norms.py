@@ -18,7 +18,7 @@ _TOLERANCE = 1e-3
 
 
 def fuse_norms(model: nn.Module, size: int, channels: int) -> nn.Module:
-    """The network with its batch norms folded, in evaluation mode; itself where none can be.
+    """Fold a network's batch norms into its convolutions, in evaluation mode; itself where none can be.
 
     Args:
         model: on the CPU, in float32; not changed.
@@ -38,7 +38,7 @@ def fuse_norms(model: nn.Module, size: int, channels: int) -> nn.Module:
 
 
 def _foldable_pairs(model: nn.Module, images: Tensor) -> list[tuple[nn.Conv2d, nn.BatchNorm2d]]:
-    """Convolutions and the batch norms that read their output, both used once in a pass."""
+    """Find convolutions and the batch norms that read their output, both used once in a pass."""
     outputs: dict[int, tuple[nn.Conv2d, Tensor]] = {}
     pairs: list[tuple[nn.Conv2d, nn.BatchNorm2d]] = []
     used: list[nn.Module] = []
@@ -76,7 +76,7 @@ def _fold(conv: nn.Conv2d, norm: nn.BatchNorm2d) -> None:
 
 
 def _rest(norm: nn.BatchNorm2d) -> nn.Module:
-    """What a norm does besides: timm's also drop and activate."""
+    """Keep what a norm does besides: timm's also drop and activate."""
     layers = [layer for layer in norm.children() if not isinstance(layer, nn.Identity)]
     return nn.Sequential(*layers) if layers else nn.Identity()
 

@@ -45,7 +45,7 @@ def refuse_ignored_rates(cfg: ModelConfig, used: list[nn.Module]) -> None:
 def accepted_sizes(
     model: nn.Module, name: str, sizes: Sequence[int], full: int, channels: int, num_outputs: int
 ) -> list[int]:
-    """Sizes of images that grow over the epochs, each or the next larger one that the network takes.
+    """List sizes of images that grow over the epochs, each or the next larger one that the network takes.
 
     Many take multiples of some number alone. Each size is tried once, and what is changed is logged.
 

@@ -105,7 +105,7 @@ def load_weights(model: nn.Module, path: Path, channels: int) -> None:
 
 
 def _prefixes(tensors: dict[str, Tensor], least: int) -> list[str]:
-    """What names begin with, up to a dot, and what holds at least so many numbers; the shortest first."""
+    """List what names begin with, up to a dot, and what holds at least so many numbers; the shortest first."""
     sizes: Counter[str] = Counter()
     for name, value in tensors.items():
         components = name.split(".", _LEVELS)
@@ -115,7 +115,7 @@ def _prefixes(tensors: dict[str, Tensor], least: int) -> list[str]:
 
 
 def _candidate(model: nn.Module, tensors: dict[str, Tensor], prefix: str, channels: int) -> _Candidate:
-    """The tensors under a prefix, as the network takes them."""
+    """Take the tensors under a prefix, as the network takes them."""
     named = {name.removeprefix(prefix): value for name, value in tensors.items() if name.startswith(prefix)}
     try:
         weights = _timm_filtered(model, named)
@@ -135,7 +135,7 @@ def _candidate(model: nn.Module, tensors: dict[str, Tensor], prefix: str, channe
 
 
 def _body(model: nn.Module) -> dict[str, int]:
-    """How many numbers are in each tensor of a network: parameters and norms' statistics, classifier aside."""
+    """Count the numbers in each tensor of a network: parameters and norms' statistics, classifier aside."""
     head = head_prefixes(model)
     return {
         name: value.numel()
@@ -145,7 +145,7 @@ def _body(model: nn.Module) -> dict[str, int]:
 
 
 def _timm_filtered(model: nn.Module, weights: dict[str, Tensor]) -> dict[str, Tensor]:
-    """The weights renamed and resized by timm's own filter of the network, where it has one."""
+    """Rename and resize the weights by timm's own filter of the network, where it has one."""
     module = sys.modules[type(model).__module__]
     keep = getattr(module, "checkpoint_filter_fn", None)
     if keep is None or not module.__name__.startswith("timm."):
@@ -155,7 +155,7 @@ def _timm_filtered(model: nn.Module, weights: dict[str, Tensor]) -> dict[str, Te
 
 
 def _lack(candidate: _Candidate, name: str, target: Tensor) -> str:
-    """What keeps a candidate from filling a network's tensor, and what to do."""
+    """Say what keeps a candidate from filling a network's tensor, and what to do."""
     if candidate.error:
         return (
             f"timm reads them as another network's ({candidate.error}). Set model.name to the network it was made with"
@@ -175,7 +175,7 @@ def _lack(candidate: _Candidate, name: str, target: Tensor) -> str:
 
 
 def head_prefixes(model: nn.Module) -> tuple[str, ...]:
-    """Prefixes of the classifier's keys: timm's `get_classifier`, else the last linear layer."""
+    """List prefixes of the classifier's keys: timm's `get_classifier`, else the last linear layer."""
     classifier: Any = getattr(model, "get_classifier", None)
     if classifier is not None:
         found = classifier()
@@ -186,7 +186,7 @@ def head_prefixes(model: nn.Module) -> tuple[str, ...]:
 
 
 def first_layers(model: nn.Module) -> tuple[str, ...]:
-    """Names of the layers with weights that see the image: as timm lists them, else the first convolution."""
+    """Name the layers with weights that see the image: as timm lists them, else the first convolution."""
     known = getattr(model, "pretrained_cfg", {}).get("first_conv")
     if known is None:
         return tuple(name for name, module in model.named_modules() if isinstance(module, nn.Conv2d))[:1]
@@ -195,7 +195,7 @@ def first_layers(model: nn.Module) -> tuple[str, ...]:
 
 
 def published_channels(model: nn.Module) -> int:
-    """Channels of the images that timm's weights of a network were trained on."""
+    """Look up the channels of the images that timm's weights of a network were trained on."""
     return int(getattr(model, "pretrained_cfg", {}).get("input_size", (3,))[0])
 
 
@@ -209,7 +209,7 @@ def timm_adapts(model: nn.Module, channels: int) -> bool:
 
 
 def _adapt_channels(weight: Tensor, target: Tensor, channels: int) -> Tensor:
-    """A convolution's weight (out, in, height, width) for other channels, so that its outputs keep their size.
+    """Adapt a convolution's weight (out, in, height, width) to other channels, so that its outputs keep their size.
 
     As timm does: summed for one channel, else repeated in turn and scaled by the ratio of the channels. Where a
     space-to-depth lies before the convolution, `in` is (block, channel); timm itself takes those to one channel alone.

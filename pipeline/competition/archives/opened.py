@@ -30,7 +30,7 @@ class _Tree:
     children: dict[str, "_Tree | Path"] = field(default_factory=dict)
 
     def find(self, path: str) -> "_Tree | Path | None":
-        """What is at a path."""
+        """Find what is at a path."""
         found: _Tree | Path | None = self
         for name in path.split("/") if path else []:
             found = found.children.get(name) if isinstance(found, _Tree) else None
@@ -55,7 +55,7 @@ class _Tree:
 
 
 def open_folder(root: Path, limit: float) -> Path:
-    """The folder in which a competition's files lie open; made or mended where it must be.
+    """Make or mend the folder in which a competition's files lie open, where that must be.
 
     Args:
         root: the competition's folder.
@@ -122,7 +122,7 @@ def _unpack_all(tree: _Tree, archives: list[tuple[str, Path]], folder: Path, roo
 
 
 def _place(tree: _Tree, name: str, content: Path, members: list[str], *, alone: bool) -> str:
-    """The folder in which an archive's members are shown.
+    """Choose the folder in which an archive's members are shown.
 
     Beside the archive where they have one folder or file on top, or nothing else is in the competition's folder; else
     in a folder of the archive's name. Where either place already has them, that one: the user has unpacked the archive.
@@ -147,7 +147,7 @@ def _place(tree: _Tree, name: str, content: Path, members: list[str], *, alone: 
 
 
 def _clashes(tree: _Tree, place: str, content: Path, members: list[str]) -> str | None:
-    """The first member that is another file than the one shown at its place; "" for none; None where all are there."""
+    """Find the first member that is another file than the one shown there; "" for none; None where all are there."""
     missing = False
     for member in members:
         there = tree.find(posixpath.join(place, member))
@@ -182,7 +182,7 @@ def _link(tree: _Tree, folder: Path) -> None:
 
 
 def _source(tree: _Tree) -> Path | None:
-    """The one folder that is what a tree shows, names and all; None where there is none."""
+    """Find the one folder that is what a tree shows, names and all; None where there is none."""
     sources = set()
     for name, child in tree.children.items():
         source = _source(child) if isinstance(child, _Tree) else child

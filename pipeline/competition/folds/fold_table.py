@@ -27,13 +27,13 @@ class Labelled:
     folds: Array
 
     def split(self, fold: int | str) -> tuple[Array, Array]:
-        """Indices of the images that a model trains on and of those that validate it; `full` has no such images."""
+        """Give the indices of the images that a model trains on and of those that validate it: none for `full`."""
         if fold == "full":
             return np.arange(len(self.samples)), np.zeros(0, np.int64)
         return np.flatnonzero(self.folds != fold), np.flatnonzero(self.folds == fold)
 
     def ids(self, indices: Array) -> list[str]:
-        """The ids of some images."""
+        """Give the ids of some images."""
         return [self.samples.ids[index] for index in indices]
 
 
@@ -66,7 +66,7 @@ def write_folds(path: Path, samples: Samples, folds: Array) -> None:
 
 
 def read_folds(path: Path, ids: list[str], num_folds: int, made_by: str) -> Array:
-    """The fold of each train image: int64 (num_images,), in the order of `ids`.
+    """Read the fold of each train image: int64 (num_images,), in the order of `ids`.
 
     Raises:
         InputError: the table is missing, or does not cover the train ids once each.

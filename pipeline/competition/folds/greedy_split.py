@@ -8,7 +8,7 @@ Array = np.ndarray[Any, Any]
 
 
 def quotas(sizes: Array, num_folds: int) -> Array:
-    """How many images each fold should have, given that units stay whole.
+    """Count the images that each fold should have, given that units stay whole.
 
     A unit larger than an equal share of what is left has a fold of its own; the other folds share the rest.
 
@@ -77,7 +77,7 @@ def assign_units(units: Array, codes: Array, sizes: Array, num_folds: int) -> Ar
 
 
 def _hardest_first(unit_of: Array, class_of: Array, totals: Array, sizes: Array, share: int) -> Array:
-    """Units in the order in which they are placed: int64 (num_units,)."""
+    """Order units as they are placed: int64 (num_units,)."""
     # A unit's rarest class: classes ranked by images, the lowest rank among the unit's; none: last.
     rank = np.empty(len(totals), np.int64)
     rank[np.argsort(totals, kind="stable")] = np.arange(len(totals))

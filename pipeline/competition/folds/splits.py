@@ -77,7 +77,7 @@ def assign_folds(
 
 
 def _stratify_classes(labels: Array, num_folds: int, groups: Array | None) -> tuple[Array, str, Rare]:
-    """One class of many."""
+    """Stratify one class of many."""
     codes, names = _indexed(labels.tolist())
     counts = np.bincount(codes)
     few = np.flatnonzero(counts < num_folds)
@@ -92,7 +92,7 @@ def _stratify_classes(labels: Array, num_folds: int, groups: Array | None) -> tu
 
 
 def _stratify_tags(labels: Array, num_folds: int, groups: Array | None) -> tuple[Array, str, Rare]:
-    """Any number of tags."""
+    """Stratify any number of tags."""
     counts = np.count_nonzero(labels, axis=0)
     rare: Rare = [
         (int(column), int(counts[column])) for column in np.argsort(counts, kind="stable") if counts[column] < num_folds
@@ -108,7 +108,7 @@ def _stratify_tags(labels: Array, num_folds: int, groups: Array | None) -> tuple
 
 
 def _stratify_numbers(values: Array, num_folds: int, groups: Array | None) -> tuple[Array, str, Rare]:
-    """Numbers."""
+    """Stratify numbers by their quantiles."""
     by_value = np.argsort(values, kind="stable")
     if groups is None:
         # Every num_folds neighbours in value go to different folds, in the order of their hashes.
@@ -128,7 +128,7 @@ def _stratify_numbers(values: Array, num_folds: int, groups: Array | None) -> tu
 
 
 def _stratified_groups(codes: Array, groups: Array, num_folds: int) -> tuple[Array, str]:
-    """Whole groups with one class per image: scikit-learn's assignment, or where it does not serve our own, and why."""
+    """Assign whole groups with one class per image: as scikit-learn does, or where it does not serve our own, and why."""
     sizes, counts = np.bincount(groups), np.bincount(codes)
     steps = len(sizes) * num_folds * (num_folds * len(counts) + 4000)
     if counts.min() < num_folds:
@@ -145,7 +145,7 @@ def _stratified_groups(codes: Array, groups: Array, num_folds: int) -> tuple[Arr
 
 
 def _by_scikit_learn(codes: Array, groups: Array, num_folds: int) -> Array:
-    """The folds of StratifiedGroupKFold. Not shuffled: the canonical order is random already.
+    """Assign folds by StratifiedGroupKFold. Not shuffled: the canonical order is random already.
 
     They may be uneven, even empty (scikit-learn issues 33085 and 34828).
     """
@@ -167,7 +167,7 @@ def _even(fold_sizes: Array, group_sizes: Array) -> bool:
 
 
 def _grouped(groups: Sequence[str], order: Array, num_folds: int) -> Array:
-    """Indices of the groups in the canonical order: int64 (num_images,)."""
+    """Index the groups in the canonical order: int64 (num_images,)."""
     indices, names = _indexed([groups[row] for row in order.tolist()])
     _require(len(names), "groups of images", num_folds)
     return indices
@@ -182,7 +182,7 @@ def _require(count: int, what: str, num_folds: int) -> None:
 
 
 def _canonical_order(ids: Sequence[str], seed: int) -> Array:
-    """Rows in the order of a hash of (seed, id): int64 (num_images,)."""
+    """Order rows by a hash of (seed, id): int64 (num_images,)."""
     salt = seed.to_bytes(8, "little")
     digests = b"".join(
         hashlib.blake2b(id_.encode("utf-8", "surrogatepass"), digest_size=16, salt=salt).digest() for id_ in ids
@@ -192,7 +192,7 @@ def _canonical_order(ids: Sequence[str], seed: int) -> Array:
 
 
 def _indexed(names: list[Any]) -> tuple[Array, list[Any]]:
-    """Indices of names in the order of their first appearance: int64 (num_images,); and the names."""
+    """Index names in the order of their first appearance: int64 (num_images,); and the names."""
     indices: dict[Any, int] = {}
     codes = np.fromiter((indices.setdefault(name, len(indices)) for name in names), np.int64, len(names))
     return codes, list(indices)

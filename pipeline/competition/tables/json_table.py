@@ -15,7 +15,7 @@ from pipeline.files import InputError
 
 
 def read_frame(path: Path) -> pd.DataFrame:
-    """A table as text cells, by the file's extension: csv, or json.
+    """Read a table as text cells, by the file's extension: csv, or json.
 
     Raises:
         InputError: it cannot be read, or a json holds no list of records.
@@ -24,7 +24,7 @@ def read_frame(path: Path) -> pd.DataFrame:
 
 
 def read_json(path: Path) -> pd.DataFrame:
-    """The images of a JSON file, a row each, every cell as text.
+    """Read the images of a JSON file, a row each, every cell as text.
 
     Where another list refers to the images, its columns are joined to them (of several rows for an image the first).
     Lists of four numbers (boxes) become four columns, other nested values are left out.
@@ -70,7 +70,7 @@ def _frame(records: list[dict[str, Any]]) -> pd.DataFrame:
 
 
 def _key(frame: pd.DataFrame) -> str | None:
-    """The column that names the rows: `id`, else the first without empty or repeated cells that says so."""
+    """Find the column that names the rows: `id`, else the first without empty or repeated cells that says so."""
     named = [column for column in frame if "id" in str(column).lower() and frame[column].is_unique]
     return "id" if "id" in named else next(iter(named), None)
 

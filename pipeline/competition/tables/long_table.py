@@ -16,7 +16,7 @@ _MOST_SEPARATORS = 4
 
 
 def find_id_template(ids: Sequence[str], is_image: Callable[[str], bool]) -> tuple[str, tuple[str, ...]] | None:
-    """The template of ids that name an image and a class, `{id}_{class}` or `{class}_{id}`, and the classes.
+    """Find the template of ids that name an image and a class, `{id}_{class}` or `{class}_{id}`, and the classes.
 
     None where they do not: some of them that are looked at must hold an image's name, and each image must have every
     class once.
@@ -36,7 +36,7 @@ def find_id_template(ids: Sequence[str], is_image: Callable[[str], bool]) -> tup
 
 
 def _cuts(id_: str, template: str) -> Iterator[tuple[str, str]]:
-    """Every way to cut an id into image and class."""
+    """Cut an id into image and class in every way."""
     class_first, separator = template.startswith("{class}"), re.sub(r"\{\w+\}", "", template)
     pieces = id_.split(separator)
     for cut in range(1, len(pieces)):
@@ -45,7 +45,7 @@ def _cuts(id_: str, template: str) -> Iterator[tuple[str, str]]:
 
 
 def parse_ids(ids: Sequence[str], template: str, classes: Sequence[str], source: str) -> list[tuple[str, str]]:
-    """Image and class of each id.
+    """Read image and class from each id.
 
     Args:
         ids: the ids.
@@ -71,7 +71,7 @@ def is_long(ids: Sequence[str], template: str, classes: Sequence[str]) -> bool:
 
 
 def widen(frame: pd.DataFrame, id_column: str, template: str, classes: Sequence[str], source: str) -> pd.DataFrame:
-    """A row for each image, with a column for each class that holds what stood beside the id.
+    """Make a row for each image, with a column for each class that holds what stood beside the id.
 
     Raises:
         InputError: see `parse_ids`; or there is not one column beside the id.
@@ -87,7 +87,7 @@ def widen(frame: pd.DataFrame, id_column: str, template: str, classes: Sequence[
 
 
 def _images_and_classes(ids: Sequence[str], template: str, classes: Sequence[str]) -> list[tuple[str, str]] | None:
-    """Image and class of each id: by the classes where they are known, else with as few separators in the classes'
+    """Read image and class from each id: by the classes where they are known, else with as few separators in their
     names as it takes; None where not every image has every class once.
     """
     if len(classes) > 1:
@@ -105,7 +105,7 @@ def _images_and_classes(ids: Sequence[str], template: str, classes: Sequence[str
 
 
 def _whole(pairs: list[tuple[str, str]], count: int) -> list[tuple[str, str]] | None:
-    """The pairs, where there are as many and each image has every class once."""
+    """Return the pairs, where there are as many and each image has every class once."""
     num_images, num_classes = len({image for image, _ in pairs}), len({name for _, name in pairs})
     whole = num_classes > 1 and len(set(pairs)) == count == num_images * num_classes
     return pairs if whole else None

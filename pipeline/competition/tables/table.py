@@ -42,7 +42,7 @@ class Samples:
 
 
 def read_train(cfg: Config, *, files: bool = False) -> Samples:
-    """The labelled images.
+    """Read the labelled images.
 
     Args:
         cfg: the settings.
@@ -76,7 +76,7 @@ def read_train(cfg: Config, *, files: bool = False) -> Samples:
 
 
 def _labels(cfg: Config, source: str, frame: pd.DataFrame) -> pd.DataFrame:
-    """The label columns; with `data.negative`, that label as 0 and every other as 1."""
+    """Take the label columns; with `data.negative`, that label as 0 and every other as 1."""
     labels = frame[list(cfg.data.labels)]
     negative = cfg.data.negative
     if not negative:
@@ -91,17 +91,17 @@ def _labels(cfg: Config, source: str, frame: pd.DataFrame) -> pd.DataFrame:
 
 
 def _of_one_image(paths: list[str]) -> list[str] | None:
-    """Groups of the rows of one image, such as its boxes, which must share a fold; None where each has its own."""
+    """Group the rows of one image, such as its boxes, which must share a fold; None where each has its own."""
     return [f"image {path}" for path in paths] if len(set(paths)) < len(paths) else None
 
 
 def _groups(ids: list[str], cells: list[str]) -> list[str]:
-    """Groups by name; an image without one is a group of its own."""
+    """Group images by name; an image without one is a group of its own."""
     return [f"group {cell}" if cell else f"image {id_}" for id_, cell in zip(ids, cells, strict=True)]
 
 
 def read_test(cfg: Config, *, files: bool = False) -> Samples:
-    """The images to predict, in the test table's order; see `read_train`."""
+    """Read the images to predict, in the test table's order; see `read_train`."""
     source, frame = _read_table(cfg, cfg.data.test, "data.test")
     if cfg.data.split and cfg.data.test == cfg.data.train:
         frame = frame[_of_test(source, frame, cfg.data.split)].reset_index(drop=True)
@@ -109,7 +109,7 @@ def read_test(cfg: Config, *, files: bool = False) -> Samples:
 
 
 def _of_test(source: str, frame: pd.DataFrame, column: str) -> "pd.Series[bool]":
-    """Which rows of a table of both splits are to be predicted.
+    """Mark the rows of a table of both splits that are to be predicted.
 
     Raises:
         InputError: it has no such column, or no row of either split.
@@ -131,7 +131,7 @@ def is_test(cell: str) -> bool:
 
 
 def test_id(cfg: Config) -> str:
-    """The id column of the test table and the sample submission."""
+    """Name the id column of the test table and the sample submission."""
     return cfg.data.test_id or cfg.data.id
 
 
@@ -147,7 +147,7 @@ def _read_table(cfg: Config, name: str, setting: str, without: Container[str] = 
 
 
 def wide_frame(cfg: Config, path: Path) -> pd.DataFrame:
-    """A table with a row for each image: as it is, or by `data.rows` from a row for each image and class."""
+    """Read a table with a row for each image: as it is, or by `data.rows` from a row for each image and class."""
     frame = read_frame(path)
     id_column = next((name for name in (test_id(cfg), cfg.data.id) if name in frame.columns), "")
     ids = [str(cell) for cell in frame[id_column]] if cfg.data.rows and id_column else []
@@ -191,7 +191,7 @@ def _samples(
 
 
 def _boxes(cfg: Config, source: str, frame: pd.DataFrame, ids: list[str]) -> list[str]:
-    """The boxes of a table's rows, to whole pixels.
+    """Read the boxes of a table's rows, to whole pixels.
 
     Raises:
         InputError: cells that are no numbers, or boxes without an area.

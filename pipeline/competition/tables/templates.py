@@ -21,7 +21,7 @@ ANYWHERE = "**/"
 
 
 def fields(template: str) -> list[str]:
-    """The columns that a template names, each once, in order.
+    """List the columns that a template names, each once, in order.
 
     Raises:
         ConfigError: braces that do not pair, or a field that is no plain name.
@@ -41,7 +41,7 @@ def fields(template: str) -> list[str]:
 
 
 def paths_from_rows(template: str, frame: pd.DataFrame) -> list[str]:
-    """The paths that a template makes from a table's rows, in composed Unicode (NFC), as `opened` shows files."""
+    """Make a template's paths from a table's rows, in composed Unicode (NFC), as `opened` shows files."""
     pieces = [(literal, name, int(spec or 0)) for literal, name, spec, _ in string.Formatter().parse(template)]
     columns = {name: [str(cell) for cell in frame[name]] for _, name, _ in pieces if name}
     rows = range(len(frame))
@@ -53,7 +53,7 @@ def paths_from_rows(template: str, frame: pd.DataFrame) -> list[str]:
 
 
 def resolve_wildcards(root: Path, paths: list[str]) -> list[str]:
-    """Paths with `.*` or `**/` as those of the files that they fit; the others, and those without a file, as given.
+    """Replace paths with `.*` or `**/` by those of the files that they fit; others, and those without a file, stay.
 
     Raises:
         InputError: a path fits several files.
@@ -83,7 +83,7 @@ def resolve_wildcards(root: Path, paths: list[str]) -> list[str]:
 
 
 def find_anywhere(paths: Sequence[str], files: Sequence[str]) -> tuple[list[str], list[str]]:
-    """Paths with `**/` as the files that they mean, and those that could mean several.
+    """Replace paths with `**/` by the files that they mean; returns those that could mean several too.
 
     Of the files of a path's name below the folder before `**/`, the one that shares the most of the folders after it.
 
@@ -111,7 +111,7 @@ def find_anywhere(paths: Sequence[str], files: Sequence[str]) -> tuple[list[str]
 
 
 def _shared(folders: list[str], wanted: list[str]) -> int:
-    """How many folders two paths share from their ends on."""
+    """Count the folders that two paths share from their ends on."""
     count = 0
     for one, other in zip(reversed(folders), reversed(wanted), strict=False):
         if one != other:
@@ -121,7 +121,7 @@ def _shared(folders: list[str], wanted: list[str]) -> int:
 
 
 def _by_stem(folder: Path) -> dict[str, list[str]]:
-    """Names of a folder's files by what is before the last dot, sorted."""
+    """List names of a folder's files by what is before the last dot, sorted."""
     names: dict[str, list[str]] = {}
     for name in sorted(os.listdir(folder)) if folder.is_dir() else []:
         names.setdefault(name.rpartition(".")[0], []).append(name)
@@ -129,7 +129,7 @@ def _by_stem(folder: Path) -> dict[str, list[str]]:
 
 
 def pattern(template: str) -> re.Pattern[str]:
-    """The template read backwards: a pattern whose groups `f0, f1, ...` are the fields in order.
+    """Read a template backwards: make a pattern whose groups `f0, f1, ...` are the fields in order.
 
     An earlier field takes as much as it can: `{label}_{id}.jpg` reads `a_b_7.jpg` as `a_b` and `7`.
     """
@@ -146,7 +146,7 @@ def pattern(template: str) -> re.Pattern[str]:
 
 
 def rows_from_paths(root: Path, template: str, without: Container[str] = ()) -> pd.DataFrame:
-    """The table that a template makes from the files below a root: a column for each field, and `path`; sorted by path.
+    """Make the table of the files below a root that fit: a column for each field, and `path`; sorted by path.
 
     Args:
         root: the folder.

@@ -42,7 +42,7 @@ _CROP = range(_NUM_DRAWS, _NUM_DRAWS + 22)
 
 @dataclass(frozen=True)
 class Plan:
-    """What is done to each sample of a batch, all on the CPU; pairs are x then y, lengths in stored pixels."""
+    """The operations drawn for each sample of a batch, all on the CPU; pairs are x then y, lengths in stored pixels."""
 
     operations: Tensor  # int64 (batch, slot)
     magnitudes: Tensor  # float64 (batch, slot)
@@ -145,7 +145,7 @@ class Augment:
         return result
 
     def _move(self, images: Tensor, plan: Plan) -> Tensor:
-        """All geometry; returns its input where there is none to do."""
+        """Do all geometry; returns its input where there is none to do."""
         stored = images.shape[1]
         sampled = (plan.operations < NUM_GEOMETRIC).any(1) | (plan.sides != stored).any(1) | (stored != self.size)
         rows = sampled.nonzero()[:, 0]
@@ -191,7 +191,7 @@ def _colour(images: Tensor, plan: Plan, wanted: Tensor) -> None:
 
 
 def _copy(images: Tensor, steps: Tensor, flips: Tensor) -> Tensor:
-    """Shifts and flips as copies; returns its input where there are none."""
+    """Shift and flip by copying; returns its input where there is nothing to do."""
     result = images
     if len(rows := steps.any(1).nonzero()[:, 0]):
         places = rows.to(images.device, non_blocking=True)
@@ -207,7 +207,7 @@ def _copy(images: Tensor, steps: Tensor, flips: Tensor) -> Tensor:
 
 
 def _policy_tensors(policy: policies.Policy, size: int) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """Operation int64, probability float64, magnitude float64 and whether it is signed, all (sub-policy, slot)."""
+    """Tabulate operation int64, probability and magnitude float64, and whether it is signed, all (sub-policy, slot)."""
     by_bin = policies.magnitudes(policy.num_bins, size, policy.wide)
     steps = [step for sub_policy in policy.sub_policies for step in sub_policy]
     strengths = [0.0 if index is None else by_bin[name][index] for name, _, index in steps]

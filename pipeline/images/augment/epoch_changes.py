@@ -19,7 +19,7 @@ Array = np.ndarray[Any, Any]
 
 
 def epoch_sizes(cfg: AugmentConfig, size: int, num_epochs: int) -> list[int]:
-    """Height and width of the training images in each epoch, in pixels, as `first_size` asks for them.
+    """Compute height and width of the training images in each epoch, in pixels, as `first_size` asks for them.
 
     Args:
         cfg: first_size, full_size_from.
@@ -57,7 +57,7 @@ class EpochChanges:
         self.num_classes = num_classes
 
     def of(self, epoch: int) -> Changes:
-        """The changes of one epoch; None where there is nothing to do."""
+        """Give the changes of one epoch; None where there is nothing to do."""
         cfg = self.strong if epoch < self.strong.strong_until * len(self.sizes) else self.gentle
         augment, user_pipeline = Augment(cfg, self.sizes[epoch], self.seed), self.user_pipeline
 

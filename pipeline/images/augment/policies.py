@@ -40,7 +40,7 @@ class Policy:
 
 
 def magnitudes(num_bins: int, size: int, wide: bool = False) -> dict[str, list[float]]:
-    """Magnitude of every bin by operation, for images of `size` x `size` pixels.
+    """Compute the magnitude of every bin by operation, for images of `size` x `size` pixels.
 
     Units: shears are slopes; translations pixels; rotations degrees; brightness, color, contrast and sharpness are the
     factor minus 1; posterize counts bits kept; solarize is the smallest inverted level.
@@ -64,12 +64,12 @@ def magnitudes(num_bins: int, size: int, wide: bool = False) -> dict[str, list[f
 
 
 def find(name: str) -> Policy | None:
-    """The policy of the setting `augment.policy`; None for `none`."""
+    """Look up the policy of the setting `augment.policy`; None for `none`."""
     return _POLICIES[name]
 
 
 def _parse_sub_policies(text: str) -> tuple[tuple[Step, ...], ...]:
-    """A table of sub-policies: a line each, two operations, each `name probability bin`; a dash for no bin."""
+    """Read a table of sub-policies: a line each, two operations, each `name probability bin`; a dash for no bin."""
     table = []
     for line in text.strip().splitlines():
         words = line.split()
