@@ -27,8 +27,8 @@ competition/          what it gives and asks for, never torch
                       form, submission): labels, scores, from probabilities to the file
                       folds/ (splits, greedy_split, fold_table)
 scores                what a run's predictions are worth: by its folds, brought along, on hidden answers
-detection/            look, at a download (download, survey), for tables (tables, train_table, asked), image files
-                      (image_files, match, box), folders, label_columns, metric; what was found
+detection/            recognise a download (download, survey), its tables (tables, train_table, asked), image files
+                      (image_files, find_template, box), folders, label_columns, metric; what was found
 images/               headers, decode, index, cache, fill, batches: from files to batches
                       augment/ (augment, policies, geometry, colour, erasing, mix, albumentations_file, epoch_changes)
 recipes               image size, network and training by rule, from what detection knows

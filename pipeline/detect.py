@@ -45,12 +45,12 @@ def detect(target: Path, overrides: Sequence[str] = ()) -> Path:
     changed = [override.partition("=")[0].strip() for override in overrides]
     given = {key: operator.attrgetter(key)(settings) for key in changed if key in _DECIDED}
     from pipeline.competition.archives.opened import open_folder
-    from pipeline.detection.look import look, render
+    from pipeline.detection.recognise import recognise, render
     from pipeline.recipes import recipe
 
     files = open_folder(target, settings.data.unpack_limit)
-    found = look(target, files, name=path.stem, given=given)
-    found = replace(found, decisions=(*found.decisions, *recipe(found.facts, has_gpu=has_gpu())))
+    found = recognise(target, files, name=path.stem, given=given)
+    found = replace(found, choices=(*found.choices, *recipe(found.facts, has_gpu=has_gpu())))
     text = render(found)
     cfg = loads(text, path, overrides)
     with atomic_write(path, "w", encoding="utf-8") as stream:
@@ -58,7 +58,7 @@ def detect(target: Path, overrides: Sequence[str] = ()) -> Path:
     with_log(run_dir(cfg))
     wanted = ("data.train", "data.labels", "data.image", "data.test_image", "task.metric", "image.size", "model.name")
     log.info("detect: wrote %s: %s", path, ", ".join(f"{key} = {found.value(key)!r}" for key in wanted))
-    for item in found.decisions:
+    for item in found.choices:
         if item.said:
             log.info("detect: %s = %r. %s", item.key, item.value, item.reason)
     return path

@@ -64,8 +64,8 @@ def _assign(cfg: Config, samples: "Samples", task: "Task") -> "np.ndarray[Any, A
     """The fold of each image: int64 (num_images,); all 0 where there is no validation."""
     import numpy as np
 
-    from pipeline.competition.folds.splits import split
-    from pipeline.competition.tables.csv_table import some
+    from pipeline.competition.folds.splits import assign_folds
+    from pipeline.competition.tables.csv_table import counted
 
     num_folds = cfg.folds.num_folds
     if num_folds == 0:
@@ -79,12 +79,12 @@ def _assign(cfg: Config, samples: "Samples", task: "Task") -> "np.ndarray[Any, A
         labels = targets[:, 0]
     else:
         labels = np.array(task.classes, dtype=object)[targets].astype(str)
-    done = split(samples.ids, labels, task.kind, num_folds, cfg.folds.seed, samples.groups)
+    done = assign_folds(samples.ids, labels, task.kind, num_folds, cfg.folds.seed, samples.groups)
     log.info("folds: %s folds, %s", num_folds, done.method)
     if done.rare:
         names = task.classes if task.kind == "multi" else None
         rare = [f"{names[int(name)] if names else name}: {count}" for name, count in done.rare]
-        log.info("folds: %s, so not every fold validates them", some("classes have fewer images than folds", rare))
+        log.info("folds: %s, so not every fold validates them", counted("classes have fewer images than folds", rare))
     return done.fold
 
 

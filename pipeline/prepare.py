@@ -40,7 +40,7 @@ def prepare(cfg: Config) -> None:
         return
     from pipeline.competition.tables.table import read_test, read_train
     from pipeline.images.cache import cache_dir
-    from pipeline.images.fill import fill
+    from pipeline.images.fill import decode_missing
 
     with lock(run_dir(cfg) / "prepare.lock", f"the audit of {cfg.name}"):
         # What is changed while it is read counts as changed since.
@@ -52,7 +52,7 @@ def prepare(cfg: Config) -> None:
             samples = {"train": read_train(cfg, files=True), **samples}
         made_of = prepared_from(cfg, [path for split in samples.values() for path in split.paths]) | {"tables": tables}
         _announce(cfg, sum(len(split) for split in samples.values()), cache_dir(cfg, "train").parent)
-        images = {split: fill(cfg, split, samples[split].keys) for split in samples}
+        images = {split: decode_missing(cfg, split, samples[split].keys) for split in samples}
         before = _identities(cfg)
         _write_audit(cfg, samples, images)
         _refuse_bad(cfg, samples, images)
@@ -93,14 +93,14 @@ def _tell_changes(cfg: Config, identity: str | None, before: dict[str, str]) -> 
     known = note(prepare_stamp(cfg), "train")
     if identity is None or known is None or identity == known:
         return
-    from pipeline.competition.tables.csv_table import some
+    from pipeline.competition.tables.csv_table import counted
 
     now = _identities(cfg)
     changed = [path for path in now if before.get(path, now[path]) != now[path]]
     seen = [fold for fold in _trained_folds(cfg) if made_from(train_stamp(cfg, fold)).get("train images") == known]
     if changed:
         models = f"; models that saw the old ones: {', '.join(map(str, seen))}" if seen else ""
-        log.info("prepare: %s%s", some("train images have changed", changed), models)
+        log.info("prepare: %s%s", counted("train images have changed", changed), models)
 
 
 def _announce(cfg: Config, num_images: int, folder: Path) -> None:
@@ -130,15 +130,15 @@ def _refuse_bad(cfg: Config, samples: "dict[str, Samples]", images: "dict[str, I
     ]
     if not bad:
         return
-    from pipeline.competition.tables.csv_table import some
+    from pipeline.competition.tables.csv_table import counted
 
     where = f"all are listed in {run_dir(cfg) / 'audit.csv'}"
     if cfg.data.bad_images == "error":
         raise InputError(
-            f"{some('images cannot be read', bad)}; {where}. Mend them, or set data.bad_images = 'drop' to leave them "
-            "out of training and give test images among them the class prior"
+            f"{counted('images cannot be read', bad)}; {where}. Mend them, or set data.bad_images = 'drop' to leave "
+            "them out of training and give test images among them the class prior"
         )
-    log.info("prepare: %s, left out; %s", some("images cannot be read", bad), where)
+    log.info("prepare: %s, left out; %s", counted("images cannot be read", bad), where)
 
 
 def main(argv: Sequence[str] | None = None) -> int:

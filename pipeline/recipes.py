@@ -4,9 +4,9 @@ import math
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from pipeline.detection.found import Decision, Facts
+from pipeline.detection.found import Choice, Facts
 
-Settings = tuple[Decision, ...]
+Settings = tuple[Choice, ...]
 
 # How much more a GPU does in the same time, about.
 _GPU_FACTOR = 20
@@ -24,7 +24,7 @@ _CROPS = "Random crops of this part of the image's area or more."
 
 @dataclass(frozen=True)
 class Row:
-    """What is chosen for one kind of images.
+    """The settings for one kind of images.
 
     most_side: longer side of the median image, in pixels, up to which the row is for.
     size: height and width that the network sees, in pixels, and why, from that side and whether there is a GPU.
@@ -74,15 +74,15 @@ _SMALL = Row(
     policy=("autoaugment-cifar10", "Small colour images.", 0),
     augment=((), ()),
     network=(
-        Decision("model.name", "resnet9"),
-        Decision("model.width", 32),
-        Decision("train.optimizer", "nesterov"),
-        Decision("train.weight_decay", 5e-4),
-        Decision("train.schedule", "onecycle"),
-        Decision("train.label_smoothing", 0.1),
+        Choice("model.name", "resnet9"),
+        Choice("model.width", 32),
+        Choice("train.optimizer", "nesterov"),
+        Choice("train.weight_decay", 5e-4),
+        Choice("train.schedule", "onecycle"),
+        Choice("train.label_smoothing", 0.1),
     ),
-    few=(Decision("train.batch_size", 64), Decision("train.lr", 0.1)),
-    many=(Decision("train.batch_size", 256), Decision("train.lr", 0.2)),
+    few=(Choice("train.batch_size", 64), Choice("train.lr", 0.1)),
+    many=(Choice("train.batch_size", 256), Choice("train.lr", 0.2)),
 )
 _MEDIUM = Row(
     most_side=128,
@@ -92,14 +92,14 @@ _MEDIUM = Row(
     budget=60_000,
     speed=80,  # resnet18, 96 px
     policy=("trivialaugment", "Colour images.", _ENOUGH_FOR_POLICY),
-    augment=((Decision("augment.min_area", 0.5, _CROPS),), (Decision("augment.min_area", 0.7, _CROPS),)),
+    augment=((Choice("augment.min_area", 0.5, _CROPS),), (Choice("augment.min_area", 0.7, _CROPS),)),
     network=(
-        Decision("model.name", "resnet18", "Any name of timm; pretrained = true starts from its published weights."),
-        Decision("train.optimizer", "adamw"),
-        Decision("train.lr", 1e-3),
+        Choice("model.name", "resnet18", "Any name of timm; pretrained = true starts from its published weights."),
+        Choice("train.optimizer", "adamw"),
+        Choice("train.lr", 1e-3),
     ),
-    few=(Decision("train.batch_size", 32),),
-    many=(Decision("train.batch_size", 64),),
+    few=(Choice("train.batch_size", 32),),
+    many=(Choice("train.batch_size", 64),),
 )
 _LARGE = Row(
     most_side=math.inf,
@@ -113,7 +113,7 @@ _LARGE = Row(
     network=_MEDIUM.network,
     few=_MEDIUM.few,
     many=_MEDIUM.many,
-    images=(Decision("image.margin", 1.15, "Room for random crops."),),
+    images=(Choice("image.margin", 1.15, "Room for random crops."),),
 )
 ROWS = (_SMALL, _MEDIUM, _LARGE)
 
@@ -121,28 +121,28 @@ ROWS = (_SMALL, _MEDIUM, _LARGE)
 # whitens, which makes faint high frequencies as strong as the picture. ResNet-18 stays at chance where it finds every
 # trace (280 images at 64 px, one fold of five).
 _TRACES = (
-    Decision(
+    Choice(
         "augment.policy",
         "none",
         "Classes are versions of one image, told apart by faint traces: nothing that resamples pixels.",
     ),
-    Decision("augment.hflip", 0.5),
-    Decision("augment.vflip", 0.5),
-    Decision("model.name", "cifarnet", "Its first layer whitens, which makes faint high frequencies strong."),
-    Decision("train.batch_size", 32),
-    Decision("train.optimizer", "muon"),
-    Decision("train.lr", 0.02),
-    Decision("train.momentum", 0.6),
-    Decision("train.weight_decay", 0.5),
-    Decision("train.schedule", "cosine"),
-    Decision("train.warmup", 0.1),
-    Decision("train.label_smoothing", 0.1),
-    Decision("infer.views", ("identity", "hflip")),
+    Choice("augment.hflip", 0.5),
+    Choice("augment.vflip", 0.5),
+    Choice("model.name", "cifarnet", "Its first layer whitens, which makes faint high frequencies strong."),
+    Choice("train.batch_size", 32),
+    Choice("train.optimizer", "muon"),
+    Choice("train.lr", 0.02),
+    Choice("train.momentum", 0.6),
+    Choice("train.weight_decay", 0.5),
+    Choice("train.schedule", "cosine"),
+    Choice("train.warmup", 0.1),
+    Choice("train.label_smoothing", 0.1),
+    Choice("infer.views", ("identity", "hflip")),
 )
 
 
-def recipe(facts: Facts, *, has_gpu: bool) -> list[Decision]:
-    """The settings of folds, images, network, training and inference.
+def recipe(facts: Facts, *, has_gpu: bool) -> list[Choice]:
+    """Choose the settings of folds, images, network, training and inference.
 
     Args:
         facts: what is known of the images and their classes.
@@ -151,53 +151,54 @@ def recipe(facts: Facts, *, has_gpu: bool) -> list[Decision]:
     row = next(row for row in ROWS if facts.side <= row.most_side)
     budget = (_MEDIUM if facts.versions else row).budget * (_GPU_FACTOR if has_gpu else 1)
     num_epochs = min(_MOST_EPOCHS, max(_FEWEST_EPOCHS, round(budget / facts.num_images)))
-    decisions = [
-        Decision("folds.num_folds", 5, "Five models, each validated on the fifth that it has not seen."),
-        Decision("image.channels", 1 if facts.grey else 3),
+    choices = [
+        Choice("folds.num_folds", 5, "Five models, each validated on the fifth that it has not seen."),
+        Choice("image.channels", 1 if facts.grey else 3),
     ]
     shares = f"{budget:,} / {facts.num_images:,} images"
     if facts.versions:
         size = min(math.ceil(facts.side / 4) * 4, _LARGEST_TRACES * (2 if has_gpu else 1))
         why = f"{facts.text}. Size: the images' own, as scaling would blur the traces."
-        epochs = Decision("train.num_epochs", num_epochs, f"{shares}, {_FEWEST_EPOCHS} to {_MOST_EPOCHS}.")
-        return [*decisions, Decision("image.size", size, why), *_TRACES, epochs]
+        epochs = Choice("train.num_epochs", num_epochs, f"{shares}, {_FEWEST_EPOCHS} to {_MOST_EPOCHS}.")
+        return [*choices, Choice("image.size", size, why), *_TRACES, epochs]
     size, why = row.size(facts.side, has_gpu)
     minutes = 4 * facts.num_images * num_epochs / row.speed / 60
     cost = "by the budget of a GPU" if has_gpu else f"about {minutes:,.0f} minutes on two cores"
-    epochs = Decision(
+    epochs = Choice(
         "train.num_epochs",
         num_epochs,
         f"{shares}, at least {_FEWEST_EPOCHS}, at most {_MOST_EPOCHS}: five folds take {cost}.",
     )
-    flips = not (facts.grey or facts.sides)
+    flips = not (facts.grey or facts.against_hflip)
     return [
-        *decisions,
-        Decision("image.size", size, f"{facts.text}. Size: {why}"),
+        *choices,
+        Choice("image.size", size, f"{facts.text}. Size: {why}"),
         *row.images,
         *_augment(row, facts, size, num_epochs * facts.num_images),
         *(item for item in row.network if not (facts.numbers and item.key == "train.label_smoothing")),
         *(row.few if facts.num_images < _FEW else row.many),
         epochs,
-        Decision("infer.views", ("identity", "hflip") if flips else ("identity",)),
+        Choice("infer.views", ("identity", "hflip") if flips else ("identity",)),
     ]
 
 
-def _augment(row: Row, facts: Facts, size: int, num_seen: int) -> list[Decision]:
-    """Augmentation, the stronger the more images a network will see: `num_seen`, epochs x images."""
+def _augment(row: Row, facts: Facts, size: int, num_seen: int) -> list[Choice]:
+    """Choose augmentation, the stronger the more images a network will see: `num_seen`, epochs x images."""
     if facts.grey:
         why = "Grey images may be characters or digits: no flips, small shifts only."
-        return [Decision("augment.policy", "none", why), Decision("augment.pad_crop", row.crop_grey(size))]
+        return [Choice("augment.policy", "none", why), Choice("augment.pad_crop", row.crop_grey(size))]
     policy, why, enough = row.policy
     strong, gentle = row.augment
     if num_seen < enough:
         why = f"Epochs x images are {num_seen:,}: too few to learn from {policy!r}, which is for {enough:,}."
         policy, strong = "none", gentle
-    hflip = Decision("augment.hflip", 0.5, "0 where left and right differ in meaning (then no hflip in infer.views).")
-    if facts.sides:
+    hflip = Choice("augment.hflip", 0.5, "0 where left and right differ in meaning (then no hflip in infer.views).")
+    if facts.against_hflip:
         why_not = (
-            f"No flips: {facts.sides}. 0.5 where flipped images are of the same class (then hflip in infer.views)."
+            f"No flips: {facts.against_hflip}. "
+            "0.5 where flipped images are of the same class (then hflip in infer.views)."
         )
-        hflip = Decision("augment.hflip", 0.0, why_not, said=True)
+        hflip = Choice("augment.hflip", 0.0, why_not, said=True)
     crop = row.crop_colour(size)
-    crops = [Decision("augment.pad_crop", crop)] if crop else []
-    return [Decision("augment.policy", policy, why), hflip, *crops, *strong]
+    crops = [Choice("augment.pad_crop", crop)] if crop else []
+    return [Choice("augment.policy", policy, why), hflip, *crops, *strong]

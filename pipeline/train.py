@@ -43,7 +43,7 @@ def train(cfg: Config, fold: int | str, num_models: int = 1) -> bool:
     from pipeline.engine.history import line, write_history
     from pipeline.engine.resume import Store
     from pipeline.images.cache import open_images
-    from pipeline.model.checkpoint import save
+    from pipeline.model.checkpoint import save_checkpoint
 
     folder = fold_dir(cfg, fold)
     with lock(folder / "lock", f"fold {fold} of {cfg.name}"):
@@ -67,7 +67,7 @@ def train(cfg: Config, fold: int | str, num_models: int = 1) -> bool:
         machine = trainer.machine
         _write_resolved(cfg, labelled.task.kind, machine.precision)
         write_history(folder / "history.csv", trainer.history)
-        save(folder / "model.safetensors", trainer.checkpoint())
+        save_checkpoint(folder / "model.safetensors", trainer.checkpoint())
         notes: dict[str, Any] = {"machine": machine.describe(), "precision": machine.precision}
         notes["task"] = asdict(labelled.task)
         if trainer.predicted is not None:

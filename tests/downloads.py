@@ -9,7 +9,7 @@ from making import write_table
 from pipeline.competition.tables.table import Samples, read_test, read_train
 from pipeline.config import Config
 from pipeline.config_file import load
-from pipeline.detection.look import Found, look, render
+from pipeline.detection.recognise import Found, recognise, render
 
 TRAIN = [f"{number:03d}" for number in range(20)]
 TEST = [f"{number:03d}" for number in range(8)]
@@ -33,7 +33,7 @@ def plain(root: Path, header: tuple[str, str] = ("id", "label"), labels: Sequenc
 
 def read(root: Path, tmp_path: Path) -> tuple[Found, Config, Samples, Samples]:
     """Look, render, load, and read both parts with their files."""
-    found = look(root)
+    found = recognise(root)
     path = tmp_path / "found.toml"
     path.write_text(render(found), encoding="utf-8")
     cfg = load(path)

@@ -27,7 +27,7 @@ STEPS = 2 * 4 * 15
 # how many of the 25 kills go there.
 KILLS = {
     "prepare": (("decode", 264), ("index", 2), ("decode", 264)),
-    "folds": (("read", 2), ("split", 1), ("write_folds", 1)),
+    "folds": (("read", 2), ("assign_folds", 1), ("write_folds", 1)),
     "train": (*[("step", STEPS)] * 6, ("save", 10), ("save", 20)),
     "infer": (("batch", 60), ("batch", 60), ("predictions", 4)),
     "ensemble": (("score", 1), ("fill", 1), ("check", 1)),

@@ -291,27 +291,27 @@ def test_a_folder_of_the_users_is_never_replaced(workplace: Path) -> None:
     assert tree(Path("input/cifar10")) == {"notes.txt": b"mine"}
 
 
+# What is wrong with a competition: a file of it, and what stands there; None where it is not there.
+DAMAGE = {
+    "no answers": ("answers.csv", None),
+    "no image": ("train/tr003.jpg", None),
+    "two images": ("train/tr003.png", b""),
+    "other columns": ("train.csv", b"name,label\ntr000,bird\n"),
+    "same id": ("train.csv", b"id,label\ntr000,bird\ntr000,bird\n"),
+    "short row": ("train.csv", b"id,label\ntr000\n"),
+    "other coding": ("train.csv", "id,label\ntr000,v\xf6gel\n".encode("latin-1")),
+    "climbs out": ("train.csv", b"id,label\n../train/tr000,bird\n"),
+    "unknown class": ("answers.csv", b"id,label\nte000,yak\n"),
+    "no test": ("answers.csv", b"id,label\n"),
+}
+
+
 def damage(source: Path, what: str) -> None:
-    if what == "no answers":
-        (source / "answers.csv").unlink()
-    elif what == "no image":
-        (source / "train" / "tr003.jpg").unlink()
-    elif what == "two images":
-        (source / "train" / "tr003.png").write_bytes(b"")
-    elif what == "other columns":
-        (source / "train.csv").write_text("name,label\ntr000,bird\n", encoding="utf-8")
-    elif what == "same id":
-        (source / "train.csv").write_text("id,label\ntr000,bird\ntr000,bird\n", encoding="utf-8")
-    elif what == "short row":
-        (source / "train.csv").write_text("id,label\ntr000\n", encoding="utf-8")
-    elif what == "other coding":
-        (source / "train.csv").write_bytes("id,label\ntr000,v\xf6gel\n".encode("latin-1"))
-    elif what == "climbs out":
-        (source / "train.csv").write_text("id,label\n../train/tr000,bird\n", encoding="utf-8")
-    elif what == "unknown class":
-        (source / "answers.csv").write_text("id,label\nte000,yak\n", encoding="utf-8")
-    elif what == "no test":
-        (source / "answers.csv").write_text("id,label\n", encoding="utf-8")
+    name, content = DAMAGE[what]
+    if content is None:
+        (source / name).unlink()
+    else:
+        (source / name).write_bytes(content)
 
 
 @pytest.mark.parametrize(

@@ -463,7 +463,7 @@ def test_the_last_epochs_are_gentle(competition: Callable[..., Config]) -> None:
     changes = EpochChanges(cfg.augment, [12] * 4, 0, 0, torch.zeros(4, dtype=torch.int64), 3)
     assert [changes.of(epoch).mix is not None for epoch in range(4)] == [True, True, False, False]
     assert changes.gentle.policy == "none" and changes.gentle.hflip == 0.5
-    assert changes.of(3).change is not None, "flips go on"
+    assert changes.of(3).augment is not None, "flips go on"
 
 
 def test_a_refused_ensemble_leaves_the_submission_that_is_there(

@@ -4,17 +4,19 @@ import posixpath
 from dataclasses import replace
 
 from pipeline.detection.download import Download
-from pipeline.detection.folders import given_folders, test_folder
-from pipeline.detection.found import SAY, Decision
-from pipeline.detection.image_files import DERIVED, ImageFiles, Match, paths_of
-from pipeline.detection.match import find_template
+from pipeline.detection.find_template import find_template
+from pipeline.detection.folders import find_test_folder, read_given_template
+from pipeline.detection.found import SAY, Choice
+from pipeline.detection.image_files import DERIVED, ImageFiles, TemplateMatch, paths_of
 from pipeline.detection.tables import Sheet, sheet_named
 from pipeline.detection.train_table import TrainTable, fit_in_words, names_files
 from pipeline.files import InputError
 
 
-def read_asked(download: Download, train_id: str, train_paths: list[str], train: TrainTable | None) -> list[Decision]:
-    """The settings of the test images and the sample submission.
+def choose_test_images(
+    download: Download, train_id: str, train_paths: list[str], train: TrainTable | None
+) -> list[Choice]:
+    """Choose the settings of the test images and the sample submission.
 
     Args:
         download: the files.
@@ -26,27 +28,27 @@ def read_asked(download: Download, train_id: str, train_paths: list[str], train:
         InputError: no files fit the test ids.
     """
     sample, taken = download.sample, frozenset(train_paths)
-    decisions = [
-        Decision("data.sample_submission", sample.sheet.name, f"{len(sample.sheet.frame):,} rows; {sample.why}.")
+    choices = [
+        Choice("data.sample_submission", sample.sheet.name, f"{len(sample.sheet.frame):,} rows; {sample.why}.")
         if sample
-        else Decision("data.sample_submission", "", "None was found: a submission has the id and the label columns.")
+        else Choice("data.sample_submission", "", "None was found: a submission has the id and the label columns.")
     ]
     given, template = download.given.get("data.test", ""), download.given.get("data.test_image")
     tried = []
-    for sheet, id_ in _tables(download, train_id, train) if "{" not in given else ():
+    for sheet, id_ in _test_tables(download, train_id, train) if "{" not in given else ():
         keys = [id_, *(name for name, cells in sheet.cells.items() if name != id_ and names_files(cells))]
         if template is not None:
             match = find_template(sheet.frame, keys, download.images, "test", given=template)
         else:
-            match = _find(sheet, keys, download.images, taken)
+            match = _find_test_template(sheet, keys, download.images, taken)
             match = _named_alike(match, train.match) if match and train else match
-        if match and match.good and (template is not None or not _of_train_images(match.template, train)):
+        if match and match.is_good and (template is not None or not _of_train_images(match.template, train)):
             if id_ != train_id:
-                decisions.append(Decision("data.test_id", id_, f"The train table has {train_id!r}."))
+                choices.append(Choice("data.test_id", id_, f"The train table has {train_id!r}."))
             return [
-                *decisions,
-                Decision("data.test", sheet.name, f"{match.num_rows:,} rows."),
-                Decision("data.test_image", match.template, fit_in_words(match)),
+                *choices,
+                Choice("data.test", sheet.name, f"{match.num_rows:,} rows."),
+                Choice("data.test_image", match.template, fit_in_words(match)),
             ]
         best = f"at most {match.num_found:,} of {match.num_rows:,}, by {match.template!r}" if match else "none"
         tried.append(
@@ -57,29 +59,31 @@ def read_asked(download: Download, train_id: str, train_paths: list[str], train:
         raise InputError("; ".join(tried) + f"; {SAY} data.test_image=FOLDER/{{COLUMN}}.jpg")
     left = [path for path in download.images.paths if path not in taken]
     if "{" in given:
-        folder = given_folders("data.test", given, left)
+        folder = read_given_template("data.test", given, left)
     else:
-        folder = test_folder(download.root, download.files, left)
+        folder = find_test_folder(download.root, download.files, left)
     if train_id != folder.id:
-        decisions.append(Decision("data.test_id", folder.id, f"The train images have {train_id!r}."))
+        choices.append(Choice("data.test_id", folder.id, f"The train images have {train_id!r}."))
     return [
-        *decisions,
-        Decision("data.test", folder.template, f"No table of the test images; {len(folder.paths):,} files."),
-        Decision("data.test_image", folder.template),
+        *choices,
+        Choice("data.test", folder.template, f"No table of the test images; {len(folder.paths):,} files."),
+        Choice("data.test_image", folder.template),
     ]
 
 
-def _find(sheet: Sheet, keys: list[str], images: ImageFiles, taken: frozenset[str]) -> Match | None:
-    """The template of the test images: of files of the train images' kind, where these are not further from what test
-    images are called than files of another kind.
+def _find_test_template(
+    sheet: Sheet, keys: list[str], images: ImageFiles, taken: frozenset[str]
+) -> TemplateMatch | None:
+    """Find the template of the test images: of files of the train images' kind, where these are not further from what
+    test images are called than files of another kind.
     """
     best = find_template(sheet.frame, keys, images, "test", taken)
     kinds = {_kind(path) for path in taken}
-    if best is None or not best.good or _kinds(best, sheet, images) <= kinds:
+    if best is None or not best.is_good or _kinds(best, sheet, images) <= kinds:
         return best
     alike = ImageFiles(path for path in images.paths if _kind(path) in kinds)
     own = find_template(sheet.frame, keys, alike, "test", taken) if alike.paths else None
-    if own is None or not own.good or any(word in own.template.lower() for word in DERIVED):
+    if own is None or not own.is_good or any(word in own.template.lower() for word in DERIVED):
         return best
     return own if _say_test(own, sheet, images) or not _say_test(best, sheet, images) else best
 
@@ -89,18 +93,18 @@ def _kind(path: str) -> str:
     return posixpath.splitext(path)[1].lower().replace(".jpeg", ".jpg")
 
 
-def _kinds(match: Match, sheet: Sheet, images: ImageFiles) -> set[str]:
+def _kinds(match: TemplateMatch, sheet: Sheet, images: ImageFiles) -> set[str]:
     return {_kind(path) for path in paths_of(match.template, sheet.frame, images.paths) if path in images.known}
 
 
-def _say_test(match: Match, sheet: Sheet, images: ImageFiles) -> bool:
+def _say_test(match: TemplateMatch, sheet: Sheet, images: ImageFiles) -> bool:
     """Whether the folders of all files that a template gives say `test`."""
     folders = {posixpath.dirname(path) for path in paths_of(match.template, sheet.frame, images.paths)}
     return all("test" in folder.lower() for folder in folders)
 
 
-def _named_alike(match: Match, train: Match) -> Match:
-    """Of templates of one folder that fit alike, the one that names files as the train images' does: `{id}_red.png`."""
+def _named_alike(match: TemplateMatch, train: TemplateMatch) -> TemplateMatch:
+    """Of templates of one folder that fit alike, take the one that names files as the train images' does."""
     own, folder = _about(train.template, train.key), posixpath.dirname(match.template)
     fits = [match.template, *match.others]
     alike = (text for text in fits if _about(text, match.key) == own and posixpath.dirname(text) == folder)
@@ -120,14 +124,14 @@ def _of_train_images(template: str, train: TrainTable | None) -> bool:
     return "train" in folder and "test" not in folder and not own
 
 
-def _tables(download: Download, train_id: str, train: TrainTable | None) -> list[tuple[Sheet, str]]:
-    """Tables of the test ids with their id columns, the likeliest first: those with the sample's ids, then the sample;
-    without a sample those with the train table's id column and other ids.
+def _test_tables(download: Download, train_id: str, train: TrainTable | None) -> list[tuple[Sheet, str]]:
+    """List the tables of the test ids with their id columns, the likeliest first: those with the sample's ids, then the
+    sample; without a sample those with the train table's id column and other ids.
     """
     sample = download.sample
     if (name := download.given.get("data.test")) is not None and "{" not in name:
-        part = [sheet for sheet in download.sheets if sheet.name == name and sheet.is_test]
-        sheet = (part or [sheet_named(download.root, download.sheets, "data.test", name)])[0]
+        test_rows = [sheet for sheet in download.sheets if sheet.name == name and sheet.is_test]
+        sheet = (test_rows or [sheet_named(download.root, download.sheets, "data.test", name)])[0]
         columns = [download.given.get("data.test_id"), sample.id if sample else None, train_id, *sheet.unique]
         id_ = next((column for column in columns if column in sheet.cells), None)
         if id_ is None:

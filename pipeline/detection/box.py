@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from pipeline.detection.found import Decision, quoted
-from pipeline.detection.image_files import UNREADABLE, evenly
+from pipeline.detection.found import Choice, quoted
+from pipeline.detection.image_files import UNREADABLE, evenly_spaced
 from pipeline.detection.tables import Sheet, numbers_of
 
 Array = np.ndarray[Any, Any]
@@ -21,10 +21,8 @@ _SIDE = re.compile(
 )
 
 
-def choose_box(
-    root: Path, train: Sheet, paths: Sequence[str], test: Sheet | None, used: Sequence[str]
-) -> list[Decision]:
-    """The settings of the box, where four neighbouring columns of both tables are one in every image.
+def choose_box(root: Path, train: Sheet, paths: Sequence[str], test: Sheet | None, used: Sequence[str]) -> list[Choice]:
+    """Choose the settings of the box, where four neighbouring columns of both tables are one in every image.
 
     Args:
         root: where the images are read.
@@ -39,22 +37,21 @@ def choose_box(
     # Left, top, right, bottom; or left, right, top, bottom.
     runs = [[run[place] for place in order] for run in runs for order in ((0, 1, 2, 3), (0, 2, 1, 3))]
     runs = [run for run in runs if all(name in numeric and _SIDE.search(name) for name in run)]
-    rows = [row for row in evenly(len(paths), _NUM_PROBES) if (root / paths[row]).is_file()]
+    rows = [row for row in evenly_spaced(len(paths), _NUM_PROBES) if (root / paths[row]).is_file()]
     sizes = _sizes(root, [paths[row] for row in rows])
     for run in runs:
         sides = np.stack([numeric[name] for name in run], axis=1)
         for has_size in (False, True):
-            corners = np.concatenate([sides[:, :2], sides[:, 2:] + has_size * sides[:, :2]], axis=1)
+            last = sides[:, :2] + sides[:, 2:] if has_size else sides[:, 2:]
+            corners = np.concatenate([sides[:, :2], last], axis=1)
             if not _are_boxes(corners, corners[rows], sizes):
                 continue
             reason = f"{quoted(run)} are a box inside each of the {len(rows)} images looked at"
             if test is None or not set(run) <= set(test.cells):
-                return [
-                    Decision("data.box", tuple(run), f"{reason}; the test table has none, so it is not used:", True)
-                ]
-            size = [Decision("data.box_has_size", True, "Left, top, width, height.")] if has_size else []
+                return [Choice("data.box", tuple(run), f"{reason}; the test table has none, so it is not used:", True)]
+            size = [Choice("data.box_has_size", True, "Left, top, width, height.")] if has_size else []
             return [
-                Decision("data.box", tuple(run), f"{reason}; images are cropped to it. [] for whole images."),
+                Choice("data.box", tuple(run), f"{reason}; images are cropped to it. [] for whole images."),
                 *size,
             ]
     return []
@@ -71,7 +68,7 @@ def _are_boxes(
     probed: Array,
     sizes: Array,
 ) -> bool:
-    """Whether all have an area, and those looked at lie inside their images and fill a part of them."""
+    """Whether all have an area, and those looked at lie inside their images and fill a fraction of them."""
     if not len(sizes) or not (corners[:, 2:] > corners[:, :2]).all():
         return False
     inside = (probed[:, 2:] <= sizes + 1).all()
@@ -80,7 +77,7 @@ def _are_boxes(
 
 
 def _sizes(root: Path, paths: Sequence[str]) -> Array:
-    """Width and height of each image."""
+    """Read the width and height of each image."""
     sizes = []
     for path in paths:
         try:

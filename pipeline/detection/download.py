@@ -6,14 +6,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from pipeline.competition.tables.csv_table import some
-from pipeline.competition.tables.long_table import find_rows, is_long, widen
-from pipeline.detection.found import Given, listed, quoted
+from pipeline.competition.tables.csv_table import counted
+from pipeline.competition.tables.long_table import find_id_template, is_long, widen
+from pipeline.detection.found import Given, first_problems, quoted
 from pipeline.detection.image_files import SUFFIXES, UNREAD, ImageFiles
-from pipeline.detection.tables import Sample, Sheet, find_sample, parted, read_sheets
+from pipeline.detection.tables import Sample, Sheet, by_split, find_sample, read_sheets
 from pipeline.files import InputError, walk
 
-_PART = r"\.(zip|7z|tar|gz|tgz)\.\d+$"
+_ARCHIVE_PART = r"\.(zip|7z|tar|gz|tgz)\.\d+$"
 
 
 @dataclass(frozen=True)
@@ -43,12 +43,12 @@ class Download:
 
     @property
     def seen(self) -> list[str]:
-        """What is there, in sentences."""
+        """What is in the folder, in sentences."""
         counts = f"{len(self.files):,} files, {len(self.images.paths):,} of them images"
-        unread = [some("files", found)] if (found := _unread(self.files)) else []
+        unread = [counted("files", found)] if (found := _unread(self.files)) else []
         return [
             f"Seen: {counts}; tables: {self.table_names}.",
-            *(f"Not read: {text}." for text in listed(self.problems) + unread),
+            *(f"Not read: {text}." for text in first_problems(self.problems) + unread),
         ]
 
 
@@ -63,49 +63,49 @@ def read_download(root: Path, opened: Path, given: Given) -> Download:
     images = ImageFiles(files)
     if not files:
         raise InputError(f"{root} is empty. Put the competition's files there")
-    if in_parts := _in_parts(root, files):
-        whole = in_parts[0].rpartition(".")[0]
+    if parts := _archive_parts(root, files):
+        whole = parts[0].rpartition(".")[0]
         raise InputError(
-            f"{root} must hold whole archives. Got {some('files that are parts of archives', in_parts)}; join them, as "
+            f"{root} must hold whole archives. Got {counted('files that are parts of archives', parts)}; join them, as "
             f"in: cat {whole}.* > {whole}, and move the parts away"
         )
     if not images.paths and (unread := _unread(files)):
         raise InputError(
             f"{root} must hold images that can be read ({' '.join(SUFFIXES)}). Got "
-            f"{some('files of other kinds', unread)}; convert them to PNG"
+            f"{counted('files of other kinds', unread)}; convert them to PNG"
         )
     if not images.paths:
         raise InputError(
-            f"{root} must hold images in files of their own. Got {some('files', files)}; pixels in a table or in "
+            f"{root} must hold images in files of their own. Got {counted('files', files)}; pixels in a table or in "
             "one large file must be written as PNG files first"
         )
     tables, problems = read_sheets(opened, files)
     asked = given.get("data.sample_submission")
-    sheets = _with_parts(root, tables, images, given)
+    sheets = _with_splits(root, tables, images, given)
     sample = find_sample(root, sheets, asked)
     download = Download(root, opened, files, images, sheets, sample, "", problems, given)
     if sample and len(sample.targets) == 1:
-        found = find_rows(sample.sheet.cells[sample.id], lambda text: next(images.named(text), None) is not None)
+        found = find_id_template(sample.sheet.cells[sample.id], lambda text: next(images.named(text), None) is not None)
         if found:
             sheets = [_widened(sheet, sample.id, *found) for sheet in sheets]
             return replace(download, sheets=sheets, sample=find_sample(root, sheets, asked), rows=found[0])
     return download
 
 
-def _with_parts(root: Path, tables: list[Sheet], images: ImageFiles, given: Given) -> list[Sheet]:
-    """The tables, those of both parts as two: where the user says so, or the sample asks for the test rows; without a
+def _with_splits(root: Path, tables: list[Sheet], images: ImageFiles, given: Given) -> list[Sheet]:
+    """Cut the tables of both splits in two: where the user says so, or the sample asks for the test rows; without a
     sample where these have a column less, or no test image lies elsewhere.
     """
     column = given.get("data.split")
-    parts = {sheet.name: parts for sheet in tables if len(parts := parted(sheet, column)) == 2}
-    if not parts:
+    splits = {sheet.name: pair for sheet in tables if len(pair := by_split(sheet, column)) == 2}
+    if not splits:
         return tables
     sample = find_sample(
-        root, [sheet for sheet in tables if sheet.name not in parts], given.get("data.sample_submission")
+        root, [sheet for sheet in tables if sheet.name not in splits], given.get("data.sample_submission")
     )
     asked = set(sample.sheet.cells[sample.id]) if sample else set()
 
-    def is_of_both(train: Sheet, test: Sheet) -> bool:
+    def holds_both(train: Sheet, test: Sheet) -> bool:
         ids = [set(test.cells[name]) for name in test.unique]
         if column is not None:
             return True
@@ -117,26 +117,26 @@ def _with_parts(root: Path, tables: list[Sheet], images: ImageFiles, given: Give
         names = {posixpath.basename(path) for path in images.paths if "test" in posixpath.dirname(path).lower()}
         return all(name in own or posixpath.splitext(name)[0] in own for name in names)
 
-    both = {name for name, pair in parts.items() if is_of_both(*pair)}
-    return [part for sheet in tables for part in (parts[sheet.name] if sheet.name in both else [sheet])]
+    both = {name for name, pair in splits.items() if holds_both(*pair)}
+    return [split for sheet in tables for split in (splits[sheet.name] if sheet.name in both else [sheet])]
 
 
-def _in_parts(root: Path, files: list[str]) -> list[str]:
-    """Parts of archives that were cut, `train.zip.001`, where the whole one is neither among the files nor, as where
-    archives lie open elsewhere, in the folder.
+def _archive_parts(root: Path, files: list[str]) -> list[str]:
+    """Find parts of archives that were cut, `train.zip.001`, where the whole one is neither among the files nor, as
+    where archives lie open elsewhere, in the folder.
     """
-    parts = [path for path in files if path[-1].isdigit() and re.search(_PART, path.lower())]
+    parts = [path for path in files if path[-1].isdigit() and re.search(_ARCHIVE_PART, path.lower())]
     known = set(files) if parts else set()
     return [path for path in parts if (name := path.rpartition(".")[0]) not in known and not (root / name).is_file()]
 
 
 def _unread(files: list[str]) -> list[str]:
-    """Images of kinds that are not read."""
+    """Find images of kinds that are not read."""
     return [path for path in files if path.lower().endswith(UNREAD)]
 
 
 def _widened(sheet: Sheet, id_column: str, rows: str, classes: Sequence[str]) -> Sheet:
-    """A table with a row for each image, where it has one for each image and class."""
+    """Give a table a row for each image, where it has one for each image and class."""
     name = sheet.column(id_column)
     if name is None or not is_long(sheet.cells[name], rows, classes):
         return sheet

@@ -11,19 +11,19 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from pipeline.competition.tables.csv_table import some
+from pipeline.competition.tables.csv_table import counted
 from pipeline.competition.tables.templates import fields, pattern
-from pipeline.detection.found import SAY, literal
-from pipeline.detection.image_files import UNREADABLE, evenly, fitting, is_image
+from pipeline.detection.found import SAY, escape_braces
+from pipeline.detection.image_files import UNREADABLE, evenly_spaced, is_image, paths_fitting
 from pipeline.files import InputError
 
 _SAY_TEST = f"{SAY} data.test='FOLDER/{{file}}.jpg' data.test_image='FOLDER/{{file}}.jpg'"
-_PARTS = re.compile(
+_OTHER_SPLITS = re.compile(
     r"(?<![a-z])(test(s|ing)?|val(id(ation)?)?|pred(ict(ion)?s?)?|extra|additional|unlabell?(ed)?)(?![a-z])"
 )
 # Pairs of images that are compared, and the mean difference below which they are versions of one, of 255 levels.
 _NUM_PAIRS, _ALIKE = 10, 12.0
-# A name is shared by the folders' images where it is in this part of them on average.
+# A name is shared by the folders' images where it is in this fraction of them on average.
 _SHARED = 0.9
 
 
@@ -75,14 +75,14 @@ class Folders:
         if num_labels < 2 or len(self.paths) < _SHARED * len(versions) * num_labels:
             return False
         pairs = [paths[:2] for paths in versions.values() if len(paths) > 1]
-        return all(_alike(root, *pairs[number]) for number in evenly(len(pairs), _NUM_PAIRS))
+        return all(_alike(root, *pairs[index]) for index in evenly_spaced(len(pairs), _NUM_PAIRS))
 
 
-def class_folders(root: Path, paths: Sequence[str], images: Sequence[str]) -> Folders | None:
-    """The folder whose subfolders hold images and name their classes; None where there is none.
+def find_class_folders(root: Path, paths: Sequence[str], images: Sequence[str]) -> Folders | None:
+    """Find the folder whose subfolders hold images and name their classes; None where there is none.
 
     Of several, the one that says `train`, then the one with the most images; none where more than a tenth of the images
-    lie elsewhere, in folders that are no other part by their name, or where the folders hold less than two images on
+    lie elsewhere, in folders that are no other split by their name, or where the folders hold less than two images on
     average: a folder is an image then, not a class.
 
     Args:
@@ -98,48 +98,48 @@ def class_folders(root: Path, paths: Sequence[str], images: Sequence[str]) -> Fo
     for parent in parents:
         if parent:
             above.setdefault(posixpath.dirname(parent), []).append(parent)
-    parts = {folder for folder, children in above.items() if any(_is_part(child, "train") for child in children)}
+    with_splits = {folder for folder, children in above.items() if any(_is_split(child, "train") for child in children)}
     ranked = sorted(
         ("train" not in folder.lower(), "test" in folder.lower(), -sum(parents[child] for child in children), folder)
         for folder, children in above.items()
-        if len(children) > 1 and folder not in parts
+        if len(children) > 1 and folder not in with_splits
     )
     if not ranked:
         return None
     folder = ranked[0][-1]
-    template = literal(f"{folder}/" if folder else "") + "{label}/{file}"
+    template = escape_braces(f"{folder}/" if folder else "") + "{label}/{file}"
     wanted = [
         path
         for path in images
         if "/" in path
         and posixpath.dirname(posixpath.dirname(path)) == folder
-        and not _is_part(posixpath.dirname(path), "test")
+        and not _is_split(posixpath.dirname(path), "test")
     ]
     elsewhere = set(images) - set(wanted)
-    odd = [path for path in elsewhere if not _PARTS.search(path.lower())]
+    odd = [path for path in elsewhere if not _OTHER_SPLITS.search(path.lower())]
     num_folders = len({posixpath.dirname(path) for path in wanted})
     if len(odd) > 0.1 * len(images) or len(wanted) < 2 * num_folders:
         return None
-    return Folders(*_only(root, template, paths, wanted), tuple(name for *_, name in ranked[1:]))
+    return Folders(*_fitting_alone(root, template, paths, wanted), tuple(name for *_, name in ranked[1:]))
 
 
-def given_folders(key: str, template: str, images: Sequence[str]) -> Folders:
-    """The images by the template that the user has decided for `data.train` or `data.test`.
+def read_given_template(key: str, template: str, images: Sequence[str]) -> Folders:
+    """Find the images by the template that the user has decided for `data.train` or `data.test`.
 
     Raises:
         InputError: it fits no image, or one of train images has no field `label`.
     """
-    found, is_train = fitting(template, images), key == "data.train"
+    found, is_train = paths_fitting(template, images), key == "data.train"
     if not found or (is_train and "label" not in fields(template)):
         raise InputError(
-            f"{key} must be a table, or a template {'with {label} ' * is_train}that fits images. {template!r} fits "
-            f"{len(found):,} of {len(images):,}"
+            f"{key} must be a table, or a template {'with {label} ' if is_train else ''}that fits images. "
+            f"{template!r} fits {len(found):,} of {len(images):,}"
         )
     return Folders(template, found)
 
 
-def named_classes(root: Path, paths: Sequence[str], images: Sequence[str]) -> Folders | None:
-    """The folder whose files name their class and a number, `train/dog.123.jpg`; None where there is none.
+def find_named_classes(root: Path, paths: Sequence[str], images: Sequence[str]) -> Folders | None:
+    """Find the folder whose files name their class and a number, `train/dog.123.jpg`; None where there is none.
 
     A separator (`.`, `_`, `-`, a space) and a number follow the label, or it follows them. Of several folders, the one
     that says `train`, then the one with the most images.
@@ -163,14 +163,14 @@ def named_classes(root: Path, paths: Sequence[str], images: Sequence[str]) -> Fo
                 continue
             separators = {match["separator"] for match in matches}
             if len(separators) == 1:
-                template = literal(f"{folder}/" if folder else "") + text.format(literal(separators.pop()))
+                template = escape_braces(f"{folder}/" if folder else "") + text.format(escape_braces(separators.pop()))
                 found.append(("train" not in folder.lower(), -len(here), folder, template, here))
     if not found:
         return None
     *_, template, wanted = min(found)
     endings = {posixpath.splitext(path)[1] for path in wanted}
-    template += literal(endings.pop()) if len(endings) == 1 else ".{extension}"
-    return Folders(*_only(root, template, paths, wanted), tuple(sorted(item[2] for item in found))[1:])
+    template += escape_braces(endings.pop()) if len(endings) == 1 else ".{extension}"
+    return Folders(*_fitting_alone(root, template, paths, wanted), tuple(sorted(item[2] for item in found))[1:])
 
 
 def _alike(root: Path, one: str, other: str) -> bool:
@@ -185,8 +185,8 @@ def _alike(root: Path, one: str, other: str) -> bool:
     return float(np.abs(pixels[0] - pixels[1]).mean()) < _ALIKE
 
 
-def test_folder(root: Path, paths: Sequence[str], images: Sequence[str]) -> Folders:
-    """The folder of the test images among the images that are left, flat or with one level of folders.
+def find_test_folder(root: Path, paths: Sequence[str], images: Sequence[str]) -> Folders:
+    """Find the folder of the test images among the images that are left, flat or with one level of folders.
 
     Raises:
         InputError: there is none, or more than one.
@@ -204,33 +204,33 @@ def test_folder(root: Path, paths: Sequence[str], images: Sequence[str]) -> Fold
         folder, levels = posixpath.dirname(named[0]), "{folder}/{file}"
     else:
         raise InputError(
-            f"{root} must hold one folder of test images. Got {some('folders', named)}; move the others away, "
+            f"{root} must hold one folder of test images. Got {counted('folders', named)}; move the others away, "
             f"{_SAY_TEST}"
         )
     wanted = [path for path in images if posixpath.dirname(path) in named]
-    return Folders(*_only(root, literal(f"{folder}/" if folder else "") + levels, paths, wanted))
+    return Folders(*_fitting_alone(root, escape_braces(f"{folder}/" if folder else "") + levels, paths, wanted))
 
 
-def _is_part(folder: str, part: str) -> bool:
-    """Whether a folder's own name says that it holds a part of the competition, not a class."""
-    return posixpath.basename(folder).lower().startswith(part)
+def _is_split(folder: str, split: str) -> bool:
+    """Whether a folder's own name says that it holds a split of the competition, not a class."""
+    return posixpath.basename(folder).lower().startswith(split)
 
 
-def _only(root: Path, template: str, paths: Sequence[str], wanted: Sequence[str]) -> tuple[str, list[str]]:
-    """The template, with the extension where it takes that to fit the wanted images alone; and these.
+def _fitting_alone(root: Path, template: str, paths: Sequence[str], wanted: Sequence[str]) -> tuple[str, list[str]]:
+    """Add the extension to a template where it takes that to fit the wanted images alone; returns these too.
 
     Raises:
         InputError: other files fit as well.
     """
-    fits = fitting(template, paths)
+    fits = paths_fitting(template, paths)
     if other := sorted(set(fits) - set(wanted)):
         endings = {posixpath.splitext(path)[1] for path in wanted}
-        template += literal(endings.pop()) if len(endings) == 1 else ""
-        fits = fitting(template, paths)
-        if other := sorted(set(fits) - set(wanted)) or other * bool(endings):
+        template += escape_braces(endings.pop()) if len(endings) == 1 else ""
+        fits = paths_fitting(template, paths)
+        if other := sorted(set(fits) - set(wanted)):
             images = [path for path in other if is_image(path)]
             raise InputError(
-                f"{root}: only images of this part may fit {template!r}. {some('other files do', images or other)}; "
-                "move them away"
+                f"{root}: only images of this split may fit {template!r}. {counted('other files do', images or other)}"
+                "; move them away"
             )
     return template, fits

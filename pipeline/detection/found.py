@@ -1,4 +1,4 @@
-"""What a look at a folder came to, and the config file that says it."""
+"""What was found in a folder, and the config file that says it."""
 
 import json
 import re
@@ -18,7 +18,7 @@ _MOST_PROBLEMS = 5
 
 
 @dataclass(frozen=True)
-class Decision:
+class Choice:
     """A setting with the reason for its value. `proposed`: only shown, as a comment, for the user to decide; `said`: a
     guess that can cost the score, to be printed too.
     """
@@ -32,13 +32,13 @@ class Decision:
 
 @dataclass(frozen=True)
 class Facts:
-    """What image size, network and training are chosen by.
+    """Facts by which image size, network and training are chosen.
 
     side: longer side of the median train image, in pixels; grey: whether all are; text: what was looked at, in words.
     num_images: how many there are to train on.
     numbers: whether numbers are predicted, not classes.
     versions: whether classes are versions of one image, which differ in faint traces.
-    sides: why a left-right flip would change what an image says; "" where it does not.
+    against_hflip: why a left-right flip would change what an image says; "" where it does not.
     """
 
     side: float
@@ -47,26 +47,26 @@ class Facts:
     num_images: int
     numbers: bool = False
     versions: bool = False
-    sides: str = ""
+    against_hflip: str = ""
 
 
 @dataclass(frozen=True)
 class Found:
-    """What was seen in a competition's folder, in sentences, what was decided from it, and what more may be."""
+    """What was seen in a competition's folder, in sentences, and the settings chosen by it."""
 
     name: str
     root: str
     seen: tuple[str, ...]
-    decisions: tuple[Decision, ...]
+    choices: tuple[Choice, ...]
     facts: Facts
 
     def value(self, key: str) -> Value | None:
-        """The value decided for `section.key`; None where it is left at its default."""
-        return next((item.value for item in self.decisions if item.key == key and not item.proposed), None)
+        """Look up the value chosen for `section.key`; None where it is left at its default."""
+        return next((item.value for item in self.choices if item.key == key and not item.proposed), None)
 
 
 def render(found: Found) -> str:
-    """The config file of what was found: TOML in which every decision has its reason above it.
+    """Write what was found as the text of a config file: TOML in which every choice has its reason above it.
 
     Raises:
         InputError: a file's or folder's name is not UTF-8, so that no text file can name it.
@@ -74,12 +74,12 @@ def render(found: Found) -> str:
     lines = [
         _comment(f"bash run.sh configs/{found.name}.toml"),
         _comment(f"Written by pipeline.detect from what is in {found.root}; it is never written again: mend it here."),
-        *(part for line in found.seen for part in _comments(line)),
+        *(comment for line in found.seen for comment in _comments(line)),
         "",
     ]
     for section, kind in sections():
-        order = {name: number for number, name in enumerate(kind.model_fields)}
-        own = [item for item in found.decisions if item.key.startswith(f"{section}.")]
+        order = {name: index for index, name in enumerate(kind.model_fields)}
+        own = [item for item in found.choices if item.key.startswith(f"{section}.")]
         if not own:
             continue
         lines.append(f"[{section}]")
@@ -99,18 +99,18 @@ def render(found: Found) -> str:
     return text
 
 
-def literal(text: str) -> str:
-    """A piece of a path as a template holds it: braces doubled."""
+def escape_braces(text: str) -> str:
+    """Double the braces of a piece of a path, as a template holds it."""
     return text.replace("{", "{{").replace("}", "}}")
 
 
 def quoted(items: Sequence[str], limit: int = 5) -> str:
-    """`'a', 'b', ...`: the first few of some names."""
+    """Quote the first few of some names: `'a', 'b', ...`."""
     return ", ".join(repr(item[:80]) for item in items[:limit]) + (", ..." if len(items) > limit else "")
 
 
-def listed(problems: Sequence[str]) -> list[str]:
-    """The first few problems, and how many more there are."""
+def first_problems(problems: Sequence[str]) -> list[str]:
+    """Take the first few problems, and say how many more there are."""
     more = len(problems) - _MOST_PROBLEMS
     return [*problems[:_MOST_PROBLEMS], *([f"{more:,} more problems of this kind"] if more > 0 else [])]
 
@@ -121,7 +121,7 @@ def _toml(value: Value) -> str:
 
 
 def _comments(text: str, width: int = 116) -> list[str]:
-    """A text as comment lines, broken at spaces."""
+    """Write a text as comment lines, broken at spaces."""
     lines: list[str] = []
     for word in text.split(" "):
         if lines and len(lines[-1]) + 1 + len(word) <= width:
@@ -132,5 +132,5 @@ def _comments(text: str, width: int = 116) -> list[str]:
 
 
 def _comment(line: str) -> str:
-    """A comment line. Names come from the competition's files; TOML allows no control character in a comment."""
+    """Write a comment line. Names come from the competition's files; TOML allows no control character in a comment."""
     return "# " + re.sub(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]", "?", line)

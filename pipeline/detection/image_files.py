@@ -10,8 +10,8 @@ from dataclasses import dataclass
 import pandas as pd
 from PIL import Image
 
-from pipeline.competition.tables.templates import ANYWHERE, anywhere, fields, fill, pattern
-from pipeline.detection.found import literal
+from pipeline.competition.tables.templates import ANYWHERE, fields, find_anywhere, paths_from_rows, pattern
+from pipeline.detection.found import escape_braces
 
 SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".gif", ".tif", ".tiff", ".webp", ".ppm", ".pgm", ".jp2", ".avif", ".npy")
 # Images that are not read: they are named, not passed over.
@@ -43,14 +43,14 @@ class ImageFiles:
         self._text = "\n".join(self.paths)
 
     def named(self, value: str) -> Iterator[tuple[str, int]]:
-        """Files whose path ends with a value, extension or not: the path, and where in it the value starts."""
+        """Find files whose path ends with a value, extension or not: the path, and where in it the value starts."""
         for path in self._by_name.get(posixpath.basename(value), ()):
             for whole in dict.fromkeys((path, posixpath.splitext(path)[0])):
                 if whole == value or whole.endswith("/" + value):
                     yield path, len(whole) - len(value)
 
     def holding(self, value: str, limit: int = 200) -> Iterator[tuple[str, int]]:
-        """Files with a value anywhere in their path, not in the midst of a longer number or word."""
+        """Find files with a value anywhere in their path, not in the midst of a longer number or word."""
         before = _no_more_of(value[0])
         after = _no_more_of(value[-1])
         found = re.finditer(f"(?<!{before}){re.escape(value)}(?!{after})", self._text)
@@ -61,7 +61,7 @@ class ImageFiles:
 
 
 @dataclass(frozen=True)
-class Match:
+class TemplateMatch:
     """A template, how many of a table's rows have their file, and which other templates fit as well."""
 
     template: str
@@ -71,7 +71,7 @@ class Match:
     others: tuple[str, ...] = ()
 
     @property
-    def good(self) -> bool:
+    def is_good(self) -> bool:
         """Whether (nearly) every row has its file."""
         return self.num_found >= ENOUGH * self.num_rows
 
@@ -81,10 +81,10 @@ def is_image(path: str) -> bool:
     return path.lower().endswith(SUFFIXES) and not posixpath.basename(path).startswith(".")
 
 
-def find_plain(
-    frame: pd.DataFrame, keys: Sequence[str], images: ImageFiles, part: str, taken: frozenset[str] = frozenset()
-) -> Match | None:
-    """The template that gives the most rows their image file; None where no row has one.
+def find_plain_template(
+    frame: pd.DataFrame, keys: Sequence[str], images: ImageFiles, split: str, taken: frozenset[str] = frozenset()
+) -> TemplateMatch | None:
+    """Find the template that gives the most rows their image file; None where no row has one.
 
     Of templates that fit alike, one that names nothing drawn from the images (masks), then one that leaves the fewest
     files of its folder over, then fewer columns, then names that say `train`, `test`, `image`.
@@ -94,18 +94,18 @@ def find_plain(
         keys: the columns that may name the file, the likeliest first: a good match of an earlier one ends the search.
             Columns whose cells are names of image files with their extensions come before all.
         images: the files.
-        part: `train` or `test`.
+        split: `train` or `test`.
         taken: files that cannot be meant: the train images where test images are looked for.
     """
-    best: Match | None = None
+    best: TemplateMatch | None = None
     # A column of file names says more than a number that some file has in its name too.
     for key in sorted(keys, key=lambda name: not _holds_files(frame, name, images)):
         for search in (images.named, images.holding):
             num_probes = NUM_PROBES if search == images.named else NUM_PROBES // 5
-            match = _best(frame, key, _proposed(frame, key, search, num_probes), images, part, taken)
+            match = _best(frame, key, _proposed(frame, key, search, num_probes), images, split, taken)
             if match and (best is None or match.num_found > best.num_found):
                 best = match
-            if best and best.good:
+            if best and best.is_good:
                 return best
     return best
 
@@ -114,7 +114,7 @@ def _holds_files(frame: pd.DataFrame, key: str, images: ImageFiles) -> bool:
     """Whether a column's cells are names of image files that are there, extension and all."""
     if key not in frame.columns:
         return False
-    cells = [str(frame[key].iloc[row]) for row in evenly(len(frame), NUM_PROBES)]
+    cells = [str(frame[key].iloc[row]) for row in evenly_spaced(len(frame), NUM_PROBES)]
     named = [cell for cell in cells if is_image(cell) and next(images.named(_normal(cell)), None)]
     return len(cells) > 0 and len(named) >= ENOUGH * len(cells)
 
@@ -124,47 +124,47 @@ def _normal(cell: str) -> str:
 
 
 def paths_of(template: str, frame: pd.DataFrame, files: Sequence[str] = ()) -> list[str]:
-    """The paths that a template makes, as `walk` would write them: without `./`.
+    """Make the paths that a template gives, as `walk` would write them: without `./`.
 
     Args:
         template: the template.
         frame: the table.
         files: every file, where the template has `.*` or `**/`.
     """
-    paths = fill(template, frame)
+    paths = paths_from_rows(template, frame)
     if template.endswith(".*") or ANYWHERE in template:
-        paths = anywhere([path if ANYWHERE in path else _at_any_depth(path) for path in paths], files)[0]
+        paths = find_anywhere([path if ANYWHERE in path else _at_any_depth(path) for path in paths], files)[0]
     return [posixpath.normpath(path) for path in paths]
 
 
 def _at_any_depth(path: str) -> str:
-    """A path with `.*` as one that `anywhere` resolves."""
+    """Write a path with `.*` as one that `find_anywhere` resolves."""
     folder, slash, name = path.rpartition("/")
     return f"{folder}{slash}{ANYWHERE}{name}"
 
 
-def fitting(template: str, paths: Iterable[str]) -> list[str]:
-    """The paths that a template fits."""
+def paths_fitting(template: str, paths: Iterable[str]) -> list[str]:
+    """Select the paths that a template fits."""
     matcher = pattern(template)
     return [path for path in paths if matcher.fullmatch(path)]
 
 
-def evenly(count: int, limit: int) -> list[int]:
-    """At most `limit` of `count` positions, evenly spread."""
-    return list(range(count)) if count <= limit else [number * count // limit for number in range(limit)]
+def evenly_spaced(count: int, limit: int) -> list[int]:
+    """Choose at most `limit` of `count` indices, evenly spaced."""
+    return list(range(count)) if count <= limit else [index * count // limit for index in range(limit)]
 
 
 def _no_more_of(character: str) -> str:
-    """The pattern of what would make a number or a word longer at this end; of nothing after any other character."""
+    """Give the pattern of what makes a number or a word longer at this end; of nothing after any other character."""
     if character.isdecimal():
         return r"\d"
     return r"[^\W\d_]" if character.isalpha() else r"[^\s\S]"
 
 
 def _proposed(frame: pd.DataFrame, key: str, search: Search, num_probes: int) -> list[str]:
-    """The templates that at least a fifth of some rows propose, the most proposed first."""
+    """List the templates that at least a fifth of some rows propose, the most proposed first."""
     usable = [str(name) for name in frame.columns if name and not set(str(name)) & set("{}!:")]
-    rows = evenly(len(frame), num_probes)
+    rows = evenly_spaced(len(frame), num_probes)
     if key not in usable or not rows:
         return []
     probes = frame[usable].iloc[rows]
@@ -182,21 +182,21 @@ def _proposed(frame: pd.DataFrame, key: str, search: Search, num_probes: int) ->
 
 
 def _templates(path: str, start: int, value: str, key: str, cells: dict[str, str]) -> Iterator[str]:
-    """The templates for which this path is this row's: folders are constant, or named by a column."""
+    """List the templates for which this path is this row's: folders are constant, or named by a column."""
     folders, slash, head = path[:start].rpartition("/")
     options = [
-        [literal(folder), *(f"{{{name}}}" for name, cell in cells.items() if cell == folder)][:4]
+        [escape_braces(folder), *(f"{{{name}}}" for name, cell in cells.items() if cell == folder)][:4]
         for folder in (folders.split("/") if slash else [])
     ]
-    tail = literal(head) + f"{{{key}}}" + literal(path[start + len(value) :])
+    tail = escape_braces(head) + f"{{{key}}}" + escape_braces(path[start + len(value) :])
     for chosen in itertools.islice(itertools.product(*options), 32):
         yield "/".join((*chosen, tail))
 
 
 def _best(
-    frame: pd.DataFrame, key: str, templates: list[str], images: ImageFiles, part: str, taken: frozenset[str]
-) -> Match | None:
-    """The template that fits best of those proposed, judged by every row; see `find_plain` for the order."""
+    frame: pd.DataFrame, key: str, templates: list[str], images: ImageFiles, split: str, taken: frozenset[str]
+) -> TemplateMatch | None:
+    """Choose the template that fits best, judged by every row; see `find_plain_template` for the order."""
     ranked: list[tuple[tuple[int, bool, int], tuple[int, bool, bool, int], str]] = []
     for template in templates:
         paths = set(paths_of(template, frame))
@@ -204,9 +204,9 @@ def _best(
         if not num_found:
             continue
         lower = template.lower()
-        num_over = len(fitting(template, images.paths)) - num_found
+        num_over = len(paths_fitting(template, images.paths)) - num_found
         fit = (-num_found, any(word in lower for word in DERIVED), num_over)
-        habits = (len(fields(template)), part not in lower, "im" not in lower, len(template))
+        habits = (len(fields(template)), split not in lower, "im" not in lower, len(template))
         ranked.append((fit, habits, template))
     if not ranked:
         return None
@@ -214,4 +214,4 @@ def _best(
     fit, habits, template = ranked[0]
     # A folder named by a column is the constant folder's generalisation, not another choice.
     others = [text for f, h, text in ranked[1:] if f == fit and h[0] == habits[0]]
-    return Match(template, key, -fit[0], len(frame), tuple(others))
+    return TemplateMatch(template, key, -fit[0], len(frame), tuple(others))

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from pipeline.competition.answers.task import FLAGS
-from pipeline.detection.found import Decision, quoted
+from pipeline.detection.found import Choice, quoted
 from pipeline.detection.tables import CLASS_OF_COCO, Sample, Sheet, has_fractions, numbers_of
 from pipeline.files import InputError
 
@@ -26,11 +26,11 @@ class Labels:
     separator: str = ""
 
     def with_separator(self, separator: str) -> "Labels":
-        """The same columns, with several tags in a cell."""
+        """Give the same columns, with several tags in a cell."""
         return Labels(self.columns, self.doubt, self.reason, separator)
 
     def classes(self, sheet: Sheet) -> set[str]:
-        """The columns' names where there are several; else what stands in the cells, or the tags in them."""
+        """List the columns' names where there are several; else what stands in the cells, or the tags in them."""
         if len(self.columns) > 1:
             return set(self.columns)
         cells = sheet.cells[self.columns[0]]
@@ -38,7 +38,7 @@ class Labels:
 
 
 def choose_labels(sheet: Sheet, naming: Sequence[str], sample: Sample | None) -> Labels | None:
-    """The label columns of a train table; None where it has none.
+    """Choose the label columns of a train table; None where it has none.
 
     Args:
         sheet: the table.
@@ -68,7 +68,7 @@ def choose_labels(sheet: Sheet, naming: Sequence[str], sample: Sample | None) ->
 
 
 def _by_values(rest: dict[str, list[str]], targets: list[str]) -> Labels | None:
-    """The column whose values, or the tags in them, are the names of the sample's columns."""
+    """Choose the column whose values, or the tags in them, are the names of the sample's columns."""
     if len(targets) < 2:
         return None
     for separator in ("", " ", ",", "|", ";"):
@@ -84,7 +84,7 @@ def _by_values(rest: dict[str, list[str]], targets: list[str]) -> Labels | None:
 
 
 def _by_elimination(rest: dict[str, list[str]], sample: Sample | None) -> Labels | None:
-    """The only column that can hold labels; else one-hot columns; else the likeliest, by values, then name."""
+    """Choose the only column that can hold labels; else one-hot columns; else the likeliest, by values, then name."""
     likely = {name: cells for name, cells in rest.items() if len(set(cells)) > 1 and _can_repeat(cells)}
     if not likely:
         return None
@@ -93,11 +93,9 @@ def _by_elimination(rest: dict[str, list[str]], sample: Sample | None) -> Labels
     flags = [name for name, cells in likely.items() if set(cells) <= set(FLAGS)]
     if len(flags) > 1 and all(sum(FLAGS[likely[name][row]] for name in flags) == 1 for row in range(_rows(likely))):
         return Labels(tuple(_and_unseen(flags, rest)), 2, "columns of 0 and 1 with exactly one 1 in each row")
-    # An answer may be the k best labels.
-    answers = (
-        {part for cell in sample.answers for part in (cell.split() if " " in cell else [cell])} if sample else set()
-    )
     whole = set(sample.answers) if sample else set()
+    # An answer may be the k best labels.
+    answers = {word for cell in whole for word in (cell.split() if " " in cell else [cell])}
 
     def key(name: str) -> tuple[bool, bool, int]:
         values = set(likely[name])
@@ -110,7 +108,7 @@ def _by_elimination(rest: dict[str, list[str]], sample: Sample | None) -> Labels
 
 
 def _and_unseen(flags: list[str], rest: dict[str, list[str]]) -> list[str]:
-    """One-hot columns and, right before, among or behind them, those of classes that no train image has."""
+    """Add to one-hot columns those of classes that no train image has: right before, among or behind them."""
     names = list(rest)
     first, last = names.index(flags[0]), names.index(flags[-1])
 
@@ -130,22 +128,22 @@ def _can_repeat(cells: list[str]) -> bool:
 
 
 def tag_separator(cells: Sequence[str]) -> str:
-    """What separates several tags in one cell; "" where each cell is one label.
+    """Find what separates several tags in one cell; "" where each cell is one label.
 
-    Parts of cells are tags where at least half of them are whole cells elsewhere (the words of a name are not), or
-    where few parts make many cells: half as many or fewer, in cells of unlike lengths, or not separated by spaces.
+    Pieces of cells are tags where at least half of them are whole cells elsewhere (the words of a name are not), or
+    where few pieces make many cells: half as many or fewer, in cells of unlike lengths, or not separated by spaces.
     """
     distinct = set(cells)
     best = (0.5, "")
     for separator in (" ", ",", "|", ";"):
-        parts = [_tags(cell, separator) for cell in distinct]
-        tags = {tag for row in parts for tag in row}
-        shared = {tag for row in parts if len(row) > 1 for tag in row}
-        if not shared or len(tags) >= len(distinct) or any(len(set(row)) < len(row) for row in parts):
+        tag_lists = [_tags(cell, separator) for cell in distinct]
+        tags = {tag for row in tag_lists for tag in row}
+        shared = {tag for row in tag_lists if len(row) > 1 for tag in row}
+        if not shared or len(tags) >= len(distinct) or any(len(set(row)) < len(row) for row in tag_lists):
             continue
         score = len(shared & distinct) / len(shared)
-        several = sum(len(row) > 1 for row in parts) > len(parts) / 2
-        varies = separator != " " or len({len(row) for row in parts}) > 1
+        several = sum(len(row) > 1 for row in tag_lists) > len(tag_lists) / 2
+        varies = separator != " " or len({len(row) for row in tag_lists}) > 1
         if several and varies and 2 * len(tags) <= len(distinct):
             score = max(score, 0.75)
         best = max(best, (score, separator), key=lambda item: item[0])
@@ -191,8 +189,8 @@ def must_be_answerable(root: Path, sheet: Sheet, labels: Labels, sample: Sample 
         )
 
 
-def propose_groups(sheet: Sheet, used: Sequence[str]) -> list[Decision]:
-    """Columns whose values repeat, few images each: they may name what must not be split over folds."""
+def propose_groups(sheet: Sheet, used: Sequence[str]) -> list[Choice]:
+    """Propose columns whose values repeat, few images each: they may name what must not be split over folds."""
     proposals = []
     for name, cells in sheet.cells.items():
         distinct = len(set(cells))
@@ -202,7 +200,7 @@ def propose_groups(sheet: Sheet, used: Sequence[str]) -> list[Decision]:
         if 1.2 <= mean <= MAX_GROUP:
             most = max(Counter(cells).values())
             proposals.append(
-                Decision(
+                Choice(
                     "data.group",
                     name,
                     f"{name!r} has {distinct:,} values, {mean:.1f} images each on average, {most:,} at most. Not "
@@ -215,9 +213,9 @@ def propose_groups(sheet: Sheet, used: Sequence[str]) -> list[Decision]:
 
 def _with_confidence(answers: Sequence[str], classes: set[str]) -> bool:
     """Whether each answer is a label, a space, and a fraction that is no label."""
-    parts = [cell.split() for cell in answers]
-    return len(parts) > 0 and all(
-        len(part) == 2 and part[0] in classes and part[1] not in classes and has_fractions(part[1:]) for part in parts
+    pairs = [cell.split() for cell in answers]
+    return len(pairs) > 0 and all(
+        len(pair) == 2 and pair[0] in classes and pair[1] not in classes and has_fractions(pair[1:]) for pair in pairs
     )
 
 
@@ -226,7 +224,7 @@ def _tags(cell: str, separator: str) -> list[str]:
 
 
 def _whole(cell: str) -> bool:
-    return all(part.isdecimal() for part in cell.split())
+    return all(word.isdecimal() for word in cell.split())
 
 
 def _rows(columns: dict[str, list[str]]) -> int:

@@ -5,10 +5,13 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from pipeline.competition.answers.task import FLAGS
-from pipeline.detection.found import Decision, quoted
+from pipeline.detection.found import Choice, quoted
 from pipeline.detection.label_columns import Labels
 from pipeline.detection.tables import CLASS_OF_COCO, Sample, Sheet, has_fractions, numbers_of
 from pipeline.files import InputError, read_json
+
+# A metric, why it is likely, and others that would fit.
+Suggestion = tuple[str, str, str]
 
 # Names of a class in which there is nothing to find.
 NOTHING_THERE = ("cover", "normal", "negative", "none", "no", "background", "empty", "absent", "nothing", "control")
@@ -20,8 +23,8 @@ _MOST_GRADES = 10
 
 def choose_negative(
     root: Path, sheet: Sheet, labels: Labels, sample: Sample | None, *, versions: bool = False
-) -> Decision | None:
-    """The label that counts as 0, where labels are names and one number is asked; None where that is not so.
+) -> Choice | None:
+    """Choose the label that counts as 0, where labels are names and one number is asked; None where that is not so.
 
     A number is asked where the sample holds a fraction, 0 and 1 for two labels, or where the labels are versions of one
     image; one and the same whole number is rather a placeholder for names. 0 is a label of `NOTHING_THERE`; else, of
@@ -47,19 +50,19 @@ def choose_negative(
     asked = f"The sample has a number in column {sample.targets[0]!r}, the labels are names: "
     words = [name for name in classes if name.strip().casefold() in NOTHING_THERE]
     if len(words) == 1:
-        return Decision("data.negative", words[0], f"{asked}this one says that nothing is there, and counts as 0.")
+        return Choice("data.negative", words[0], f"{asked}this one says that nothing is there, and counts as 0.")
     if len(classes) == 2 and not words:
         reason = (
             f"{asked}this one counts as 0 and {classes[1]!r} as 1, by the alphabet: turn it round where it is not so."
         )
-        return Decision("data.negative", classes[0], reason)
+        return Choice("data.negative", classes[0], reason)
     raise InputError(
         f"{root}: {sample.sheet.name} asks for a number in column {sample.targets[0]!r}, so one label must count as 0. "
         f"It could be {quoted(words or classes)}; say it, as in --set data.negative={(words or classes)[0]!r}"
     )
 
 
-def are_named(root: Path, paths: Sequence[str], sheets: Sequence[Sheet], classes: set[str]) -> bool:
+def classes_are_named(root: Path, paths: Sequence[str], sheets: Sequence[Sheet], classes: set[str]) -> bool:
     """Whether a json or a table says what class numbers stand for: it lists each once, beside something else."""
     for path in paths:
         if path.lower().endswith(".json") and path.count("/") <= 1 and (root / path).stat().st_size < _LARGEST_MAP:
@@ -74,8 +77,8 @@ def are_named(root: Path, paths: Sequence[str], sheets: Sequence[Sheet], classes
 
 def choose_metric(
     sheet: Sheet, labels: Labels, sample: Sample | None, *, binary: bool = False, named: bool = False
-) -> Decision:
-    """The metric that the form of the answers suggests; which others would fit stands in its reason.
+) -> Choice:
+    """Choose the metric that the form of the answers suggests; which others would fit stands in its reason.
 
     Args:
         sheet: the train table.
@@ -95,57 +98,65 @@ def choose_metric(
         metric, why, others = _metric(sheet, labels, targets, answers, named)
     fitting = [name for name in others.split() if name != metric]
     reason = f"{why} The score is on the competition's page, not in its files; {', '.join(fitting)} would fit too."
-    return Decision("task.metric", metric, reason)
+    return Choice("task.metric", metric, reason)
 
 
-def _metric(sheet: Sheet, labels: Labels, targets: list[str], answers: list[str], named: bool) -> tuple[str, str, str]:
-    """The metric, why, and others."""
-    asks_numbers = has_fractions(answers)
+def _metric(sheet: Sheet, labels: Labels, targets: list[str], answers: list[str], named: bool) -> Suggestion:
+    """Suggest a metric of labels in columns of their own, of tags, or of one label in a cell."""
     if len(labels.columns) > 1:
-        rows = range(len(sheet.frame))
-        columns = [sheet.cells[name] for name in labels.columns]
-        one = all(sum(FLAGS.get(cells[row], 0) for cells in columns) == 1 for row in rows)
-        if asks_numbers:
-            return "mean_column_auc", "The sample has a probability for each class.", "log_loss roc_auc"
-        if one:
-            return "accuracy", "The sample has 0 or 1 for each class; each train image has one.", "macro_f1 log_loss"
-        return "micro_f1", "The sample has 0 or 1 for each class.", "samples_f1 macro_f1 accuracy mean_column_auc"
+        return _of_columns([sheet.cells[name] for name in labels.columns], answers)
     cells = [cell for cell in sheet.cells[labels.columns[0]] if cell]
-    classes = set(cells)
     if len(targets) > 1:
         if labels.separator:
             return "mean_column_auc", "The sample has a probability for each tag.", "log_loss micro_f1 samples_f1"
         return "log_loss", "The sample has a probability for each class.", "accuracy mean_column_auc macro_f1"
     if labels.separator:
         return "micro_f1", "A label is a list of tags.", "samples_f1 macro_f1 accuracy"
-    if num_ranks := _num_ranks(answers, classes):
+    if num_ranks := _num_ranks(answers, set(cells)):
         return f"map@{num_ranks}", f"The sample has {num_ranks} classes in a cell.", f"top@{num_ranks}"
-    values = numbers_of(cells)
-    if labels.columns[0] == CLASS_OF_COCO and sheet.name.endswith(".json"):
-        values = None  # numbers that are names
-    if values is not None and (has_fractions(cells) or (asks_numbers and len(classes) > 2)):
+    # Numbers of categories in a JSON file are names.
+    are_names = labels.columns[0] == CLASS_OF_COCO and sheet.name.endswith(".json")
+    values = None if are_names else numbers_of(cells)
+    return _of_numbers(cells, values, answers) or _of_classes(cells, values, answers, named)
+
+
+def _of_columns(columns: list[list[str]], answers: list[str]) -> Suggestion:
+    """Suggest a metric of classes that have a column of 0 and 1 each."""
+    if has_fractions(answers):
+        return "mean_column_auc", "The sample has a probability for each class.", "log_loss roc_auc"
+    if all(sum(FLAGS.get(cell, 0) for cell in row) == 1 for row in zip(*columns, strict=True)):
+        return "accuracy", "The sample has 0 or 1 for each class; each train image has one.", "macro_f1 log_loss"
+    return "micro_f1", "The sample has 0 or 1 for each class.", "samples_f1 macro_f1 accuracy mean_column_auc"
+
+
+def _of_numbers(cells: list[str], values: list[float] | None, answers: list[str]) -> Suggestion | None:
+    """Suggest a metric of labels that are quantities; None where they are classes."""
+    classes = set(cells)
+    if values is not None and (has_fractions(cells) or (has_fractions(answers) and len(classes) > 2)):
         return "rmse", "The labels are numbers.", "mae"
     if values is not None and 2 * len(classes) > len(cells) and not set(answers) <= classes:
         return "rmse", "The labels are whole numbers, most of them of one image alone.", "mae accuracy"
     readable = [cell for cell in cells if numbers_of([cell])]
     if len(readable) < len(cells) < 1.1 * len(readable) and has_fractions(readable):
         return "rmse", "The labels are numbers, but for a few that are none and must be mended.", "mae"
-    if len(classes) == 2:
-        if asks_numbers:
-            return (
-                "roc_auc",
-                "Two classes, and the sample has a number between 0 and 1.",
-                "weighted_auc probabilistic_f1 log_loss accuracy mcc",
-            )
+    return None
+
+
+def _of_classes(cells: list[str], values: list[float] | None, answers: list[str], named: bool) -> Suggestion:
+    """Suggest a metric of one class for each image: of two, of grades in an order, or of many."""
+    num_classes = len(set(cells))
+    if num_classes == 2 and has_fractions(answers):
+        others = "weighted_auc probabilistic_f1 log_loss accuracy mcc"
+        return "roc_auc", "Two classes, and the sample has a number between 0 and 1.", others
+    if num_classes == 2:
         return "accuracy", "Two classes; the sample has one of them.", "roc_auc log_loss mcc macro_f1"
-    grades = (
-        values is not None and sorted(set(values)) == list(range(len(set(values)))) and len(classes) <= _MOST_GRADES
-    )
-    if grades and len(classes) in _NUM_GRADES and not named and _leads(cells, "0"):
-        why = f"Whole numbers, 0 to {len(classes) - 1}, 0 by far the most, and no file names them: grades in an order."
+    from_0_on = values is not None and sorted(set(values)) == list(range(len(set(values))))
+    may_be_grades = from_0_on and num_classes <= _MOST_GRADES
+    if may_be_grades and num_classes in _NUM_GRADES and not named and _leads(cells, "0"):
+        why = f"Whole numbers, 0 to {num_classes - 1}, 0 by far the most, and no file names them: grades in an order."
         return "quadratic_kappa", why, "accuracy macro_f1 balanced_accuracy"
-    others = "macro_f1 balanced_accuracy" + (" quadratic_kappa" if grades else "")
-    others += " rmse" if values is not None and len(classes) > _MOST_GRADES else ""
+    others = "macro_f1 balanced_accuracy" + (" quadratic_kappa" if may_be_grades else "")
+    others += " rmse" if values is not None and num_classes > _MOST_GRADES else ""
     return "accuracy", "One class of many for each image.", others
 
 
@@ -156,7 +167,7 @@ def _leads(cells: Sequence[str], value: str) -> bool:
 
 
 def _num_ranks(answers: Sequence[str], classes: set[str]) -> int:
-    """How many classes, space between, each answer of the sample lists; 0 for one, where they differ or have spaces."""
+    """Count the classes that each answer of the sample lists; 0 for one, where they differ or have spaces."""
     counts = {len(cell.split()) for cell in answers}
     if len(counts) != 1 or counts == {1} or any(" " in name for name in classes):
         return 0

@@ -1,4 +1,4 @@
-"""What the headers of some images say."""
+"""The headers of some images: their sizes and modes."""
 
 import statistics
 import warnings
@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from pipeline.detection.image_files import UNREADABLE, evenly
+from pipeline.detection.image_files import UNREADABLE, evenly_spaced
 from pipeline.files import InputError
 
 NUM_SAMPLED = 200
@@ -17,25 +17,25 @@ NUM_SAMPLED = 200
 
 @dataclass(frozen=True)
 class Survey:
-    """What the headers of some image files say: median longer side in pixels, and whether all are grey."""
+    """Summary of some image files' headers: median longer side in pixels, and whether all are grey."""
 
     side: float
     grey: bool
     text: str
 
 
-def survey(root: Path, paths: Sequence[str]) -> Survey:
+def survey_headers(root: Path, paths: Sequence[str]) -> Survey:
     """Read the headers of about 200 images, evenly spread.
 
     Raises:
         InputError: none of them can be read.
     """
     sides, sizes, modes, num_unreadable = [], [], set(), 0
-    for number in evenly(len(paths), NUM_SAMPLED):
+    for index in evenly_spaced(len(paths), NUM_SAMPLED):
         try:
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore")  # of large images and odd metadata: only the header is read
-                width_and_height, mode = _header(root / paths[number])
+                width_and_height, mode = _header(root / paths[index])
                 sizes.append(width_and_height)
                 modes.add(mode)
         except UNREADABLE:
@@ -57,7 +57,7 @@ def survey(root: Path, paths: Sequence[str]) -> Survey:
 
 
 def _header(path: Path) -> tuple[tuple[int, int], str]:
-    """Width, height and mode of an image file, in Pillow's names; of an array saved by numpy as well."""
+    """Read width, height and mode of an image file, in Pillow's names; of an array saved by numpy as well."""
     if path.suffix.lower() == ".npy":
         values = np.load(path, mmap_mode="r", allow_pickle=False)
         grey = values.ndim == 2 or values.shape[-1] == 1

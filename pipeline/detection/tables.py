@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from pipeline.competition.tables.csv_table import some
+from pipeline.competition.tables.csv_table import counted
 from pipeline.competition.tables.json_table import read_frame
 from pipeline.competition.tables.sample import gives_an_answer, targets_of
 from pipeline.competition.tables.table import is_test
@@ -25,14 +25,14 @@ MAX_TABLES = 20
 # So many json files that are named as images are say something of one image each.
 _MANY = 3
 # What a column says that tells train from test rows.
-_PARTS = {"train", "training", "val", "valid", "validation", "dev", "test", "testing"}
+_SPLIT_WORDS = {"train", "training", "val", "valid", "validation", "dev", "test", "testing"}
 
 
 @dataclass(frozen=True)
 class Sheet:
     """A table with its path relative to the competition's folder.
 
-    split: the column by which it is one part of a table of both; is_test: which part.
+    split: the column by which it is one split of a table of both; is_test: which one.
     """
 
     name: str
@@ -61,7 +61,7 @@ class Sheet:
         return posixpath.splitext(posixpath.basename(self.name))[0].lower()
 
     def column(self, name: str) -> str | None:
-        """The column of this name; in any case, where only one is."""
+        """Find the column of this name; in any case, where only one is."""
         if name in self.cells:
             return name
         alike = [own for own in self.cells if own.casefold() == name.casefold()]
@@ -77,8 +77,8 @@ class Sample:
     targets: tuple[str, ...]
     why: str
 
-    def only(self, columns: Sequence[str]) -> "Sample":
-        """The sample with those of its columns to fill that are labels, where any are: the others are copied."""
+    def limited_to(self, columns: Sequence[str]) -> "Sample":
+        """Leave of the columns to fill those that are labels, where any are: the others are copied."""
         wanted = tuple(name for name in self.targets if name in columns)
         return replace(self, targets=wanted) if wanted else self
 
@@ -89,8 +89,8 @@ class Sample:
 
 
 def read_sheets(root: Path, paths: Iterable[str]) -> tuple[list[Sheet], list[str]]:
-    """Every csv and tsv at the root or one folder down, every json up to two, and what is wrong with those that
-    cannot be read.
+    """Read every csv and tsv at the root or one folder down, every json up to two; returns what is wrong with those
+    that cannot be read too.
 
     Raises:
         InputError: one that is a train table or a sample submission by its name cannot be read.
@@ -100,20 +100,12 @@ def read_sheets(root: Path, paths: Iterable[str]) -> tuple[list[Sheet], list[str
     left_alone = set(of_images)
     folders: dict[str, list[str]] = {}
     for path in paths:
-        if path in left_alone:
-            continue
-        folder, _, name = path.rpartition("/")
-        is_json = name.lower().endswith(".json")
-        hidden = name.startswith((".", "_")) or folder.startswith((".", "__"))
-        if hidden or folder.count("/") > (1 if is_json else 0):
-            continue
-        # The answers of a practice competition: what a contestant would not have.
-        if is_json or (name.lower().endswith((".csv", ".tsv")) and name != "answers.csv"):
-            folders.setdefault(folder, []).append(path)
+        if path not in left_alone and _may_be_a_table(path):
+            folders.setdefault(posixpath.dirname(path), []).append(path)
     sheets, problems = [], []
     if of_images:
         problems.append(
-            f"{some('files of one image each', of_images)} were left alone; a table must hold what they say"
+            f"{counted('files of one image each', of_images)} were left alone; a table must hold what they say"
         )
     for folder, names in folders.items():
         if folder and len(names) > MAX_TABLES:
@@ -129,8 +121,19 @@ def read_sheets(root: Path, paths: Iterable[str]) -> tuple[list[Sheet], list[str
     return sheets, problems
 
 
+def _may_be_a_table(path: str) -> bool:
+    """Whether a file is a table by its name, and lies where `read_sheets` reads tables."""
+    folder, _, name = path.rpartition("/")
+    is_json = name.lower().endswith(".json")
+    is_hidden = name.startswith((".", "_")) or folder.startswith((".", "__"))
+    if is_hidden or folder.count("/") > (1 if is_json else 0):
+        return False
+    # The answers of a practice competition: what a contestant would not have.
+    return is_json or (name.lower().endswith((".csv", ".tsv")) and name != "answers.csv")
+
+
 def _of_images(paths: Sequence[str]) -> list[str]:
-    """Json files that are named as images are: where there are many, each says something of one image."""
+    """Find json files that are named as images are: where there are many, each says something of one image."""
     found = [path for path in paths if path.lower().endswith(".json") and not _says(path)]
     if len(found) < _MANY:
         return []
@@ -145,7 +148,7 @@ def _says(path: str) -> bool:
 
 
 def sheet_named(root: Path, sheets: list[Sheet], key: str, name: str) -> Sheet:
-    """The table that a setting names.
+    """Find the table that a setting names.
 
     Raises:
         InputError: there is no such table.
@@ -158,30 +161,33 @@ def sheet_named(root: Path, sheets: list[Sheet], key: str, name: str) -> Sheet:
     return found
 
 
-def parted(sheet: Sheet, given: str | None = None) -> list[Sheet]:
-    """A table of both parts as two, without the column that says which; any other table as it is.
+def by_split(sheet: Sheet, given: str | None = None) -> list[Sheet]:
+    """Cut a table of both splits in two, without the column that says which; any other table stays as it is.
 
     Args:
         sheet: the table.
         given: the column that the user has decided.
     """
     for column, cells in sheet.cells.items():
-        # A column of anything else is known by its first cells.
-        if column != given if given is not None else any(cell.strip().casefold() not in _PARTS for cell in cells):
+        if given is None:
+            # A column of anything else is known by its first cells.
+            says_split = all(cell.strip().casefold() in _SPLIT_WORDS for cell in cells)
+        else:
+            says_split = column == given
+        if not says_split:
             continue
         marked_words = {cell: is_test(cell) for cell in set(cells)}
-        says = given is not None or any(cell.strip().casefold().startswith("train") for cell in marked_words)
-        if says and any(marked_words.values()) and not all(marked_words.values()):
+        says_train = given is not None or any(cell.strip().casefold().startswith("train") for cell in marked_words)
+        if says_train and any(marked_words.values()) and not all(marked_words.values()):
             marked = sheet.frame[column].map(is_test)
             rest = sheet.frame.drop(columns=column)
-            return [
-                Sheet(sheet.name, rest[marked == part].reset_index(drop=True), column, part) for part in (False, True)
-            ]
+            train, test = (rest[rows].reset_index(drop=True) for rows in (~marked, marked))
+            return [Sheet(sheet.name, train, column), Sheet(sheet.name, test, column, is_test=True)]
     return [sheet]
 
 
 def find_sample(root: Path, sheets: list[Sheet], given: str | None = None) -> Sample | None:
-    """The sample submission: the given one; else by its name, else by what is in it; None where there is none.
+    """Find the sample submission: the given one; else by its name, else by what is in it; None where there is none.
 
     Raises:
         InputError: two tables are equally good, or the best has no id or no column to fill.
@@ -205,7 +211,7 @@ def find_sample(root: Path, sheets: list[Sheet], given: str | None = None) -> Sa
 
 
 def _choose_sample(root: Path, sheets: list[Sheet]) -> tuple[Sheet, str] | None:
-    """The sample submission and why.
+    """Choose the sample submission, and say why.
 
     Raises:
         InputError: two tables are equally good.
@@ -232,7 +238,7 @@ def _choose_sample(root: Path, sheets: list[Sheet]) -> tuple[Sheet, str] | None:
 
 
 def _sample_id(root: Path, sample: Sheet) -> str:
-    """The sample submission's id column: the first whose cells are all different.
+    """Choose the sample submission's id column: the first whose cells are all different.
 
     Raises:
         InputError: there is none, or no row.
@@ -252,11 +258,13 @@ def _sample_id(root: Path, sample: Sheet) -> str:
 
 
 def sample_rank(sheet: Sheet) -> int:
-    """0 to 2: how surely a name is a sample submission's; 3: it is not."""
+    """Rank how surely a name is a sample submission's, from 0 to 2; 3: it is not."""
     says_sample, says_submission = "sample" in sheet.stem, "sub" in sheet.stem
     if "train" in sheet.stem or not (says_sample or says_submission):
         return 3
-    return 0 if says_sample and says_submission else 1 if says_sample else 2
+    if not says_sample:
+        return 2
+    return 0 if says_submission else 1
 
 
 def _says_nothing(sheet: Sheet) -> bool:
@@ -302,7 +310,7 @@ def _has_the_test_ids(sheet: Sheet, sheets: list[Sheet]) -> bool:
 
 
 def numbers_of(cells: Sequence[str]) -> list[float] | None:
-    """The cells as finite numbers; None where one is none."""
+    """Read cells as finite numbers; None where one is none."""
     try:
         values = [float(cell) for cell in cells]
     except ValueError:

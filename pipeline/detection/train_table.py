@@ -7,15 +7,15 @@ from pathlib import Path
 
 from pipeline.competition.tables.csv_table import duplicates
 from pipeline.detection.download import Download
-from pipeline.detection.found import SAY, Decision, Given, listed, quoted
-from pipeline.detection.image_files import ImageFiles, Match, is_image
+from pipeline.detection.find_template import find_template
+from pipeline.detection.found import SAY, Choice, Given, first_problems, quoted
+from pipeline.detection.image_files import ImageFiles, TemplateMatch, is_image
 from pipeline.detection.label_columns import Labels, choose_labels, tag_separator
-from pipeline.detection.match import find_template
 from pipeline.detection.tables import Sheet, sample_rank, sheet_named
 from pipeline.files import InputError
 
-# A table with a smaller part of the images of another one is no train table: it is one of classes, or an example; and
-# rows without a label are left out where they are a smaller part of all.
+# A table with a smaller fraction of the images of another one is no train table: it is one of classes, or an example;
+# and rows without a label are left out where they are a smaller fraction of all.
 _FEW = 0.1
 
 
@@ -26,11 +26,11 @@ class TrainTable:
     sheet: Sheet
     id: str
     labels: Labels
-    match: Match
+    match: TemplateMatch
     alike: tuple[str, ...] = ()
 
     def must_be_one(self, root: Path) -> "TrainTable":
-        """The table, if nothing but habits had to tell which files are its images.
+        """Return the table, if nothing but habits had to tell which files are its images.
 
         Raises:
             InputError: each row has several that are equally good.
@@ -48,12 +48,17 @@ class TrainTable:
         """How good a candidate it is: not of the test images by its name; by its labels, then by habits in naming."""
         stem = self.sheet.stem
         says_test = "train" not in stem and re.search(r"(?<![a-z])test", stem) is not None
-        habits = 0 if stem == "train" else 1 if "train" in stem else 2 if "label" in stem else 4 if says_test else 3
+        if "train" in stem:
+            habits = 0 if stem == "train" else 1
+        elif "label" in stem:
+            habits = 2
+        else:
+            habits = 4 if says_test else 3
         return says_test, self.labels.doubt, habits
 
 
 def find_train_table(download: Download) -> TrainTable | None:
-    """The table with ids, image files and labels; why a table is none is added to the download's problems.
+    """Find the table with ids, image files and labels; add why a table is none to the download's problems.
 
     Raises:
         InputError: two tables are equally good, or the one that is named `train` cannot be it: then class folders are
@@ -82,7 +87,7 @@ def find_train_table(download: Download) -> TrainTable | None:
             problems.append(candidate)
             named_train = named_train or "train" in sheet.stem
     if named_train and not candidates:
-        raise InputError("; ".join(listed(problems)))
+        raise InputError("; ".join(first_problems(problems)))
     most = max((item.match.num_rows for item in candidates), default=0)
     candidates = [
         item
@@ -101,7 +106,7 @@ def find_train_table(download: Download) -> TrainTable | None:
 
 
 def _as_train(download: Download, sheet: Sheet) -> "TrainTable | str":
-    """A table read as the train table, or why it cannot be."""
+    """Read a table as the train table, or say why it cannot be."""
     path, sample, images, given = download.root / sheet.name, download.sample, download.images, download.given
     same = given.get("data.id") or (sheet.column(sample.id) if sample else None)
     if same and same not in sheet.cells:
@@ -119,7 +124,7 @@ def _as_train(download: Download, sheet: Sheet) -> "TrainTable | str":
     if not ids:
         return f"{path} has no column with another id in every row"
     match = find_template(sheet.frame, keys, images, "train", given=given.get("data.image"))
-    if match is None or not match.good:
+    if match is None or not match.is_good:
         first = sheet.cells[ids[0]][0]
         best = f"at most {match.num_found:,} of {match.num_rows:,}, by {match.template!r}" if match else "none"
         return (
@@ -137,14 +142,14 @@ def _as_train(download: Download, sheet: Sheet) -> "TrainTable | str":
 
 
 def _given_labels(sheet: Sheet, given: Given) -> Labels | None:
-    """The label columns that the user has decided; None where the table lacks one."""
+    """Take the label columns that the user has decided; None where the table lacks one."""
     columns = tuple(given["data.labels"])
     if not set(columns) <= set(sheet.cells):
         return None
     return Labels(columns, 0, "as was said", tag_separator(sheet.cells[columns[0]]) if len(columns) == 1 else "")
 
 
-def _is_as_good(template: str, match: Match) -> bool:
+def _is_as_good(template: str, match: TemplateMatch) -> bool:
     """Whether a template that fits alike differs in more than habits can tell: files of one folder, with other words
     about the id, `{id}_red.png` and `{id}_green.png`.
     """
@@ -156,32 +161,30 @@ def _is_as_good(template: str, match: Match) -> bool:
 
 
 def _an_example(images: ImageFiles) -> str:
-    """A train image, where one says that it is; else any."""
+    """Take a train image, where one says that it is; else any."""
     return next((path for path in images.paths if "train" in path.lower()), images.paths[0])
 
 
-def read_by_table(train: TrainTable) -> list[Decision]:
-    """The settings by which a train table is read."""
+def train_table_choices(train: TrainTable) -> list[Choice]:
+    """Choose the settings by which a train table is read."""
     match, labels = train.match, train.labels
-    decisions = [
-        Decision(
-            "data.train", train.sheet.name, f"{match.num_rows:,} rows; columns: {quoted(list(train.sheet.cells))}."
-        ),
-        Decision("data.id", train.id),
-        Decision("data.labels", labels.columns, f"{_classes(train)}; {labels.reason}."),
-        Decision("data.image", match.template, fit_in_words(match)),
+    choices = [
+        Choice("data.train", train.sheet.name, f"{match.num_rows:,} rows; columns: {quoted(list(train.sheet.cells))}."),
+        Choice("data.id", train.id),
+        Choice("data.labels", labels.columns, f"{_classes(train)}; {labels.reason}."),
+        Choice("data.image", match.template, fit_in_words(match)),
     ]
     if column := train.sheet.split:
-        decisions.append(Decision("data.split", column, "Rows of both parts; those of test are to be predicted."))
+        choices.append(Choice("data.split", column, "Rows of both parts; those of test are to be predicted."))
     cells = train.sheet.cells[labels.columns[0]]
     if 0 < (num_empty := cells.count("")) < _FEW * len(cells) and len(labels.columns) == 1 and not labels.separator:
         first = train.sheet.cells[train.id][cells.index("")]
         reason = f"{num_empty:,} of {len(cells):,} rows have no label, such as {first!r}: they are left out."
-        decisions.append(Decision("data.bad_images", "drop", reason))
+        choices.append(Choice("data.bad_images", "drop", reason))
     if labels.separator:
-        parts = "parts of its cells are whole cells elsewhere"
-        decisions.append(Decision("data.tag_separator", labels.separator, f"Several tags in a cell: {parts}."))
-    return decisions
+        reason = "Several tags in a cell: parts of its cells are whole cells elsewhere."
+        choices.append(Choice("data.tag_separator", labels.separator, reason))
+    return choices
 
 
 def names_files(cells: list[str]) -> bool:
@@ -189,14 +192,14 @@ def names_files(cells: list[str]) -> bool:
     return len(set(cells)) * 2 > len(cells)
 
 
-def fit_in_words(match: Match) -> str:
-    """How well a template fits, in words."""
+def fit_in_words(match: TemplateMatch) -> str:
+    """Say how well a template fits."""
     text = f"{match.num_found:,} of {match.num_rows:,} files are there."
     return text + (f" These fit as well: {quoted(match.others, 3)}." if match.others else "")
 
 
 def _classes(train: TrainTable) -> str:
-    """The classes in words."""
+    """Describe the classes in words."""
     if len(train.labels.columns) > 1:
         return f"{len(train.labels.columns):,} columns, one for each class"
     values = list(dict.fromkeys(filter(None, train.sheet.cells[train.labels.columns[0]])))

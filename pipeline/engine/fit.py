@@ -11,7 +11,7 @@ from torch import Tensor
 
 from pipeline.competition.answers import metrics, scoring
 from pipeline.competition.folds.fold_table import Labelled
-from pipeline.competition.tables.csv_table import some
+from pipeline.competition.tables.csv_table import counted
 from pipeline.config import Config
 from pipeline.engine.forecast import VALIDATION, Forecast
 from pipeline.engine.gathered import Gathered
@@ -278,7 +278,7 @@ class Trainer:
     def _diverged(self, where: str, batches: Batches, step: int) -> Diverged:
         """What is said of a loss that is not finite: where, by which images, and what to try."""
         start, stop = batches.bounds()[step]
-        images = some("images", self.labelled.ids(batches.indices[start:stop]))
+        images = counted("images", self.labelled.ids(batches.indices[start:stop]))
         back = "" if self.cfg.train.on_nan == "rollback" else ", train.on_nan = 'rollback'"
         return Diverged(
             f"the loss of fold {self.fold} must be finite. It is not in {where}, step {step + 1}, of {images}; lower "

@@ -14,7 +14,7 @@ from pipeline.engine.machine import Machine, find_machine, memory_named
 from pipeline.images.batches import Batches, Statistics
 from pipeline.images.cache import Images
 from pipeline.model.build import build_model
-from pipeline.model.checkpoint import read
+from pipeline.model.checkpoint import read_checkpoint
 from pipeline.model.fuse_norms import fuse_norms
 
 Array = np.ndarray[Any, Any]
@@ -74,7 +74,7 @@ def read_predictor(path: Path) -> Predictor:
         InputError: it is missing or not whole.
         TooLittleMemory: the device has no room for anything.
     """
-    checkpoint = read(path)
+    checkpoint = read_checkpoint(path)
     image, train = checkpoint.config["image"], checkpoint.config["train"]
     size, channels = int(image["size"]), int(image["channels"])
     # The weights are all there: nothing is fetched or read again.

@@ -13,10 +13,10 @@ from pipeline.engine.machine import Machine, find_machine, must_train
 from pipeline.images.augment.epoch_changes import epoch_sizes
 from pipeline.images.batches import Batches, Statistics, statistics
 from pipeline.images.cache import Images
-from pipeline.model.build import build_model, own_name, pretrained_statistics
+from pipeline.model.build import build_model, pretrained_statistics, timm_name
 from pipeline.model.checkpoint import saved_normalisation
 from pipeline.model.networks import CifarNet
-from pipeline.model.trial import taken_sizes
+from pipeline.model.trial import accepted_sizes
 
 Array = np.ndarray[Any, Any]
 IMAGENET: Statistics = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
@@ -53,10 +53,10 @@ def make_start(cfg: Config, images: Images, indices: Array, num_outputs: int, se
     """
     size, channels = cfg.image.size, cfg.image.channels
     model = build_model(cfg.model, size, channels, num_outputs, seed)
-    name = own_name(cfg.model, model, size, channels, num_outputs)
+    name = timm_name(cfg.model, model, size, channels, num_outputs)
     sizes = epoch_sizes(cfg.augment, size, cfg.train.num_epochs)
     if min(sizes) < size:
-        sizes = taken_sizes(model, cfg.model.name, sizes, size, channels, num_outputs)
+        sizes = accepted_sizes(model, cfg.model.name, sizes, size, channels, num_outputs)
     shape = (channels, min(sizes), min(sizes))
     machine = find_machine(cfg.train.precision, model, shape, deterministic=cfg.train.deterministic)
     must_train(machine, model, shape)

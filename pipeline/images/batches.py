@@ -42,16 +42,16 @@ class Batch:
 
 @dataclass(frozen=True)
 class Changes:
-    """What happens to the images of a pass before the network sees them; None: nothing.
+    """Changes to the images of a pass before the network sees them; None: nothing happens.
 
-    each: first, to uint8 images (batch, cache side, cache side, channel) in memory, given their indices.
-    change: to uint8 images (batch, channel, cache side, cache side) on their device, given their indices; gives images
+    per_image: first, to uint8 images (batch, cache side, cache side, channel) in memory, given their indices.
+    augment: to uint8 images (batch, channel, cache side, cache side) on their device, given their indices; gives images
         of the network's size. None: they are resized where the cache is larger.
     mix: to normalised images and their targets, given the indices and the step.
     """
 
-    each: Callable[[Array, Array], Array] | None = None
-    change: Callable[[Tensor, Array], Tensor] | None = None
+    per_image: Callable[[Array, Array], Array] | None = None
+    augment: Callable[[Tensor, Array], Tensor] | None = None
     mix: Callable[[Tensor, Tensor, Array, int], tuple[Tensor, Tensor]] | None = None
 
 
@@ -87,8 +87,8 @@ class Batches:
         return len(self.indices)
 
     def bounds(self) -> list[tuple[int, int]]:
-        """First and last position of each batch. A last batch of one joins the one before, unless all are of one: batch
-        norm needs two.
+        """List first and last position of each batch. A last batch of one joins the one before, unless all are of one:
+        batch norm needs two.
         """
         starts = list(range(0, self.num_images, self.batch_size))
         if self.batch_size > 1 and len(starts) > 1 and self.num_images - starts[-1] == 1:
@@ -102,9 +102,9 @@ class Batches:
         return self.starting_at(0)
 
     def starting_at(self, first_step: int) -> Iterator[Batch]:
-        """The batches from a step on, the same as in a pass over all."""
+        """Give the batches from a step on, the same as in a pass over all."""
         constants = scale_and_shift(self.normalisation, self.device) if self.normalisation else None
-        if self.resident is not None and not self.changes.each:
+        if self.resident is not None and not self.changes.per_image:
             pieces: Iterator[tuple[Tensor, Group]] = (
                 (self._resident(group), group) for group in self._groups(first_step)
             )
@@ -118,8 +118,8 @@ class Batches:
                 yield self._batch(images[start - first : stop - first], step, start, stop)
 
     def _groups(self, first_step: int) -> Iterator[Group]:
-        """Step, start and stop of batches that are gathered and augmented together, as small ones cost less so, from
-        the group of a step on.
+        """Group batches that are gathered and augmented together, as small ones cost less so, from the group of a step
+        on: step, start and stop of each.
         """
         steps = [(step, start, stop) for step, (start, stop) in enumerate(self.bounds())]
         together = max(1, PIXELS_AT_ONCE // (self.batch_size * self.size**2)) if self.device.type == "cpu" else 1
@@ -130,8 +130,8 @@ class Batches:
         for group in self._groups(first_step):
             indices = self.indices[group[0][1] : group[-1][2]]
             pixels = self.images.gather(indices)
-            if self.changes.each:
-                pixels = self.changes.each(pixels, indices)
+            if self.changes.per_image:
+                pixels = self.changes.per_image(pixels, indices)
             images = torch.from_numpy(pixels).permute(0, 3, 1, 2)
             yield images.pin_memory() if self.device.type == "cuda" else images, group
 
@@ -141,19 +141,19 @@ class Batches:
         return self.resident.index_select(0, self._send(indices)).permute(0, 3, 1, 2)
 
     def _send(self, values: Tensor) -> Tensor:
-        """Values on the device; to CUDA without waiting for it."""
+        """Send values to the device; to CUDA without waiting for it."""
         if self.device.type != "cuda" or values.is_cuda:
             return values.to(self.device)
         return (values if values.is_pinned() else values.pin_memory()).to(self.device, non_blocking=True)
 
     def _prepared(self, pixels: Tensor, group: Group, constants: tuple[Tensor, Tensor] | None) -> Tensor:
-        """Images on the device, changed and normalised."""
+        """Put images on the device, changed and normalised."""
         # Copies are asynchronous on CUDA alone: on Apple's GPU they may read memory that is already freed (PyTorch
         # issue 139550). There the CPU augments, for want of float64 on that GPU.
         if self.device.type != "mps":
             pixels = self._send(pixels)
         indices = self.indices[group[0][1] : group[-1][2]]
-        pixels = self.changes.change(pixels, indices) if self.changes.change else resize_to(pixels, self.size)
+        pixels = self.changes.augment(pixels, indices) if self.changes.augment else resize_to(pixels, self.size)
         images = pixels.to(self.device)
         return normalise(images, *constants, self.dtype) if constants else images
 
@@ -172,7 +172,7 @@ class Batches:
 
 
 def on_device(images: Images, device: torch.device) -> Tensor | None:
-    """The pixels of all images in a GPU's memory: uint8 (num_images, height, width, channel).
+    """Load the pixels of all images into a GPU's memory: uint8 (num_images, height, width, channel).
 
     None where they are not all kept, where they would take more than a third of what is free, and on other devices.
     """
@@ -186,7 +186,7 @@ def on_device(images: Images, device: torch.device) -> Tensor | None:
 
 
 def load_pixels(images: Images, device: torch.device) -> Tensor:
-    """The pixels of all images on a device, read some at a time: uint8 (num_images, height, width, channel)."""
+    """Load the pixels of all images to a device, some at a time: uint8 (num_images, height, width, channel)."""
     pixels = torch.empty((len(images), *images.shape), dtype=torch.uint8, device=device)
     for start in range(0, len(images), 1024):
         indices = np.arange(start, min(start + 1024, len(images)))
@@ -195,14 +195,14 @@ def load_pixels(images: Images, device: torch.device) -> Tensor:
 
 
 def scale_and_shift(normalisation: Statistics, device: torch.device) -> tuple[Tensor, Tensor]:
-    """What `normalise` multiplies with and adds: float32 (channel, 1, 1) both."""
+    """Compute what `normalise` multiplies with and adds: float32 (channel, 1, 1) both."""
     mean, std = (torch.tensor(values, dtype=torch.float32) for values in normalisation)
     scale, shift = (values.view(-1, 1, 1).to(device) for values in (1.0 / (255.0 * std), -mean / std))
     return scale, shift
 
 
 def normalise(pixels: Tensor, scale: Tensor, shift: Tensor, dtype: torch.dtype) -> Tensor:
-    """uint8 (batch, channel, height, width) -> pixels * scale + shift in `dtype`, channels_last.
+    """Normalise uint8 (batch, channel, height, width) to pixels * scale + shift in `dtype`, channels_last.
 
     With scale 1 / (255 std) and shift -mean / std, float32 (channel, 1, 1), it is (pixels / 255 - mean) / std.
     """
@@ -211,7 +211,7 @@ def normalise(pixels: Tensor, scale: Tensor, shift: Tensor, dtype: torch.dtype) 
 
 
 def statistics(images: Images, indices: Array, limit: int = 20_000) -> Statistics:
-    """Mean and standard deviation of the pixels per channel, in [0, 1].
+    """Compute mean and standard deviation of the pixels per channel, in [0, 1].
 
     Args:
         images: the mapped images.

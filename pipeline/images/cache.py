@@ -33,8 +33,8 @@ from pipeline.paths import data_dir
 Array = np.ndarray[Any, Any]
 
 
-def threads(num_threads: int = 0) -> ThreadPoolExecutor:
-    """Threads that decode; without a number one for each core."""
+def decode_pool(num_threads: int = 0) -> ThreadPoolExecutor:
+    """Start threads that decode; by default one for each core."""
     return ThreadPoolExecutor(num_threads or num_cores(), "decode")
 
 
@@ -52,7 +52,7 @@ class Images:
     shards: dict[int, Array]
     shard: Array
     row: Array
-    pool: ThreadPoolExecutor = field(default_factory=threads, repr=False)
+    pool: ThreadPoolExecutor = field(default_factory=decode_pool, repr=False)
 
     def __len__(self) -> int:
         return len(self.shard)
@@ -68,7 +68,7 @@ class Images:
         return int((self.shard != NOT_STORED).sum())
 
     def gather(self, indices: Array) -> Array:
-        """Pixels of the images with these indices: uint8 (len(indices), height, width, channels), in memory.
+        """Gather the pixels of images by their indices: uint8 (len(indices), height, width, channels), in memory.
 
         Raises:
             InputError: a file whose pixels are not kept has changed since it was prepared.
@@ -77,18 +77,18 @@ class Images:
         if len(self.shards) == 1 and self.num_stored == len(self):
             return np.take(next(iter(self.shards.values())), rows, axis=0)
         pixels = np.empty((len(indices), *self.shape), np.uint8)
-        for number in np.unique(shards):
-            here = np.flatnonzero(shards == number)
-            if number == NOT_STORED:
+        for shard in np.unique(shards):
+            here = np.flatnonzero(shards == shard)
+            if shard == NOT_STORED:
                 for place, decoded in zip(here, self.pool.map(self._decode, indices[here]), strict=True):
                     pixels[place] = decoded
             else:
-                pixels[here] = self.shards[number][rows[here]]
+                pixels[here] = self.shards[shard][rows[here]]
         return pixels
 
-    def _decode(self, number: int) -> Array:
-        """The pixels of a file that are not kept; zeros for one that cannot be read, as in a shard."""
-        path, sha256, bad = (self.table[name][int(number)].as_py() for name in ("path", "sha256", "bad"))
+    def _decode(self, index: int) -> Array:
+        """Decode a file whose pixels are not kept; zeros for one that cannot be read, as in a shard."""
+        path, sha256, bad = (self.table[name][int(index)].as_py() for name in ("path", "sha256", "bad"))
         if bad:
             return np.zeros(self.shape, np.uint8)
         file, box = file_and_box(path)
@@ -98,7 +98,7 @@ class Images:
         return decode(data, self.settings, box)[0]
 
     def files(self, folder: Path) -> dict[str, int]:
-        """Name and size of the shards and of the index files in the cache's folder."""
+        """List name and size of the shards and of the index files in the cache's folder."""
         names = [str(shard.filename) for shard in self.shards.values() if isinstance(shard, np.memmap)]
         names += map(str, folder.glob("[0-9]*.parquet"))
         return {os.path.relpath(name): os.stat(name).st_size for name in names}
@@ -115,7 +115,7 @@ class Images:
         return dict(zip(indices.tolist(), self.table["bad"].take(indices).to_pylist(), strict=True))
 
     def identity(self, indices: Iterable[int], names: Sequence[str]) -> str:
-        """Hash of some images' ids and bytes, whatever their order."""
+        """Hash some images' ids and bytes, whatever their order."""
         hashes = self.table["sha256"].combine_chunks()
         total = hashlib.sha256()
         for index in sorted(indices, key=lambda index: names[index]):
@@ -124,7 +124,7 @@ class Images:
 
 
 def cache_dir(cfg: Config, split: str) -> Path:
-    """The folder of the decoded images of one root and one set of `[image]` settings; split is `train` or `test`."""
+    """Name the folder of a split's decoded images (`train` or `test`) of one root and one set of `[image]` settings."""
     image = {"stored": cfg.image.stored, "channels": cfg.image.channels, "fit": cfg.image.fit, "reader": VERSION}
     key = digest({"root": str(cfg.root.resolve()), **image})[:8]
     name = f"{safe_name(cfg.competition)}-{cfg.image.stored}px-{key}"
@@ -156,16 +156,16 @@ def open_images(cfg: Config, split: str, paths: Sequence[str], *, described: boo
     shard, row = table["shard"].to_numpy(), table["row"].to_numpy()
     if not described:
         table = table.select(["path", "sha256", "bad"] if NOT_STORED in shard else ["bad"])
-    shards = {int(number): map_shard(folder, int(number)) for number in np.unique(shard) if number != NOT_STORED}
+    shards = {number: map_shard(folder, number) for number in np.unique(shard).tolist() if number != NOT_STORED}
     return Images(data_dir(cfg), cfg.image, table, shards, shard, row)
 
 
 def file_and_box(key: str) -> tuple[str, str]:
-    """A key of the cache, see `Samples.keys`: the file's path and the box, "" for none."""
+    """Cut a key of the cache, see `Samples.keys`, into the file's path and the box, "" for none."""
     file, _, box = key.partition("\0")
     return file, box
 
 
 def identity_of(sha256: str, box: str) -> str:
-    """What the pixels of a file, or of a box in it, are known by."""
+    """Hash that the pixels of a file, or of a box in it, are known by."""
     return hashlib.sha256(f"{sha256} {box}".encode()).hexdigest() if box else sha256

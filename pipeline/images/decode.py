@@ -55,8 +55,8 @@ class BadImage(ValueError):
 
 
 @dataclass(frozen=True)
-class Info:
-    """What an image file is: format and mode in Pillow's names, width and height in pixels before orientation."""
+class ImageInfo:
+    """An image file's format and mode in Pillow's names, width and height in pixels before orientation."""
 
     format: str = ""
     mode: str = ""
@@ -64,7 +64,7 @@ class Info:
     height: int = 0
 
 
-def decode(data: bytes, cfg: ImageConfig, box: str = "") -> tuple[Array, Info]:
+def decode(data: bytes, cfg: ImageConfig, box: str = "") -> tuple[Array, ImageInfo]:
     """Decode a file's bytes to the size that the cache keeps.
 
     Args:
@@ -79,11 +79,11 @@ def decode(data: bytes, cfg: ImageConfig, box: str = "") -> tuple[Array, Info]:
     Raises:
         BadImage: it cannot be read whole.
     """
-    pixels, info = read(data, cfg, whole=bool(box))
-    return fit(pixels, box, cfg), info
+    pixels, info = read_pixels(data, cfg, whole=bool(box))
+    return crop_and_resize(pixels, box, cfg), info
 
 
-def read(data: bytes, cfg: ImageConfig, *, whole: bool) -> tuple[Array, Info]:
+def read_pixels(data: bytes, cfg: ImageConfig, *, whole: bool) -> tuple[Array, ImageInfo]:
     """Read a file's pixels, upright.
 
     Args:
@@ -103,16 +103,16 @@ def read(data: bytes, cfg: ImageConfig, *, whole: bool) -> tuple[Array, Info]:
         header = plain_header(data)
         # What is grey in a colour PNG is Pillow's to say, as for every other format.
         if header and not (header.format == "PNG" and header.mode == "RGB" and cfg.channels == 1):
-            info = Info(*header)
+            info = ImageInfo(*header)
             _refuse_huge(info)
             return _read_fast(data, info, cfg, whole=whole), info
         if data.startswith(_NPY):
             pixels = _read_npy(data, cfg.channels)
-            return pixels, Info("NPY", "", pixels.shape[1], pixels.shape[0])
+            return pixels, ImageInfo("NPY", "", pixels.shape[1], pixels.shape[0])
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # Pillow warns of broken metadata and of large images; both are handled
             with Image.open(io.BytesIO(data)) as image:
-                info = Info(str(image.format), image.mode, *image.size)
+                info = ImageInfo(str(image.format), image.mode, *image.size)
                 _refuse_huge(info)
                 return _read_any(image, cfg.channels), info
     except BadImage:
@@ -121,7 +121,7 @@ def read(data: bytes, cfg: ImageConfig, *, whole: bool) -> tuple[Array, Info]:
         raise BadImage(f"{type(error).__name__}: {error}" if str(error) else type(error).__name__) from None
 
 
-def fit(pixels: Array, box: str, cfg: ImageConfig) -> Array:
+def crop_and_resize(pixels: Array, box: str, cfg: ImageConfig) -> Array:
     """Crop pixels to a box, "" for none, and bring them to the size that the cache keeps.
 
     Raises:
@@ -131,18 +131,18 @@ def fit(pixels: Array, box: str, cfg: ImageConfig) -> Array:
 
 
 def _cropped(pixels: Array, box: str) -> Array:
-    """The part of an image inside a box."""
+    """Crop an image to a box."""
     if not box:
         return pixels
     left, top, right, bottom = (max(0, int(side)) for side in box.split())
-    part = pixels[top:bottom, left:right]
-    if not part.size:
+    crop = pixels[top:bottom, left:right]
+    if not crop.size:
         raise BadImage(f"the box {box} lies outside its {pixels.shape[1]} x {pixels.shape[0]} pixels")
-    return np.ascontiguousarray(part)
+    return np.ascontiguousarray(crop)
 
 
 def _read_npy(data: bytes, channels: int) -> Array:
-    """An array saved by numpy: uint8 or uint16, (height, width) or with a last axis of 1, 3 or 4 channels."""
+    """Read an array saved by numpy: uint8 or uint16, (height, width) or with a last axis of 1, 3 or 4 channels."""
     values = np.load(io.BytesIO(data), allow_pickle=False)
     if values.ndim == 2:
         values = values[:, :, None]
@@ -151,20 +151,20 @@ def _read_npy(data: bytes, channels: int) -> Array:
             f"an array must be uint8 or uint16, (height, width) or (height, width, 1, 3 or 4). Got {values.dtype} "
             f"{values.shape}"
         )
-    _refuse_huge(Info("NPY", "", values.shape[1], values.shape[0]))
+    _refuse_huge(ImageInfo("NPY", "", values.shape[1], values.shape[0]))
     pixels = values if values.dtype == np.uint8 else _eight_bits(values)
     image = Image.fromarray(pixels[:, :, 0] if pixels.shape[2] == 1 else pixels)
     return _read_any(image, channels)
 
 
-def _refuse_huge(info: Info) -> None:
+def _refuse_huge(info: ImageInfo) -> None:
     if info.width * info.height > MAX_PIXELS:
         raise BadImage(f"{info.width} x {info.height} pixels are more than {MAX_PIXELS:,}")
 
 
-def _read_fast(data: bytes, info: Info, cfg: ImageConfig, *, whole: bool) -> Array:
-    """A plain file through OpenCV; a JPEG that is much larger than asked is scaled by libjpeg while decoding, unless
-    its pixels are wanted whole.
+def _read_fast(data: bytes, info: ImageInfo, cfg: ImageConfig, *, whole: bool) -> Array:
+    """Read a plain file through OpenCV; a JPEG that is much larger than asked is scaled by libjpeg while decoding,
+    unless its pixels are wanted whole.
     """
     ratios = info.width / cfg.stored, info.height / cfg.stored
     num_times = max(ratios) if cfg.fit == "pad" else min(ratios)
@@ -187,7 +187,7 @@ def _read_fast(data: bytes, info: Info, cfg: ImageConfig, *, whole: bool) -> Arr
 
 
 def _read_any(image: Image.Image, channels: int) -> Array:
-    """Any file through Pillow -> uint8 (height, width, channels)."""
+    """Read any file through Pillow: uint8 (height, width, channels)."""
     image.load()
     image = ImageOps.exif_transpose(image)
     if image.mode.startswith("I"):
@@ -203,7 +203,7 @@ def _read_any(image: Image.Image, channels: int) -> Array:
 
 
 def _eight_bits(values: Array) -> Array:
-    """16-bit grey values -> uint8 by their range: 65535 becomes 255."""
+    """Scale 16-bit grey values to uint8 by their range: 65535 becomes 255."""
     if values.min() < 0 or values.max() > 65535:
         raise BadImage("grey values outside 0..65535 have no fixed range; convert them to 8 or 16 bits")
     return ((values.astype(np.uint32) + 128) // 257).astype(np.uint8)
@@ -235,14 +235,14 @@ def resize(pixels: Array, cfg: ImageConfig) -> Array:
 
 
 def _scale(pixels: Array, height: int, width: int) -> Array:
-    """Area averaging along a side that shrinks, bilinear along one that grows."""
+    """Average areas along a side that shrinks, interpolate linearly along one that grows."""
     if (height < pixels.shape[0]) != (width < pixels.shape[1]):
         pixels = _scale_alike(pixels, height, pixels.shape[1])
     return _scale_alike(pixels, height, width)
 
 
 def _scale_alike(pixels: Array, height: int, width: int) -> Array:
-    """Area averaging to a whole fraction of a size nearby, which OpenCV does two to three times as fast as to any size:
+    """Average areas to a whole fraction of a size nearby, which OpenCV does two to three times as fast as to any size:
     within half a level of it, and both sides averaged over at most 1.42 pixels by the bilinear step.
     """
     if pixels.shape[:2] == (height, width):

@@ -17,8 +17,8 @@ from tqdm import tqdm
 from pipeline.config import Config, ImageConfig
 from pipeline.cores import num_cores
 from pipeline.files import atomic_write, changed_ns, digest_file, lock
-from pipeline.images.cache import Images, cache_dir, file_and_box, identity_of, open_images, threads
-from pipeline.images.decode import BadImage, Info, fit, read
+from pipeline.images.cache import Images, cache_dir, decode_pool, file_and_box, identity_of, open_images
+from pipeline.images.decode import BadImage, ImageInfo, crop_and_resize, read_pixels
 from pipeline.images.index import NOT_STORED, Entry, Index
 from pipeline.log import log
 from pipeline.paths import data_dir
@@ -35,7 +35,7 @@ DISK_RESERVE = 10**9
 _JOB_IMAGES = 16
 
 
-def fill(cfg: Config, split: str, paths: Sequence[str]) -> Images:
+def decode_missing(cfg: Config, split: str, paths: Sequence[str]) -> Images:
     """Decode what is not decoded yet, on all cores, and map the images of these paths.
 
     A file that cannot be read is an entry with a reason; nothing replaces it.
@@ -44,7 +44,7 @@ def fill(cfg: Config, split: str, paths: Sequence[str]) -> Images:
     with lock(folder / "lock", f"the cache {folder}"):
         index = Index(folder)
         root = data_dir(cfg)
-        with threads(_num_threads(root, paths)) as pool:
+        with decode_pool(_num_threads(root, paths)) as pool:
             moved, new, known = _sort_out(root, list(dict.fromkeys(paths)), index, pool)
             if moved:
                 index.write(index.next_number(), moved)
@@ -58,7 +58,7 @@ def fill(cfg: Config, split: str, paths: Sequence[str]) -> Images:
 
 
 def _room(cfg: Config, folder: Path) -> int:
-    """Images that may still be stored: what `image.cache_limit` and the disk allow."""
+    """Count the images that may still be stored: what `image.cache_limit` and the disk allow."""
     room = shutil.disk_usage(folder).free - DISK_RESERVE
     if cfg.image.cache_limit:
         taken = sum(file.stat().st_size for file in folder.parent.glob("*/*.npy"))
@@ -67,13 +67,13 @@ def _room(cfg: Config, folder: Path) -> int:
 
 
 def _sort_out(
-    root: Path, paths: list[str], index: Index, pool: ThreadPoolExecutor
+    root: Path, paths: list[str], cache_index: Index, pool: ThreadPoolExecutor
 ) -> tuple[list[Entry], list[str], list[str]]:
-    """Entries of files whose bytes are known under another name or time, files to decode, and files whose entry is
-    current but whose pixels are not kept.
+    """Sort files into entries of those whose bytes are known under another name or time, files to decode, and files
+    whose entry is current but whose pixels are not kept.
     """
-    rows = index.find(paths)
-    entries = index.table.take(np.maximum(rows, 0)) if len(index) else None
+    rows = cache_index.find(paths)
+    entries = cache_index.table.take(np.maximum(rows, 0)) if len(cache_index) else None
     states, bad, shards = [], [], []
     if entries is not None:
         states = list(zip(entries["size"].to_pylist(), entries["mtime_ns"].to_pylist(), strict=True))
@@ -83,28 +83,28 @@ def _sort_out(
         (status.st_size, changed_ns(status))
         for status in (os.stat(f"{root}/{file_and_box(path)[0]}") for path in paths)
     ]
-    for number, path in enumerate(paths):
-        if entries is None or (rows[number] >= 0 and bad[number]):
+    for index, path in enumerate(paths):
+        if entries is None or (rows[index] >= 0 and bad[index]):
             # What could not be read is tried again: memory may have lacked, or the reader may be a newer one.
             new.append(path)
-        elif rows[number] < 0 or states[number] != stats[number]:
-            suspects.append(number)
-        elif shards[number] == NOT_STORED:
+        elif rows[index] < 0 or states[index] != stats[index]:
+            suspects.append(index)
+        elif shards[index] == NOT_STORED:
             known.append(path)
 
-    def digested(number: int) -> str:
-        file, box = file_and_box(paths[number])
+    def digested(index: int) -> str:
+        file, box = file_and_box(paths[index])
         return identity_of(digest_file(root / file), box)
 
     hashes = list(pool.map(digested, suspects))
     moved = []
-    for number, same in zip(suspects, index.find(hashes, "sha256"), strict=True):
+    for index, same in zip(suspects, cache_index.find(hashes, "sha256"), strict=True):
         if same >= 0:
-            size, mtime_ns = stats[number]
-            moved.append(index.entry(int(same))._replace(path=paths[number], size=size, mtime_ns=mtime_ns))
-            known += [paths[number]] if moved[-1].shard == NOT_STORED else []
+            size, mtime_ns = stats[index]
+            moved.append(cache_index.entry(int(same))._replace(path=paths[index], size=size, mtime_ns=mtime_ns))
+            known += [paths[index]] if moved[-1].shard == NOT_STORED else []
         else:
-            new.append(paths[number])
+            new.append(paths[index])
     return moved, new, known
 
 
@@ -118,13 +118,13 @@ def _decode_all(cfg: Config, index: Index, kept: list[str], rest: list[str], poo
         for start in range(0, len(kept), per_shard):
             _decode_shard(cfg, index, kept[start : start + per_shard], pool, bar)
         for start in range(0, len(rest), SHARD_IMAGES):
-            some = rest[start : start + SHARD_IMAGES]
-            entries = _in_jobs(partial(decode_file, data_dir(cfg), cfg.image, None, NOT_STORED), some, pool, bar)
+            paths = rest[start : start + SHARD_IMAGES]
+            entries = _in_jobs(partial(decode_file, data_dir(cfg), cfg.image, None, NOT_STORED), paths, pool, bar)
             index.write(index.next_number(), list(entries))
 
 
 def _by_file(paths: Sequence[str]) -> list[str]:
-    """Several boxes of one image side by side, so that it is decoded once for all of them."""
+    """Sort several boxes of one image side by side, so that it is decoded once for all of them."""
     place: dict[str, int] = {}
     for path in paths:
         place.setdefault(file_and_box(path)[0], len(place))
@@ -143,10 +143,10 @@ def _in_jobs(
         (file, [(row, box) for row, _, box in boxes]) for file, boxes in itertools.groupby(keys, key=lambda key: key[1])
     ]
 
-    def some(start: int) -> list[Entry]:
+    def job(start: int) -> list[Entry]:
         return [entry for file in files[start : start + _JOB_IMAGES] for entry in work(*file)]
 
-    for done in pool.map(some, range(0, len(files), _JOB_IMAGES)):
+    for done in pool.map(job, range(0, len(files), _JOB_IMAGES)):
         bar.update(len(done))
         yield from done
 
@@ -178,15 +178,12 @@ def _decode_shard(cfg: Config, index: Index, paths: list[str], pool: ThreadPoolE
 
 
 def _num_threads(root: Path, paths: Sequence[str]) -> int:
-    """As many as there are cores; one where files are so small that threads would mostly wait for the interpreter: two
-    take twice as long as one for 20,000 JPEGs of 32 px.
+    """Choose as many as there are cores; one where files are so small that threads would mostly wait for the
+    interpreter: two take twice as long as one for 20,000 JPEGs of 32 px.
     """
-    some = paths[:: max(1, len(paths) // 100)]
-    return (
-        num_cores()
-        if sum(os.stat(root / file_and_box(path)[0]).st_size for path in some) > SMALL_FILE * len(some)
-        else 1
-    )
+    probes = paths[:: max(1, len(paths) // 100)]
+    num_bytes = sum(os.stat(root / file_and_box(path)[0]).st_size for path in probes)
+    return num_cores() if num_bytes > SMALL_FILE * len(probes) else 1
 
 
 def decode_file(
@@ -198,9 +195,9 @@ def decode_file(
         status = os.fstat(stream.fileno())
         data = stream.readall()
     sha256 = hashlib.sha256(data).hexdigest()
-    info, unreadable, decoded = Info(), "", None
+    info, unreadable, decoded = ImageInfo(), "", None
     try:
-        decoded, info = read(data, settings, whole=any(box for _, box in boxes))
+        decoded, info = read_pixels(data, settings, whole=any(box for _, box in boxes))
     except BadImage as error:
         unreadable = str(error)
     entries = []
@@ -208,7 +205,7 @@ def decode_file(
         key, bad = (f"{file}\0{box}" if box else file), unreadable
         if decoded is not None:
             try:
-                fitted = fit(decoded, box, settings)
+                fitted = crop_and_resize(decoded, box, settings)
                 if pixels is not None:
                     pixels[row] = fitted
             except BadImage as error:

@@ -28,7 +28,7 @@ class Header(NamedTuple):
 
 
 def plain_header(data: bytes) -> Header | None:
-    """The header of a whole, plain JPEG or PNG; None for all else.
+    """Read the header of a whole, plain JPEG or PNG; None for all else.
 
     Raises:
         ValueError: a PNG whose checksums are wrong, which Pillow would read as another picture.
@@ -71,7 +71,7 @@ def _png(data: bytes) -> Header | None:
         kind = data[place + 4 : place + 8]
         # Critical chunks have a capital first letter; libraries pass over damage in the others.
         if kind[:1].isupper() and zlib.crc32(data[place + 4 : end]) != int.from_bytes(data[end : end + 4]):
-            raise ValueError(f"the checksum of its {kind.decode('latin-1')!r} part is wrong")
+            raise ValueError(f"the checksum of its {kind.decode('latin-1')!r} chunk is wrong")
         chunks.setdefault(kind, []).append(data[place + 8 : end])
         place = end + 4
     if not set(chunks) <= set(_PNG_PLAIN) or not {b"IHDR", b"IDAT", b"IEND"} <= set(chunks):

@@ -22,7 +22,7 @@ NOT_STORED = -1
 
 
 class Entry(NamedTuple):
-    """What the index knows of one file. `bad` says why it cannot be read; its pixels are then zeros.
+    """The index's row of one file. `bad` says why it cannot be read; its pixels are then zeros.
 
     `shard` is NOT_STORED where the pixels are not kept and the file is decoded whenever it is asked for.
     """
@@ -46,7 +46,7 @@ _SCHEMA = pa.schema(
 
 
 def _read(file: Path, columns: Sequence[str]) -> pa.Table | None:
-    """An index file; None where it is broken: what it told of is decoded again."""
+    """Read an index file; None where it is broken: what it told of is decoded again."""
     try:
         return pq.read_table(file, columns=list(columns), memory_map=True).replace_schema_metadata(None)
     except (pa.ArrowException, OSError):
@@ -67,17 +67,17 @@ class Index:
         return len(self.table)
 
     def find(self, values: Sequence[str], column: str = "path") -> Array:
-        """Row of the newest entry for each value: int64, -1 where there is none."""
+        """Find the row of the newest entry for each value: int64, -1 where there is none."""
         found = pc.index_in(pa.array(values, pa.string()), value_set=self.table[column].combine_chunks())
         return np.asarray(pc.fill_null(found, -1)).astype(np.int64)
 
     def entry(self, row: int) -> Entry:
-        """One entry."""
+        """Read one entry."""
         values = self.table.slice(row, 1).to_pylist()[0]
         return Entry(**{name: values[name] for name in Entry._fields})
 
     def next_number(self) -> int:
-        """The number of the next index file."""
+        """Choose the number of the next index file."""
         numbers = [int(file.stem) for file in self.folder.glob("*.parquet") if file.stem.isdigit()]
         return max(numbers, default=-1) + 1
 

@@ -12,7 +12,7 @@ from pipeline.config import ConfigError, ModelConfig
 from pipeline.files import InputError
 from pipeline.log import log
 from pipeline.model.networks import MLP, CifarNet, LeNet5, Net, ResNet9
-from pipeline.model.trial import REFUSED, refuse_ignored, try_out
+from pipeline.model.trial import REFUSED, refuse_ignored_rates, try_out
 from pipeline.model.weights import load_weights, published_channels, timm_adapts
 
 _OWN: dict[str, type[LeNet5] | type[Net] | type[MLP] | type[ResNet9] | type[CifarNet]] = {
@@ -26,7 +26,7 @@ FETCHED = ("hf-hub:", "hf_hub:", "local-dir:")
 
 
 def build_model(cfg: ModelConfig, size: int, channels: int, num_outputs: int, seed: int) -> nn.Module:
-    """The network that the settings name, on the CPU, in training mode.
+    """Build the network that the settings name, on the CPU, in training mode.
 
     Its initial weights are a function of `seed` alone; no generator of the process is disturbed. Nothing is fetched
     unless `cfg.pretrained` asks for it. A timm network is tried on one black image, so that what it cannot do with this
@@ -58,7 +58,7 @@ def build_model(cfg: ModelConfig, size: int, channels: int, num_outputs: int, se
 
 
 def pretrained_statistics(model: nn.Module) -> tuple[tuple[float, ...], tuple[float, ...]] | None:
-    """Mean and standard deviation per channel, of pixels in [0, 1], that timm's weights of a network were trained with.
+    """Look up mean and standard deviation per channel, of pixels in [0, 1], that timm's weights were trained with.
 
     None for a network that is not timm's. The channels are those of the published weights, whatever the images'.
     """
@@ -68,8 +68,8 @@ def pretrained_statistics(model: nn.Module) -> tuple[tuple[float, ...], tuple[fl
     return tuple(float(value) for value in known["mean"]), tuple(float(value) for value in known["std"])
 
 
-def own_name(cfg: ModelConfig, model: nn.Module, size: int, channels: int, num_outputs: int) -> str:
-    """timm's own name of a network that was fetched by another, by which it is built again; "" for all others.
+def timm_name(cfg: ModelConfig, model: nn.Module, size: int, channels: int, num_outputs: int) -> str:
+    """Find timm's own name of a network fetched by another, by which it is built again; "" for all others.
 
     Raises:
         ConfigError: by that name alone it would be another network: what was fetched has arguments of its own.
@@ -136,7 +136,7 @@ def _timm_network(cfg: ModelConfig, size: int, channels: int, num_outputs: int) 
         raise ConfigError(
             f"model.name {cfg.name!r} must work with {asked}. It does not: {type(error).__name__}: {str(error)[:200]}"
         ) from None
-    refuse_ignored(cfg, used)
+    refuse_ignored_rates(cfg, used)
     _refuse_random_start(cfg, model, channels)
     if cfg.pretrained and not fetched:
         return _fetch(cfg, arguments, _advice(published))
@@ -144,7 +144,7 @@ def _timm_network(cfg: ModelConfig, size: int, channels: int, num_outputs: int) 
 
 
 def _published(cfg: ModelConfig) -> Any:
-    """timm's entry of a name: what is published of the network; None for names that are deprecated.
+    """Look up timm's entry of a name: what is published of the network; None for names that are deprecated.
 
     Raises:
         ConfigError: timm has no such name, or no weights where they are asked for.
@@ -185,7 +185,7 @@ def _create(name: str, arguments: dict[str, Any], *, pretrained: bool = False) -
 
 
 def _fetch(cfg: ModelConfig, arguments: dict[str, Any], advice: str) -> nn.Module:
-    """A network with its published weights, from timm's cache or over the network."""
+    """Build a network with its published weights, from timm's cache or over the network."""
     import safetensors
     from huggingface_hub.errors import HfHubHTTPError
 
@@ -205,7 +205,7 @@ def _fetch(cfg: ModelConfig, arguments: dict[str, Any], advice: str) -> nn.Modul
 
 
 def _advice(published: Any) -> str:
-    """What to do where published weights cannot be fetched."""
+    """Say what to do where published weights cannot be fetched."""
     if published is None:
         return "bring the folder of its files and set model.name to local-dir:FOLDER"
     address = published.url

@@ -41,7 +41,7 @@ class Checkpoint:
     smallest_size: int
 
 
-def save(path: Path, checkpoint: Checkpoint) -> None:
+def save_checkpoint(path: Path, checkpoint: Checkpoint) -> None:
     """Write a checkpoint atomically as safetensors.
 
     Tensors are stored contiguous, tied ones each by itself; the rest is sorted JSON under one metadata key. So the
@@ -74,11 +74,11 @@ def save(path: Path, checkpoint: Checkpoint) -> None:
         stream.write(content)
 
 
-def read(path: Path) -> Checkpoint:
+def read_checkpoint(path: Path) -> Checkpoint:
     """Read a checkpoint back; no code in it is run.
 
     Raises:
-        InputError: there is no such file, it is not whole, or it is not one of `save`.
+        InputError: there is no such file, it is not whole, or it is not one of `save_checkpoint`.
     """
     if not path.is_file():
         raise InputError(f"{path} does not exist. It is made by: python -m pipeline.train")
@@ -87,7 +87,7 @@ def read(path: Path) -> Checkpoint:
 
 
 def _described(path: Path, weights: dict[str, Tensor], metadata: dict[str, str]) -> Checkpoint:
-    """The weights with what a file's metadata say of them; see `read`."""
+    """Join the weights and what a file's metadata say of them; see `read_checkpoint`."""
     try:
         values = json.loads(metadata[_KEY])
         mean, std = values["normalisation"]
@@ -113,7 +113,7 @@ def _described(path: Path, weights: dict[str, Tensor], metadata: dict[str, str])
 
 
 def saved_normalisation(path: Path) -> tuple[tuple[float, ...], tuple[float, ...]] | None:
-    """The normalisation that a file's weights were trained with; None where it is not a checkpoint of this module.
+    """Read the normalisation that a file's weights were trained with; None where it is not a checkpoint of this module.
 
     The weights themselves are not read.
     """
@@ -122,7 +122,7 @@ def saved_normalisation(path: Path) -> tuple[tuple[float, ...], tuple[float, ...
 
 
 def _metadata(path: Path) -> dict[str, str]:
-    """The metadata of a safetensors file; empty for files of another type."""
+    """Read the metadata of a safetensors file; empty for files of another type."""
     if path.suffix != ".safetensors":
         return {}
     with safetensors.safe_open(path, framework="pt", device="cpu") as file:
@@ -130,7 +130,7 @@ def _metadata(path: Path) -> dict[str, str]:
 
 
 def read_safetensors(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
-    """Tensors by name, on the CPU, and the metadata of a safetensors file.
+    """Read tensors by name, on the CPU, and the metadata of a safetensors file.
 
     Raises:
         InputError: the file is not whole, its header does not describe its content, or it cannot be read.

@@ -50,7 +50,7 @@ def _described(
     dilation: int | tuple[int, ...] = 1,
     groups: int = 1,
 ) -> Convolution:
-    """A call, by the names and defaults of torch.conv2d."""
+    """Describe a call, by the names and defaults of torch.conv2d."""
     shapes = tuple(input.shape[-3:]), tuple(weight.shape)
     return Convolution(
         *shapes, _pair(stride), padding if isinstance(padding, str) else _pair(padding), _pair(dilation), groups
@@ -62,7 +62,7 @@ def _pair(value: int | tuple[int, ...]) -> tuple[int, ...]:
 
 
 def convolutions(model: nn.Module, shape: tuple[int, int, int]) -> list[Convolution]:
-    """Every two-dimensional convolution that one black image (channels, height, width) meets, in their order.
+    """List every two-dimensional convolution that one black image (channels, height, width) meets, in their order.
 
     The network is on the CPU, in float32; it is left in the mode that it was in.
     """

@@ -18,7 +18,7 @@ _TOLERANCE = 1e-3
 
 
 def fuse_norms(model: nn.Module, size: int, channels: int) -> nn.Module:
-    """The network with its batch norms folded, in evaluation mode; itself where none can be.
+    """Fold a network's batch norms into its convolutions, in evaluation mode; itself where none can be.
 
     Args:
         model: on the CPU, in float32; not changed.
@@ -29,7 +29,7 @@ def fuse_norms(model: nn.Module, size: int, channels: int) -> nn.Module:
     folded = copy.deepcopy(model)
     images = torch.randn(_NUM_IMAGES, channels, size, size, generator=torch.Generator().manual_seed(0))
     with torch.no_grad():
-        pairs = _pairs(folded, images)
+        pairs = _foldable_pairs(folded, images)
         for conv, norm in pairs:
             _fold(conv, norm)
         _exchange(folded, {norm: _rest(norm) for _, norm in pairs})
@@ -37,8 +37,8 @@ def fuse_norms(model: nn.Module, size: int, channels: int) -> nn.Module:
     return folded if bool((got - expected).abs().max() <= _TOLERANCE * expected.abs().max()) else model
 
 
-def _pairs(model: nn.Module, images: Tensor) -> list[tuple[nn.Conv2d, nn.BatchNorm2d]]:
-    """Convolutions and the batch norms that read their output, both used once in a pass."""
+def _foldable_pairs(model: nn.Module, images: Tensor) -> list[tuple[nn.Conv2d, nn.BatchNorm2d]]:
+    """Find convolutions and the batch norms that read their output, both used once in a pass."""
     outputs: dict[int, tuple[nn.Conv2d, Tensor]] = {}
     pairs: list[tuple[nn.Conv2d, nn.BatchNorm2d]] = []
     used: list[nn.Module] = []
@@ -55,14 +55,13 @@ def _pairs(model: nn.Module, images: Tensor) -> list[tuple[nn.Conv2d, nn.BatchNo
         if id(inputs[0]) in outputs and module.running_mean is not None:
             pairs.append((outputs[id(inputs[0])][0], module))
 
-    # Subclasses may change their weights in every pass, as weight standardisation does.
-    hooks = [
-        module.register_forward_hook(after_conv)
-        if type(module).__name__ in ("Conv2d", "Conv2dSame")
-        else module.register_forward_pre_hook(before_norm)
-        for module in model.modules()
-        if type(module).__name__ in ("Conv2d", "Conv2dSame") or isinstance(module, nn.BatchNorm2d)
-    ]
+    hooks = []
+    for module in model.modules():
+        # Subclasses may change their weights in every pass, as weight standardisation does.
+        if type(module).__name__ in ("Conv2d", "Conv2dSame"):
+            hooks.append(module.register_forward_hook(after_conv))
+        elif isinstance(module, nn.BatchNorm2d):
+            hooks.append(module.register_forward_pre_hook(before_norm))
     model(images)
     for hook in hooks:
         hook.remove()
@@ -77,9 +76,9 @@ def _fold(conv: nn.Conv2d, norm: nn.BatchNorm2d) -> None:
 
 
 def _rest(norm: nn.BatchNorm2d) -> nn.Module:
-    """What a norm does besides: timm's also drop and activate."""
-    parts = [part for part in norm.children() if not isinstance(part, nn.Identity)]
-    return nn.Sequential(*parts) if parts else nn.Identity()
+    """Keep what a norm does besides: timm's also drop and activate."""
+    layers = [layer for layer in norm.children() if not isinstance(layer, nn.Identity)]
+    return nn.Sequential(*layers) if layers else nn.Identity()
 
 
 def _exchange(model: nn.Module, replaced: dict[nn.Module, nn.Module]) -> None:

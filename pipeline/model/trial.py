@@ -29,7 +29,7 @@ def try_out(model: nn.Module, size: int, channels: int, num_outputs: int) -> lis
     return used
 
 
-def refuse_ignored(cfg: ModelConfig, used: list[nn.Module]) -> None:
+def refuse_ignored_rates(cfg: ModelConfig, used: list[nn.Module]) -> None:
     """Refuse rates that a network took and that no layer which an image goes through has.
 
     timm's lcnet, for one, makes layers for stochastic depth in blocks without a shortcut, which pass them by.
@@ -42,10 +42,10 @@ def refuse_ignored(cfg: ModelConfig, used: list[nn.Module]) -> None:
         raise ConfigError(f"model.drop_path must be 0 for {cfg.name}, which would ignore it. Got {cfg.drop_path}")
 
 
-def taken_sizes(
+def accepted_sizes(
     model: nn.Module, name: str, sizes: Sequence[int], full: int, channels: int, num_outputs: int
 ) -> list[int]:
-    """Sizes of images that grow over the epochs, each or the next larger one that the network takes.
+    """List sizes of images that grow over the epochs, each or the next larger one that the network takes.
 
     Many take multiples of some number alone. Each size is tried once, and what is changed is logged.
 

@@ -34,7 +34,7 @@ _DAMAGED = (
 
 
 def read_weights(path: Path) -> dict[str, Tensor]:
-    """Tensors by name, on the CPU, in the file's order.
+    """Read tensors by name, on the CPU, in the file's order.
 
     Where dictionaries lie in dictionaries, a name begins with their keys: `state_dict.conv1.weight`.
 
@@ -83,7 +83,7 @@ def _unpickled(path: Path) -> Any:
 
 
 def _by_name(content: Any) -> dict[str, Tensor]:
-    """The tensors in dictionaries of dictionaries; a dictionary that is there twice counts once."""
+    """Find the tensors in dictionaries of dictionaries; a dictionary that is there twice counts once."""
     weights: dict[str, Tensor] = {}
     waiting = deque([("", content, 0)])
     seen: set[int] = set()

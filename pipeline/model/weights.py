@@ -33,12 +33,12 @@ _FOREIGN = (
 
 
 @dataclass(frozen=True)
-class _Part:
+class _Candidate:
     """The tensors of a file whose names begin alike, named without that beginning.
 
     weights: as timm's filter of the network and the images' channels make them.
     fitting: those that the network has too, in the same shape.
-    size: how much of `_body` these are.
+    size: numbers of `_body` that these are.
     error: what timm's filter says where it takes them for another network's; none is fitting then.
     """
 
@@ -76,8 +76,9 @@ def load_weights(model: nn.Module, path: Path, channels: int) -> None:
     """
     target, body, tensors = model.state_dict(), _body(model), read_weights(path)
     total = sum(body.values())
-    parts = [_part(model, tensors, prefix, channels) for prefix in _prefixes(tensors, total // 2)]
-    best = max(parts, key=lambda part: (part.size, part.is_averaged), default=_Part("", tensors, {}, 0))
+    candidates = [_candidate(model, tensors, prefix, channels) for prefix in _prefixes(tensors, total // 2)]
+    none = _Candidate("", tensors, {}, 0)
+    best = max(candidates, key=lambda candidate: (candidate.size, candidate.is_averaged), default=none)
     if 10 * best.size < 9 * total:
         lacking = next(name for name in body if name not in best.fitting)
         raise InputError(
@@ -94,7 +95,9 @@ def load_weights(model: nn.Module, path: Path, channels: int) -> None:
     # Some of timm's filters cut `module.` themselves, so that the same tensors fit with it and without.
     taken = set(map(id, best.fitting.values()))
     others = [
-        part for part in parts if 10 * part.size >= 9 * total and taken.isdisjoint(map(id, part.fitting.values()))
+        candidate
+        for candidate in candidates
+        if 10 * candidate.size >= 9 * total and taken.isdisjoint(map(id, candidate.fitting.values()))
     ]
     if others:
         log.info("%s: the weights in %s are taken, not those in %s", path, best, ", ".join(map(str, others)))
@@ -102,22 +105,22 @@ def load_weights(model: nn.Module, path: Path, channels: int) -> None:
 
 
 def _prefixes(tensors: dict[str, Tensor], least: int) -> list[str]:
-    """What names begin with, up to a dot, and what holds at least so many numbers; the shortest first."""
+    """List what names begin with, up to a dot, and what holds at least so many numbers; the shortest first."""
     sizes: Counter[str] = Counter()
     for name, value in tensors.items():
-        parts = name.split(".", _LEVELS)
-        for level in range(len(parts)):
-            sizes["".join(f"{part}." for part in parts[:level])] += value.numel()
+        components = name.split(".", _LEVELS)
+        for level in range(len(components)):
+            sizes["".join(f"{component}." for component in components[:level])] += value.numel()
     return [prefix for prefix, size in sizes.items() if size >= least]
 
 
-def _part(model: nn.Module, tensors: dict[str, Tensor], prefix: str, channels: int) -> _Part:
-    """The tensors under a prefix, as the network takes them."""
+def _candidate(model: nn.Module, tensors: dict[str, Tensor], prefix: str, channels: int) -> _Candidate:
+    """Take the tensors under a prefix, as the network takes them."""
     named = {name.removeprefix(prefix): value for name, value in tensors.items() if name.startswith(prefix)}
     try:
         weights = _timm_filtered(model, named)
     except _FOREIGN as error:
-        return _Part(prefix, named, {}, 0, f"{type(error).__name__}: {str(error)[:120]}")
+        return _Candidate(prefix, named, {}, 0, f"{type(error).__name__}: {str(error)[:120]}")
     target = model.state_dict()
     for name in (f"{layer}.weight" for layer in first_layers(model)):
         if name in weights:
@@ -125,14 +128,14 @@ def _part(model: nn.Module, tensors: dict[str, Tensor], prefix: str, channels: i
     fitting = {name: value for name, value in weights.items() if name in target and value.shape == target[name].shape}
     head = head_prefixes(model)
     if any(name.startswith(head) and name not in fitting for name in weights if name in target):
-        # A classifier for other classes: none of its parts is kept, its bias neither.
+        # A classifier for other classes: none of its tensors is kept, its bias neither.
         fitting = {name: value for name, value in fitting.items() if not name.startswith(head)}
     body = _body(model)
-    return _Part(prefix, weights, fitting, sum(body.get(name, 0) for name in fitting))
+    return _Candidate(prefix, weights, fitting, sum(body.get(name, 0) for name in fitting))
 
 
 def _body(model: nn.Module) -> dict[str, int]:
-    """How many numbers are in each tensor of a network: parameters and norms' statistics, classifier aside."""
+    """Count the numbers in each tensor of a network: parameters and norms' statistics, classifier aside."""
     head = head_prefixes(model)
     return {
         name: value.numel()
@@ -142,7 +145,7 @@ def _body(model: nn.Module) -> dict[str, int]:
 
 
 def _timm_filtered(model: nn.Module, weights: dict[str, Tensor]) -> dict[str, Tensor]:
-    """The weights renamed and resized by timm's own filter of the network, where it has one."""
+    """Rename and resize the weights by timm's own filter of the network, where it has one."""
     module = sys.modules[type(model).__module__]
     keep = getattr(module, "checkpoint_filter_fn", None)
     if keep is None or not module.__name__.startswith("timm."):
@@ -151,17 +154,20 @@ def _timm_filtered(model: nn.Module, weights: dict[str, Tensor]) -> dict[str, Te
     return {name: value for name, value in keep(*arguments).items() if isinstance(value, Tensor)}
 
 
-def _lack(part: _Part, name: str, target: Tensor) -> str:
-    """What keeps a part of a file from filling a network's tensor, and what to do."""
-    if part.error:
-        return f"timm reads them as another network's ({part.error}). Set model.name to the network it was made with"
-    shape = tuple(target.shape)
-    if name in part.weights:
+def _lack(candidate: _Candidate, name: str, target: Tensor) -> str:
+    """Say what keeps a candidate from filling a network's tensor, and what to do."""
+    if candidate.error:
         return (
-            f"{name} is {tuple(part.weights[name].shape)} in the file and {shape} in the network. Set model.name, "
+            f"timm reads them as another network's ({candidate.error}). Set model.name to the network it was made with"
+        )
+    shape = tuple(target.shape)
+    if name in candidate.weights:
+        return (
+            f"{name} is {tuple(candidate.weights[name].shape)} in the file and {shape} in the network. Set model.name, "
             "image.channels, image.size and model.width to those it was made with"
         )
-    unused = next((f"; {other} is, which the network lacks" for other in part.weights if other not in part.fitting), "")
+    left_over = (other for other in candidate.weights if other not in candidate.fitting)
+    unused = next((f"; {other} is, which the network lacks" for other in left_over), "")
     return (
         f"{name} is not in the file{unused}. Set model.name to the network it was made with, or name its tensors as "
         "the network does"
@@ -169,7 +175,7 @@ def _lack(part: _Part, name: str, target: Tensor) -> str:
 
 
 def head_prefixes(model: nn.Module) -> tuple[str, ...]:
-    """Prefixes of the classifier's keys: timm's `get_classifier`, else the last linear layer."""
+    """List prefixes of the classifier's keys: timm's `get_classifier`, else the last linear layer."""
     classifier: Any = getattr(model, "get_classifier", None)
     if classifier is not None:
         found = classifier()
@@ -180,7 +186,7 @@ def head_prefixes(model: nn.Module) -> tuple[str, ...]:
 
 
 def first_layers(model: nn.Module) -> tuple[str, ...]:
-    """Names of the layers with weights that see the image: as timm lists them, else the first convolution."""
+    """Name the layers with weights that see the image: as timm lists them, else the first convolution."""
     known = getattr(model, "pretrained_cfg", {}).get("first_conv")
     if known is None:
         return tuple(name for name, module in model.named_modules() if isinstance(module, nn.Conv2d))[:1]
@@ -189,7 +195,7 @@ def first_layers(model: nn.Module) -> tuple[str, ...]:
 
 
 def published_channels(model: nn.Module) -> int:
-    """Channels of the images that timm's weights of a network were trained on."""
+    """Look up the channels of the images that timm's weights of a network were trained on."""
     return int(getattr(model, "pretrained_cfg", {}).get("input_size", (3,))[0])
 
 
@@ -203,7 +209,7 @@ def timm_adapts(model: nn.Module, channels: int) -> bool:
 
 
 def _adapt_channels(weight: Tensor, target: Tensor, channels: int) -> Tensor:
-    """A convolution's weight (out, in, height, width) for other channels, so that its outputs keep their size.
+    """Adapt a convolution's weight (out, in, height, width) to other channels, so that its outputs keep their size.
 
     As timm does: summed for one channel, else repeated in turn and scaled by the ratio of the channels. Where a
     space-to-depth lies before the convolution, `in` is (block, channel); timm itself takes those to one channel alone.
@@ -217,12 +223,12 @@ def _adapt_channels(weight: Tensor, target: Tensor, channels: int) -> Tensor:
     if channels == 1:
         adapted = blocks.sum(2, keepdim=True)
     else:
-        adapted = blocks[:, :, [number % source for number in range(channels)]] * (source / channels)
+        adapted = blocks[:, :, [channel % source for channel in range(channels)]] * (source / channels)
     return adapted.flatten(1, 2)
 
 
-def _log_difference(path: Path, missing: Sequence[str], part: _Part) -> None:
-    left_over = [name for name in part.weights if name not in part.fitting]
+def _log_difference(path: Path, missing: Sequence[str], candidate: _Candidate) -> None:
+    left_over = [name for name in candidate.weights if name not in candidate.fitting]
     if missing or left_over:
         log.info("%s: %s; %s", path, _listed(missing, "missing"), _listed(left_over, "not used"))
 

@@ -23,7 +23,7 @@ from pipeline.engine.predict import predict
 from pipeline.engine.predictor import Predictor, read_predictor
 from pipeline.freshness import training_settings
 from pipeline.model.build import build_model
-from pipeline.model.checkpoint import Checkpoint, save
+from pipeline.model.checkpoint import Checkpoint, save_checkpoint
 
 NORMALISATION = ((0.5,) * 3, (0.25,) * 3)
 
@@ -36,7 +36,7 @@ def trained(name: str, size: int, folder: Path) -> tuple[Predictor, nn.Module]:
     task = Task("single", classes, "accuracy", ("label",))
     path = folder / "model.safetensors"
     settings, prior = training_settings(cfg), (0.1,) * 10
-    save(path, Checkpoint(model.state_dict(), settings, task, NORMALISATION, "0", prior, "", size))
+    save_checkpoint(path, Checkpoint(model.state_dict(), settings, task, NORMALISATION, "0", prior, "", size))
     return read_predictor(path), model
 
 

@@ -47,7 +47,7 @@ def main() -> None:
             loop()
             augment = changes.of
             changes.of = lambda epoch, of=augment: batches.Changes(
-                None, timed("augmentation", of(epoch).change), of(epoch).mix
+                None, timed("augmentation", of(epoch).augment), of(epoch).mix
             )
             model.forward = timed("forward", model.forward)
             state.optimizer.step = timed("optimizer", state.optimizer.step)

@@ -80,12 +80,12 @@ def main() -> None:
         def prepare() -> float:
             shutil.rmtree("output", ignore_errors=True)
             start = time.perf_counter()
-            fill.fill(cfg, "train", paths)
+            fill.decode_missing(cfg, "train", paths)
             return len(paths) / (time.perf_counter() - start)
 
         print(line(f"{len(paths):,} files to {args.size} px", *paired(prepare, lambda: read(fastest), 5)))
         start = time.perf_counter()
-        fill.fill(cfg, "train", paths)
+        fill.decode_missing(cfg, "train", paths)
         print(f"again: {time.perf_counter() - start:.2f} s, nothing is decoded")
         os.chdir("..")
     print(machine_line())

@@ -20,7 +20,7 @@ from pipeline.competition.folds.fold_table import read_labelled
 from pipeline.config_file import load
 from pipeline.engine.fit import Trainer, fit
 from pipeline.images.cache import open_images
-from pipeline.model.checkpoint import save
+from pipeline.model.checkpoint import save_checkpoint
 
 
 def compare(name: str, size: int, num_images: int, num_turns: int = 2) -> str:
@@ -49,7 +49,7 @@ def compare(name: str, size: int, num_images: int, num_turns: int = 2) -> str:
             trainer = Trainer(cfg, 0, labelled, images)
             for _ in fit(trainer):
                 pass
-            save(Path("model.safetensors"), trainer.checkpoint())
+            save_checkpoint(Path("model.safetensors"), trainer.checkpoint())
 
         return timed(bare_training)
 

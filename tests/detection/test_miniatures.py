@@ -65,6 +65,10 @@ SETTINGS = {
 }
 
 
+def files_below(folder: Path) -> list[Path]:
+    return sorted(path for path in folder.rglob("*") if path.is_file())
+
+
 class Twin:
     """A miniature under other names: columns, tables, folders, files; rows shuffled; archives packed anew."""
 
@@ -73,25 +77,7 @@ class Twin:
         self.columns: dict[str, str] = {}
         self.stems: dict[str, str] = {}
         opened = target.with_name("opened")
-        paths = sorted(path for path in public.rglob("*") if path.is_file())
-        packed = {path for path in paths if is_archive(path.name) and not path.name.endswith(".csv.zip")}
-        for path in paths:
-            name = str(path.relative_to(public))
-            if is_archive(name):
-                unpack(path, opened / stem(name), Room(1e9))
-                inner = opened / stem(name)
-                for file in sorted(file for file in inner.rglob("*") if file.is_file()):
-                    shown = file.relative_to(inner)
-                    if path not in packed:
-                        shutil.move(file, opened / "table")
-                        shutil.rmtree(inner)
-                        shutil.move(opened / "table", opened / shown)
-                    elif shown.parts[0] == stem(path.name):
-                        (inner / shown.relative_to(shown.parts[0])).parent.mkdir(parents=True, exist_ok=True)
-                        shutil.move(file, inner / shown.relative_to(shown.parts[0]))
-            else:
-                (opened / name).parent.mkdir(parents=True, exist_ok=True)
-                shutil.copyfile(path, opened / name)
+        packed = self._open(public, opened)
         for file in opened.rglob("*"):
             if file.suffix in (".jpg", ".png") and not (file.stem.isdecimal() and len(file.stem) < 7):
                 self.stems.setdefault(file.stem, f"{self.random.getrandbits(40):010x}")
@@ -99,12 +85,44 @@ class Twin:
             with table.open(encoding="utf-8", newline="") as stream:
                 for column in next(csv.reader(stream)):
                     self.column(column)
-        for file in sorted(file for file in opened.rglob("*") if file.is_file()):
+        for file in files_below(opened):
             self._write(file, target / self._path(str(file.relative_to(opened))))
         for path in packed:
             folder = target / self._path(stem(str(path.relative_to(public))))
             if folder.is_dir():
                 self._pack(folder, tar=".tar" in path.name)
+
+    def _open(self, public: Path, opened: Path) -> list[Path]:
+        """Copy a download with its archives unpacked; returns those that are to be packed again."""
+        packed = []
+        for path in files_below(public):
+            name = str(path.relative_to(public))
+            if not is_archive(name):
+                (opened / name).parent.mkdir(parents=True, exist_ok=True)
+                shutil.copyfile(path, opened / name)
+                continue
+            inner = opened / stem(name)
+            unpack(path, inner, Room(1e9))
+            if name.endswith(".csv.zip"):
+                self._instead_of_folder(inner)
+            else:
+                packed.append(path)
+                self._without_own_folder(inner)
+        return packed
+
+    def _instead_of_folder(self, folder: Path) -> None:
+        """Put the one table of an unpacked archive beside the archive."""
+        (table,) = files_below(folder)
+        shutil.move(table, folder.with_name("table"))
+        shutil.rmtree(folder)
+        shutil.move(folder.with_name("table"), folder.with_name(table.name))
+
+    def _without_own_folder(self, folder: Path) -> None:
+        """Put what lies in `name/name/` of an unpacked archive into `name/`."""
+        for file in files_below(folder / folder.name):
+            place = folder / file.relative_to(folder / folder.name)
+            place.parent.mkdir(parents=True, exist_ok=True)
+            shutil.move(file, place)
 
     def _pack(self, folder: Path, *, tar: bool) -> None:
         if tar:

@@ -44,7 +44,7 @@ class Small(nn.Module):
 @pytest.fixture
 def images(competition: Callable[..., Config]) -> cache.Images:
     cfg = competition()
-    return fill.fill(cfg, "train", read_train(cfg).paths)
+    return fill.decode_missing(cfg, "train", read_train(cfg).paths)
 
 
 def batches(images: cache.Images, batch_size: int, indices: np.ndarray | None = None) -> Batches:

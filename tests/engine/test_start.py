@@ -12,13 +12,13 @@ from pipeline.config import Config
 from pipeline.engine import machine
 from pipeline.engine.predictor import read_predictor
 from pipeline.engine.start import spread
-from pipeline.model.checkpoint import Checkpoint, save, saved_normalisation
+from pipeline.model.checkpoint import Checkpoint, save_checkpoint, saved_normalisation
 from running import CONFIG
 
 
 def test_weights_of_this_pipeline_bring_their_normalisation(tmp_path: Path) -> None:
     path, task = tmp_path / "model.safetensors", Task("single", ("a",), "accuracy", ("label",))
-    save(path, Checkpoint({"weight": torch.zeros(2)}, {}, task, ((0.25,), (0.5,)), "0", (1.0,), "", 8))
+    save_checkpoint(path, Checkpoint({"weight": torch.zeros(2)}, {}, task, ((0.25,), (0.5,)), "0", (1.0,), "", 8))
     assert saved_normalisation(path) == ((0.25,), (0.5,))
     assert saved_normalisation(tmp_path / "model.pth") is None
 

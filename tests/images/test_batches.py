@@ -20,7 +20,7 @@ from pipeline.randomness import derived_seed, epoch_order, id_keys
 @pytest.fixture
 def images(competition: Callable[..., Config]) -> cache.Images:
     cfg = competition()
-    return fill.fill(cfg, "train", read_train(cfg).paths)
+    return fill.decode_missing(cfg, "train", read_train(cfg).paths)
 
 
 def batches(images: cache.Images, numbers: np.ndarray, size: int, **more: object) -> Batches:
@@ -72,7 +72,7 @@ def test_batches_that_are_augmented_together_are_those_of_each_alone(
     made = []
     for at_once in (1, 12 * 12 * 10, 1 << 19):
         monkeypatch.setattr(module, "PIXELS_AT_ONCE", at_once)
-        made.append(list(batches(images, order, batch_size, targets=torch.arange(24), changes=Changes(change=change))))
+        made.append(list(batches(images, order, batch_size, targets=torch.arange(24), changes=Changes(augment=change))))
     assert max(sizes) == 22
     for one, two, three in zip(*made, strict=True):
         assert one.position == two.position == three.position
@@ -105,7 +105,7 @@ def test_change_sees_bytes_and_the_images_numbers(images: cache.Images) -> None:
         seen.extend(numbers.tolist())
         return 255 - pixels
 
-    first = next(iter(batches(images, np.array([7, 3]), 2, changes=Changes(change=change))))
+    first = next(iter(batches(images, np.array([7, 3]), 2, changes=Changes(augment=change))))
     assert seen == [7, 3]
     inverted = (255 - images.gather(np.array([7, 3]))) / 255
     expected = torch.from_numpy((inverted - [0.5, 0.4, 0.3]) / [0.2, 0.25, 0.5]).permute(0, 3, 1, 2)

@@ -23,23 +23,23 @@ from pipeline.images.decode import decode
 def decoded(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """The paths that are decoded while a test runs."""
     paths: list[str] = []
-    original = fill.read
+    original = fill.read_pixels
 
     def spy(data: bytes, *arguments: Any, **named: Any) -> Any:
         root = Path("input/tiny")
         paths.extend(str(path.relative_to(root)) for path in root.rglob("*.png") if path.read_bytes() == data)
         return original(data, *arguments, **named)
 
-    monkeypatch.setattr(fill, "read", spy)
+    monkeypatch.setattr(fill, "read_pixels", spy)
     return paths
 
 
 def test_every_image_is_decoded_once(competition: Callable[..., Config], decoded: list[str]) -> None:
     cfg = competition()
     paths = read_train(cfg).paths
-    images = fill.fill(cfg, "train", paths)
+    images = fill.decode_missing(cfg, "train", paths)
     assert sorted(decoded) == sorted(paths)
-    again = fill.fill(cfg, "train", paths)
+    again = fill.decode_missing(cfg, "train", paths)
     assert len(decoded) == len(paths)
     numbers = np.array([5, 0, 23, 5])
     for source in (images, again, cache.open_images(cfg, "train", paths)):
@@ -51,7 +51,7 @@ def test_shards_are_filled_one_after_the_other(
 ) -> None:
     monkeypatch.setattr(fill, "SHARD_IMAGES", 5)
     cfg = competition()
-    images = fill.fill(cfg, "train", read_train(cfg).paths)
+    images = fill.decode_missing(cfg, "train", read_train(cfg).paths)
     assert len(images.shards) == 5
     numbers = np.random.default_rng(0).permutation(24)
     assert np.array_equal(images.gather(numbers), np.stack([picture(n % 3, n) for n in numbers]))
@@ -59,7 +59,7 @@ def test_shards_are_filled_one_after_the_other(
 
 def test_shards_are_files_that_numpy_maps(competition: Callable[..., Config]) -> None:
     cfg = competition()
-    fill.fill(cfg, "train", read_train(cfg).paths)
+    fill.decode_missing(cfg, "train", read_train(cfg).paths)
     mapped = np.load(cache_dir(cfg, "train") / "00000.npy", mmap_mode="r")
     assert mapped.shape == (24, 12, 12, 3) and mapped.dtype == np.uint8
 
@@ -67,19 +67,19 @@ def test_shards_are_files_that_numpy_maps(competition: Callable[..., Config]) ->
 def test_only_a_changed_image_is_decoded_anew(competition: Callable[..., Config], decoded: list[str]) -> None:
     cfg = competition()
     paths = read_train(cfg).paths
-    before = fill.fill(cfg, "train", paths)
+    before = fill.decode_missing(cfg, "train", paths)
     old = before.gather(np.arange(24))
     names = read_train(cfg).ids
     shutil.copy(cfg.root / paths[1], cfg.root / paths[0])
     os.utime(cfg.root / paths[2])
     decoded.clear()
-    after = fill.fill(cfg, "train", paths)
+    after = fill.decode_missing(cfg, "train", paths)
     assert decoded == []  # the first has the second's bytes, the third was touched only
     assert np.array_equal(after.gather(np.array([0])), old[[1]])
     from PIL import Image
 
     Image.fromarray(picture(3, 99)).save(cfg.root / paths[5])
-    third = fill.fill(cfg, "train", paths)
+    third = fill.decode_missing(cfg, "train", paths)
     assert decoded == [paths[5]]
     assert np.array_equal(third.gather(np.array([5]))[0], picture(3, 99))
     assert np.array_equal(before.gather(np.arange(24)), old), "rows that others have mapped are not overwritten"
@@ -89,7 +89,7 @@ def test_only_a_changed_image_is_decoded_anew(competition: Callable[..., Config]
 def test_identity_ignores_order_and_time(competition: Callable[..., Config]) -> None:
     cfg = competition()
     samples = read_train(cfg)
-    images = fill.fill(cfg, "train", samples.paths)
+    images = fill.decode_missing(cfg, "train", samples.paths)
     assert images.identity([1, 2], samples.ids) == images.identity([2, 1], samples.ids)
     assert images.identity([1, 2], samples.ids) != images.identity([1, 3], samples.ids)
 
@@ -111,10 +111,10 @@ def test_a_killed_decoding_goes_on(
 
     monkeypatch.setattr(cache.Index, "write", dies)
     with pytest.raises(KeyboardInterrupt):
-        fill.fill(cfg, "train", paths)
+        fill.decode_missing(cfg, "train", paths)
     monkeypatch.setattr(cache.Index, "write", original)
     decoded.clear()
-    images = fill.fill(cfg, "train", paths)
+    images = fill.decode_missing(cfg, "train", paths)
     assert len(decoded) == 14
     assert np.array_equal(images.gather(np.arange(24)), np.stack([picture(n % 3, n) for n in range(24)]))
 
@@ -123,7 +123,7 @@ def test_a_bad_image_is_listed_and_never_replaced(competition: Callable[..., Con
     cfg = competition()
     paths = read_train(cfg).paths
     (cfg.root / paths[3]).write_bytes(b"no image")
-    images = fill.fill(cfg, "train", paths)
+    images = fill.decode_missing(cfg, "train", paths)
     assert list(images.bad) == [3]
     assert not images.gather(np.array([3])).any()
 
@@ -142,13 +142,13 @@ def test_what_has_no_room_is_decoded_when_asked_for_to_the_same_pixels(
     (cfg.root / paths[20]).write_bytes(b"no image")
     (cfg.root / paths[1]).write_bytes(b"none either")
     some = np.array([5, 0, 23, 1, 12, 5, 20])
-    images = fill.fill(cfg, "train", paths)
+    images = fill.decode_missing(cfg, "train", paths)
     assert images.num_stored == num_kept
     assert sorted(images.bad) == [1, 20]
     kept = images.gather(some)
     free = cfg.model_copy(update={"image": cfg.image.model_copy(update={"cache_limit": 0.0})})
     assert cache_dir(free, "train") == cache_dir(cfg, "train")
-    more = fill.fill(free, "train", paths)
+    more = fill.decode_missing(free, "train", paths)
     assert more.num_stored == 24, "there is room by now"
     assert np.array_equal(kept, more.gather(some))
     assert images.identity(range(24), paths) == more.identity(range(24), paths)
@@ -157,14 +157,14 @@ def test_what_has_no_room_is_decoded_when_asked_for_to_the_same_pixels(
 def test_a_full_disk_keeps_nothing(competition: Callable[..., Config], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(fill, "DISK_RESERVE", 10**18)
     cfg = competition()
-    images = fill.fill(cfg, "train", read_train(cfg).paths)
+    images = fill.decode_missing(cfg, "train", read_train(cfg).paths)
     assert images.num_stored == 0 and not list(cache_dir(cfg, "train").glob("*.npy"))
 
 
 def test_a_file_that_is_not_kept_and_has_changed_is_refused(competition: Callable[..., Config]) -> None:
     cfg = limited(competition, 0)
     paths = read_train(cfg).paths
-    images = fill.fill(cfg, "train", paths)
+    images = fill.decode_missing(cfg, "train", paths)
     shutil.copy(cfg.root / paths[1], cfg.root / paths[0])
     with pytest.raises(InputError, match=r"has changed\. Run: python -m pipeline.prepare"):
         images.gather(np.array([0]))
@@ -179,7 +179,7 @@ def test_images_that_are_not_there_name_the_stage(competition: Callable[..., Con
 def test_a_shard_that_was_changed_is_refused(competition: Callable[..., Config]) -> None:
     cfg = competition()
     paths = read_train(cfg).paths
-    fill.fill(cfg, "train", paths)
+    fill.decode_missing(cfg, "train", paths)
     file = cache_dir(cfg, "train") / "00000.npy"
     os.utime(file, (0, 0))
     cache.open_images(cfg, "train", paths)
@@ -205,8 +205,9 @@ def test_the_folder_depends_on_what_the_pixels_depend_on(competition: Callable[.
 
 def test_a_box_is_another_image_of_its_file(competition: Callable[..., Config]) -> None:
     cfg = competition("image.size=6")
-    whole, left = fill.fill(cfg, "train", ["train/000.png"]), fill.fill(cfg, "train", ["train/000.png\x000 0 6 6"])
-    right = fill.fill(cfg, "train", ["train/000.png\x006 0 12 6"])
+    whole = fill.decode_missing(cfg, "train", ["train/000.png"])
+    left = fill.decode_missing(cfg, "train", ["train/000.png\x000 0 6 6"])
+    right = fill.decode_missing(cfg, "train", ["train/000.png\x006 0 12 6"])
     first = np.zeros(1, np.int64)
     pixels = [images.gather(first) for images in (whole, left, right)]
     with Image.open(cfg.root / "train/000.png") as image:
@@ -222,7 +223,7 @@ def test_several_boxes_of_an_image_are_one_decoding(competition: Callable[..., C
     paths = read_train(cfg).paths
     boxes = ["0 0 6 6", "6 0 12 6", "0 6 12 12", "20 20 30 30"]
     keys = [f"{path}\0{box}" for box in boxes for path in paths]
-    images = fill.fill(cfg, "train", keys)
+    images = fill.decode_missing(cfg, "train", keys)
     assert sorted(decoded) == sorted(paths)
     rows = images.gather(np.arange(len(keys)))
     for number, key in enumerate(keys):

@@ -20,7 +20,7 @@ POINTS = {
     "look": ("importlib.metadata", "version"),
     "load": ("pipeline.config_file", "load"),
     "read": ("pipeline.competition.tables.table", "read_train"),
-    "split": ("pipeline.competition.folds.splits", "split"),
+    "assign_folds": ("pipeline.competition.folds.splits", "assign_folds"),
     "write_folds": ("pipeline.competition.folds.fold_table", "write_folds"),
     "step": ("pipeline.engine.state", "TrainState.take_step"),
     "save": ("pipeline.engine.resume", "Store.save"),

@@ -6,7 +6,7 @@ import torch
 
 from pipeline.config import ConfigError, ModelConfig
 from pipeline.files import InputError
-from pipeline.model.build import build_model, own_name, pretrained_statistics
+from pipeline.model.build import build_model, pretrained_statistics, timm_name
 
 OWN = ["lenet5", "net", "mlp", "resnet9", "cifarnet"]
 TIMM = ["test_resnet", "test_vit", "resnet18"]
@@ -160,7 +160,7 @@ def test_hub_names_are_fetched_with_pretrained(monkeypatch, tmp_path):
     model = build(f"local-dir:{tmp_path}", pretrained=True)
     assert torch.equal(model.layer1[0].conv1.weight, source["layer1.0.conv1.weight"])
     cfg = ModelConfig(name=f"local-dir:{tmp_path}", pretrained=True)
-    assert own_name(cfg, model, 64, 3, 5) == "test_resnet"
+    assert timm_name(cfg, model, 64, 3, 5) == "test_resnet"
     with pytest.raises(InputError, match="nowhere"):
         build("local-dir:nowhere", pretrained=True)
 
@@ -179,7 +179,7 @@ def test_a_fetched_network_that_its_name_alone_does_not_make_is_refused(tmp_path
     name = f"local-dir:{tmp_path}"
     model = build(name, pretrained=True)
     with pytest.raises(ConfigError, match="arguments of its own"):
-        own_name(ModelConfig(name=name, pretrained=True), model, 64, 3, 5)
+        timm_name(ModelConfig(name=name, pretrained=True), model, 64, 3, 5)
 
 
 def test_no_published_weights_is_said(monkeypatch):

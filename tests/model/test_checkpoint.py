@@ -10,7 +10,7 @@ from torch import nn
 
 from pipeline.competition.answers.task import Task
 from pipeline.files import InputError
-from pipeline.model.checkpoint import Checkpoint, read, save
+from pipeline.model.checkpoint import Checkpoint, read_checkpoint, save_checkpoint
 
 WEIGHTS = {
     "conv.weight": torch.arange(24.0).reshape(2, 3, 2, 2),
@@ -38,8 +38,8 @@ def make(weights=WEIGHTS, **changes):
 
 
 def test_read_gives_what_was_saved(tmp_path):
-    save(tmp_path / "m.safetensors", make())
-    again = read(tmp_path / "m.safetensors")
+    save_checkpoint(tmp_path / "m.safetensors", make())
+    again = read_checkpoint(tmp_path / "m.safetensors")
     assert again.weights.keys() == WEIGHTS.keys()
     for name, value in WEIGHTS.items():
         assert again.weights[name].dtype == value.dtype
@@ -57,9 +57,9 @@ def test_equal_models_are_equal_bytes(tmp_path):
     weights = turned(WEIGHTS)
     weights["conv.weight"] = weights["conv.weight"].clone(memory_format=torch.channels_last).requires_grad_()
     second = make(weights, config=turned(first.config))
-    save(tmp_path / "a", first)
-    save(tmp_path / "b", second)
-    save(tmp_path / "c", make(fold="0"))
+    save_checkpoint(tmp_path / "a", first)
+    save_checkpoint(tmp_path / "b", second)
+    save_checkpoint(tmp_path / "c", make(fold="0"))
     assert (tmp_path / "a").read_bytes() == (tmp_path / "b").read_bytes()
     assert (tmp_path / "a").read_bytes() != (tmp_path / "c").read_bytes()
 
@@ -69,8 +69,8 @@ def test_tied_weights_and_views_are_saved_each(tmp_path):
     model[1].weight = model[0].weight
     whole = torch.arange(6.0)
     weights = {**model.state_dict(), "view": whole[1:3], "other": whole[2:5], "columns": whole.reshape(2, 3).T}
-    save(tmp_path / "m", make(weights))
-    again = read(tmp_path / "m").weights
+    save_checkpoint(tmp_path / "m", make(weights))
+    again = read_checkpoint(tmp_path / "m").weights
     assert all(torch.equal(again[name], value) for name, value in weights.items())
 
 
@@ -81,8 +81,8 @@ def test_tied_weights_and_views_are_saved_each(tmp_path):
 )
 def test_labels_and_numbers_come_back_exactly(classes, mean, tmp_path_factory):
     path = tmp_path_factory.getbasetemp() / "exact.safetensors"
-    save(path, make({}, task=task(classes), normalisation=(tuple(mean), tuple(mean))))
-    again = read(path)
+    save_checkpoint(path, make({}, task=task(classes), normalisation=(tuple(mean), tuple(mean))))
+    again = read_checkpoint(path)
     assert again.task.classes == tuple(classes)
     assert again.normalisation == (tuple(mean), tuple(mean))
 
@@ -90,22 +90,22 @@ def test_labels_and_numbers_come_back_exactly(classes, mean, tmp_path_factory):
 def test_what_is_no_json_is_refused_and_nothing_is_written(tmp_path):
     for config in ({"x": float("nan")}, {"x": torch.zeros(1)}):
         with pytest.raises((TypeError, ValueError)):
-            save(tmp_path / "m", make(config=config))
+            save_checkpoint(tmp_path / "m", make(config=config))
     assert not list(tmp_path.iterdir())
 
 
 def test_missing_file_names_the_command(tmp_path):
     with pytest.raises(InputError, match=r"does not exist\. It is made by: python -m pipeline\.train"):
-        read(tmp_path / "m")
+        read_checkpoint(tmp_path / "m")
 
 
 def test_every_truncation_is_noticed(tmp_path):
-    save(tmp_path / "m", make())
+    save_checkpoint(tmp_path / "m", make())
     content = (tmp_path / "m").read_bytes()
     for length in (0, 1, 8, 20, len(content) // 2, len(content) - 1):
         (tmp_path / "cut").write_bytes(content[:length])
         with pytest.raises(InputError, match="whole safetensors"):
-            read(tmp_path / "cut")
+            read_checkpoint(tmp_path / "cut")
 
 
 def test_a_header_that_lies_is_noticed(tmp_path):
@@ -117,10 +117,10 @@ def test_a_header_that_lies_is_noticed(tmp_path):
         text = json.dumps(lie).encode()
         (tmp_path / "lie").write_bytes(len(text).to_bytes(8, "little") + text + bytes(4))
         with pytest.raises(InputError, match="whole safetensors"):
-            read(tmp_path / "lie")
+            read_checkpoint(tmp_path / "lie")
     (tmp_path / "lie").write_bytes((2**62).to_bytes(8, "little") + b"{}")
     with pytest.raises(InputError):
-        read(tmp_path / "lie")
+        read_checkpoint(tmp_path / "lie")
 
 
 EXTRA = {"task": asdict(task("a")), "part": "0", "prior": [1.0], "network": "", "smallest_size": 8}
@@ -153,9 +153,9 @@ GOOD = {"config": {"image": {"size": 8}}, "classes": ["a"], "normalisation": [[0
 def test_foreign_metadata_is_refused(metadata, tmp_path):
     safetensors.torch.save_file({"a": torch.zeros(1)}, tmp_path / "m", metadata)
     with pytest.raises(InputError, match="must be a model of this pipeline"):
-        read(tmp_path / "m")
+        read_checkpoint(tmp_path / "m")
 
 
 def test_the_good_metadata_of_the_test_above_is_read(tmp_path):
     safetensors.torch.save_file({"a": torch.zeros(1)}, tmp_path / "m", {"checkpoint": json.dumps(GOOD)})
-    assert read(tmp_path / "m").task.classes == ("a",)
+    assert read_checkpoint(tmp_path / "m").task.classes == ("a",)

@@ -5,7 +5,7 @@ import torch
 
 from pipeline.config import ConfigError, ModelConfig
 from pipeline.model.build import build_model
-from pipeline.model.trial import taken_sizes
+from pipeline.model.trial import accepted_sizes
 
 # The smallest of most modules of timm that have one of fewer than eight million parameters.
 SMALL = """
@@ -68,9 +68,9 @@ def test_a_rate_is_taken_where_a_training_network_draws_by_it(name, rate, argume
 @pytest.mark.parametrize(("name", "smaller"), [("lenet5", ""), ("mlp", ""), ("test_vit", ", or at most 0.75,")])
 def test_networks_that_take_none_of_the_sizes_are_refused_with_those_that_they_take(name, smaller):
     with pytest.raises(ConfigError, match=f"augment.first_size must be 1{smaller} for {name}: .* of 56 to 63 px"):
-        taken_sizes(build(name), name, [56, 60, 64], 64, 3, 5)
+        accepted_sizes(build(name), name, [56, 60, 64], 64, 3, 5)
     if smaller:
-        assert taken_sizes(build(name), name, [48, 60, 64], 64, 3, 5) == [48, 64, 64]
+        assert accepted_sizes(build(name), name, [48, 60, 64], 64, 3, 5) == [48, 64, 64]
 
 
 @pytest.mark.parametrize("name", ["resnet9", "cifarnet", "test_resnet"])
@@ -79,7 +79,7 @@ def test_other_networks_take_images_that_grow(name, caplog):
     before = {key: value.clone() for key, value in model.state_dict().items()}
     sizes = [32, 37, 43, 64, 64]
     with caplog.at_level("INFO", "pipeline"):
-        assert taken_sizes(model, name, sizes, 64, 3, 5) == sizes
+        assert accepted_sizes(model, name, sizes, 64, 3, 5) == sizes
     assert model.training and not caplog.messages
     assert all(torch.equal(value, before[key]) for key, value in model.state_dict().items())
 
@@ -98,7 +98,7 @@ def test_other_networks_take_images_that_grow(name, caplog):
 def test_images_grow_by_sizes_that_the_network_takes(name, sizes, caplog):
     full = sizes[-1]
     with caplog.at_level("INFO", "pipeline"):
-        taken = taken_sizes(build(name, size=full), name, sizes, full, 3, 5)
+        taken = accepted_sizes(build(name, size=full), name, sizes, full, 3, 5)
     model = build(name, size=full).eval()
 
     def takes(size):

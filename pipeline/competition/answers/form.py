@@ -7,9 +7,9 @@ from typing import Literal
 from pipeline.competition.answers import metrics
 from pipeline.competition.answers.spelling import same, spellings
 from pipeline.competition.answers.task import Task, split_tags
-from pipeline.competition.tables.csv_table import Dialect, Table, duplicates, read_csv, require_columns, some
+from pipeline.competition.tables.csv_table import Dialect, Table, counted, duplicates, read_csv, require_columns
 from pipeline.competition.tables.json_table import read_frame
-from pipeline.competition.tables.long_table import is_long, split_ids, widen
+from pipeline.competition.tables.long_table import is_long, parse_ids, widen
 from pipeline.competition.tables.sample import gives_an_answer, targets_of
 from pipeline.competition.tables.table import test_id
 from pipeline.config import Config
@@ -72,7 +72,7 @@ def read_form(cfg: Config, task: Task, test_ids: list[str]) -> Form:
     if cfg.data.rows and is_long(ids, cfg.data.rows, task.classes):
         wide = widen(sample.frame, id_column, cfg.data.rows, task.classes, str(sample.path))
         (value,) = targets_of(sample.frame, id_column)
-        long = Long(ids, split_ids(ids, cfg.data.rows, task.classes, str(sample.path)), value)
+        long = Long(ids, parse_ids(ids, cfg.data.rows, task.classes, str(sample.path)), value)
         ids, targets = list(wide[id_column]), [name for name in wide if name != id_column]
     if problems := [*require_columns(str(sample.path), sample.frame, columns), *_compare(sample, ids, test_ids)]:
         raise InputError("; ".join(problems))
@@ -108,7 +108,7 @@ def _spelled(form: Form, task: Task, sample: Table) -> Form:
         if 1 < len(set(cells)) < len(cells):
             raise InputError(
                 f"{where}: answers must be labels of the train table, such as {task.classes[0]!r}. "
-                f"{some('are none', unknown)}; set data.labels to the column that has them, or empty this column"
+                f"{counted('are none', unknown)}; set data.labels to the column that has them, or empty this column"
             )
         log.info(
             "submission: the sample's answer %r is none of the %s labels (%r, ...); data.labels says where these are",
@@ -117,7 +117,7 @@ def _spelled(form: Form, task: Task, sample: Table) -> Form:
             task.classes[0],
         )
     elif unknown:
-        log.info("submission: %s in the sample, %s", some("answers are no train class", unknown), where)
+        log.info("submission: %s in the sample, %s", counted("answers are no train class", unknown), where)
     try:
         spelling = spellings(task.classes, answers)
     except ValueError as error:
@@ -127,7 +127,7 @@ def _spelled(form: Form, task: Task, sample: Table) -> Form:
     if form.answer == "ranks" and (spaced := [name for name in task.classes if " " in spelling.get(name, name)]):
         raise InputError(
             f"{where}: labels must have no spaces where a cell holds the {form.top} best of them. "
-            f"{some('have some', spaced)}; write them in the train table as the competition does"
+            f"{counted('have some', spaced)}; write them in the train table as the competition does"
         )
     return replace(form, answers=answers, spelling=spelling)
 
@@ -143,9 +143,9 @@ def _compare(sample: Table, ids: list[str], test_ids: list[str]) -> list[str]:
     problems = duplicates(str(sample.path), ids)
     known, asked = set(test_ids), set(ids)
     if unknown := [id_ for id_ in ids if id_ not in known]:
-        problems.append(f"{sample.path}: {some('ids have no test image', unknown)} of {len(ids):,}")
+        problems.append(f"{sample.path}: {counted('ids have no test image', unknown)} of {len(ids):,}")
     if extra := [id_ for id_ in test_ids if id_ not in asked]:
-        problems.append(f"{sample.path}: {some('test images are not asked for', extra)} of {len(test_ids):,}")
+        problems.append(f"{sample.path}: {counted('test images are not asked for', extra)} of {len(test_ids):,}")
     return problems
 
 
@@ -158,7 +158,7 @@ def _answer(task: Task, targets: list[str], source: str) -> Answer:
         extra = [name for name in targets if name not in task.classes]
         raise InputError(
             f"{source}: with several columns to fill, these must be the classes. "
-            f"{some('columns are no class', extra)}; {some('classes have no column', missing)}"
+            f"{counted('columns are no class', extra)}; {counted('classes have no column', missing)}"
         )
     if task.kind == "number":
         return "number"

@@ -9,7 +9,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from pipeline.competition.answers.probs import Probs
-from pipeline.competition.tables.csv_table import duplicates, some
+from pipeline.competition.tables.csv_table import counted, duplicates
 from pipeline.files import InputError, atomic_write
 
 
@@ -31,9 +31,9 @@ class Predictions:
         wanted = set(ids)
         problems = []
         if missing := [id_ for id_ in ids if id_ not in row]:
-            problems.append(some("ids are missing", missing))
+            problems.append(counted("ids are missing", missing))
         if extra := [id_ for id_ in self.ids if id_ not in wanted]:
-            problems.append(some("ids are of no such image", extra))
+            problems.append(counted("ids are of no such image", extra))
         if problems:
             raise InputError(f"{source}: {'; '.join(problems)}. {advice}")
         return self.probs[np.array([row[id_] for id_ in ids], np.int64)]
@@ -71,7 +71,7 @@ def read_predictions(path: Path, made_by: str) -> Predictions:
     if not finite.all():
         bad = [ids[index] for index in np.flatnonzero(~finite)]
         problems.append(
-            f"{path}: {some('images have values that are no finite numbers', bad)}. Delete {path.parent} and train "
+            f"{path}: {counted('images have values that are no finite numbers', bad)}. Delete {path.parent} and train "
             "again with a lower train.lr"
         )
     if problems:

@@ -15,7 +15,7 @@ from pipeline.competition.answers.form import Form, labels_in
 from pipeline.competition.answers.probs import Probs
 from pipeline.competition.answers.spelling import same
 from pipeline.competition.answers.task import Task
-from pipeline.competition.tables.csv_table import Table, read_csv, some
+from pipeline.competition.tables.csv_table import Table, counted, read_csv
 from pipeline.files import InputError, atomic_write
 
 Array = np.ndarray[Any, Any]
@@ -104,9 +104,9 @@ def check(form: Form, task: Task, table: Table) -> list[str]:
         if form.answer == "ranks" and len(set(names)) != min(form.top, len(classes)):
             problems.append(f"{form.top} different labels are asked for. Got {cell!r}")
         if unknown := [name for name in names if name not in classes]:
-            problems.append(f"{some('labels are no train class', unknown)}")
+            problems.append(f"{counted('labels are no train class', unknown)}")
         if otherwise := [name for name in names if name not in form.answers and same(name) in asked]:
-            problems.append(f"{some('labels are written in another way than in the sample', otherwise)}")
+            problems.append(f"{counted('labels are written in another way than in the sample', otherwise)}")
     return problems[:5]
 
 

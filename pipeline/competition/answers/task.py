@@ -11,7 +11,7 @@ import pandas as pd
 
 from pipeline.competition.answers import metrics
 from pipeline.competition.answers.spelling import as_number
-from pipeline.competition.tables.csv_table import some
+from pipeline.competition.tables.csv_table import counted
 from pipeline.competition.tables.table import Samples
 from pipeline.config import Config, ConfigError
 from pipeline.files import InputError
@@ -98,7 +98,7 @@ class Task:
             if self.kind == "multi":
                 return flags.astype(np.float32)
             if wrong := [labels.index[row] for row in np.flatnonzero(flags.sum(1) != 1)]:
-                raise InputError(f"{source}: {some('rows have not exactly one 1 in the label columns', wrong)}")
+                raise InputError(f"{source}: {counted('rows have not exactly one 1 in the label columns', wrong)}")
             return np.array([self.classes.index(name) for name in self.labels])[flags.argmax(1)]
         column = labels[self.labels[0]]
         index_of = {name: index for index, name in enumerate(self.classes)}
@@ -107,7 +107,7 @@ class Task:
         codes = column.map(index_of)
         if codes.isna().any():
             unknown = list(dict.fromkeys(column[codes.isna()]))
-            raise InputError(f"{source}, column {self.labels[0]!r}: {some('labels are no train class', unknown)}")
+            raise InputError(f"{source}, column {self.labels[0]!r}: {counted('labels are no train class', unknown)}")
         return codes.to_numpy(np.int64)
 
     def _encode_tags(self, column: "pd.Series[str]", index_of: dict[str, int], source: str) -> np.ndarray[Any, Any]:
@@ -115,7 +115,7 @@ class Task:
         rows = [split_tags(cell, self.tag_separator) for cell in column]
         unknown = list(dict.fromkeys(tag for tags in rows for tag in tags if tag not in index_of))
         if unknown:
-            raise InputError(f"{source}, column {self.labels[0]!r}: {some('tags are no train class', unknown)}")
+            raise InputError(f"{source}, column {self.labels[0]!r}: {counted('tags are no train class', unknown)}")
         for row, tags in enumerate(rows):
             targets[row, [index_of[tag] for tag in tags]] = 1
         return targets
@@ -181,7 +181,7 @@ def _of_names(task: Task, cfg: Config, samples: Samples) -> Task:
     elif "" in names:
         empty = [id_ for id_, cell in zip(samples.ids, samples.labels[column], strict=True) if not cell]
         raise InputError(
-            f"{cfg.data.train}: {some('labels are empty', empty)} of {len(samples):,} in column {column!r}. Fill "
+            f"{cfg.data.train}: {counted('labels are empty', empty)} of {len(samples):,} in column {column!r}. Fill "
             "them in, or set data.bad_images = 'drop' to leave these rows out"
         )
     if len(names) < 2 - (task.kind == "multi"):
@@ -233,7 +233,7 @@ def _ordered(cfg: Config, metric: metrics.Metric, names: Sequence[str]) -> tuple
         if unknown := [name for name in names if name not in cfg.task.order]:
             raise ConfigError(
                 f"task.order must have every label of {cfg.data.train}, from the lowest to the highest. Of "
-                f"{len(names):,}, {some('are not in it', unknown)}"
+                f"{len(names):,}, {counted('are not in it', unknown)}"
             )
         return cfg.task.order
     ordered = sorted_classes(names)
@@ -278,7 +278,7 @@ def _must_be_numbers(ordered: Sequence[str], metric: metrics.Metric, source: str
     if twice := [name for name, value, other in zip(ordered[1:], values[1:], values, strict=False) if value == other]:
         raise ConfigError(
             f"labels of {source} must be different grades where {metric.name} scores them. Got {list(ordered)}, of "
-            f"which {some('have the value of another', twice)}; write each grade in one way"
+            f"which {counted('have the value of another', twice)}; write each grade in one way"
         )
 
 
@@ -306,7 +306,7 @@ def _flags(labels: pd.DataFrame, columns: Sequence[str], source: str) -> np.ndar
     values = labels[list(columns)].apply(lambda column: column.map(FLAGS))
     if values.isna().to_numpy().any():
         wrong = list(dict.fromkeys(labels[list(columns)].to_numpy()[values.isna().to_numpy()]))
-        raise InputError(f"{source}: columns of labels must hold 0 or 1. Got {some('other values', wrong)}")
+        raise InputError(f"{source}: columns of labels must hold 0 or 1. Got {counted('other values', wrong)}")
     return values.to_numpy(np.int64)
 
 
@@ -315,10 +315,10 @@ def _numbers(column: "pd.Series[str]", source: str) -> np.ndarray[Any, Any]:
     values = pd.to_numeric(column, errors="coerce").to_numpy(np.float64)
     if not np.isfinite(values).all():
         wrong = list(dict.fromkeys(column[~np.isfinite(values)]))
-        raise InputError(f"{source}, column {column.name!r}: {some('labels are no finite numbers', wrong)}")
+        raise InputError(f"{source}, column {column.name!r}: {counted('labels are no finite numbers', wrong)}")
     if large := list(dict.fromkeys(column[np.abs(values) > np.finfo(np.float32).max])):
         raise InputError(
             f"{source}, column {column.name!r}: numbers must lie within 3.4e38, as networks compute in float32. "
-            f"{some('are larger', large)}; write them in another unit"
+            f"{counted('are larger', large)}; write them in another unit"
         )
     return values

@@ -14,7 +14,7 @@ import tempfile
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from pipeline.competition.archives.unpacking import Room, clean, is_archive, stem, unpack
+from pipeline.competition.archives.unpacking import Room, clean_name, is_archive, stem, unpack
 from pipeline.files import InputError, digest, lock, read_json, size_time, walk, write_json
 from pipeline.log import log
 from pipeline.paths import data_dir_of, opened_dir
@@ -30,10 +30,10 @@ class _Tree:
     children: dict[str, "_Tree | Path"] = field(default_factory=dict)
 
     def find(self, path: str) -> "_Tree | Path | None":
-        """What is at a path."""
+        """Find what is at a path."""
         found: _Tree | Path | None = self
-        for part in path.split("/") if path else []:
-            found = found.children.get(part) if isinstance(found, _Tree) else None
+        for name in path.split("/") if path else []:
+            found = found.children.get(name) if isinstance(found, _Tree) else None
         return found
 
     def add(self, path: str, source: Path) -> None:
@@ -55,7 +55,7 @@ class _Tree:
 
 
 def open_folder(root: Path, limit: float) -> Path:
-    """The folder in which a competition's files lie open; made or mended where it must be.
+    """Make or mend the folder in which a competition's files lie open, where that must be.
 
     Args:
         root: the competition's folder.
@@ -70,7 +70,7 @@ def open_folder(root: Path, limit: float) -> Path:
     if not root.is_dir():
         return root
     listed = list(walk(root, any_name=True))
-    names = [clean(path) for path in listed]
+    names = [clean_name(path) for path in listed]
     archives = [(name, root / path) for name, path in zip(names, listed, strict=True) if is_archive(name)]
     folder = opened_dir(root)
     if not archives and names == listed:
@@ -122,7 +122,7 @@ def _unpack_all(tree: _Tree, archives: list[tuple[str, Path]], folder: Path, roo
 
 
 def _place(tree: _Tree, name: str, content: Path, members: list[str], *, alone: bool) -> str:
-    """The folder in which an archive's members are shown.
+    """Choose the folder in which an archive's members are shown.
 
     Beside the archive where they have one folder or file on top, or nothing else is in the competition's folder; else
     in a folder of the archive's name. Where either place already has them, that one: the user has unpacked the archive.
@@ -147,7 +147,7 @@ def _place(tree: _Tree, name: str, content: Path, members: list[str], *, alone: 
 
 
 def _clashes(tree: _Tree, place: str, content: Path, members: list[str]) -> str | None:
-    """The first member that is another file than the one shown at its place; "" for none; None where all are there."""
+    """Find the first member that is another file than the one shown there; "" for none; None where all are there."""
     missing = False
     for member in members:
         there = tree.find(posixpath.join(place, member))
@@ -182,7 +182,7 @@ def _link(tree: _Tree, folder: Path) -> None:
 
 
 def _source(tree: _Tree) -> Path | None:
-    """The one folder that is what a tree shows, names and all; None where there is none."""
+    """Find the one folder that is what a tree shows, names and all; None where there is none."""
     sources = set()
     for name, child in tree.children.items():
         source = _source(child) if isinstance(child, _Tree) else child

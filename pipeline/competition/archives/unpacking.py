@@ -59,7 +59,7 @@ class Room:
         self.left = self.limit
 
     def take(self, count: float, path: Path) -> None:
-        """Use some.
+        """Use some bytes.
 
         Raises:
             InputError: there is not as much left.
@@ -79,14 +79,14 @@ def is_archive(path: str) -> bool:
 
 
 def stem(path: str) -> str:
-    """An archive's path without what says that it is one: `a/train.tar.gz` -> `a/train`, `a.csv.gz` -> `a.csv`."""
+    """Cut from an archive's path what says that it is one: `a/train.tar.gz` -> `a/train`, `a.csv.gz` -> `a.csv`."""
     ending = _ENDINGS.search(path)
     assert ending is not None
     return path[: -len(".gz")] if ending[3] else path[: ending.start()]
 
 
-def clean(name: str) -> str:
-    """A file's name in composed Unicode (NFC); bytes that are no UTF-8, as Korean Windows writes, are read as CP949."""
+def clean_name(name: str) -> str:
+    """Write a name in composed Unicode (NFC); bytes that are no UTF-8, as Korean Windows writes, are read as CP949."""
     if not is_utf8(name):
         name = os.fsencode(name).decode("cp949", errors="replace")
     return name if name.isascii() else unicodedata.normalize("NFC", name)
@@ -125,7 +125,7 @@ def unpack(path: Path, target: Path, room: Room) -> None:
 
 
 def _members(path: Path, scratch: Path, room: Room) -> Iterator[tuple[str, _Readable]]:
-    """Name and content of each file in an archive."""
+    """Give name and content of each file in an archive."""
     with path.open("rb") as stream:
         start = stream.read(6)
     if start[:4] in (b"PK\3\4", b"PK\5\6"):
@@ -153,7 +153,7 @@ def _zip_members(path: Path) -> Iterator[tuple[str, _Readable]]:
 
 
 def _zip_names(members: list[zipfile.ZipInfo]) -> list[str]:
-    """The members' names; what is not marked as UTF-8 is UTF-8 all the same, or CP949, or else what zip's norm says."""
+    """Read the members' names: what is not marked as UTF-8 is UTF-8 too, or CP949, or else what zip's norm says."""
     marked = [bool(member.flag_bits & 0x800) for member in members]
     raw = [member.filename.encode("cp437", "ignore") for member, utf8 in zip(members, marked, strict=True) if not utf8]
     encoding = next((name for name in ("utf-8", "cp949", "cp437") if _all_in(raw, name)), "cp437")
@@ -181,7 +181,7 @@ def _tar_members(path: Path) -> Iterator[tuple[str, _Readable]]:
                 raise InputError(_no_links(path, member.name))
             content = archive.extractfile(member)
             assert content is not None
-            yield clean(member.name), content
+            yield clean_name(member.name), content
         # To the end, where a packed stream's checksum is.
         while archive.fileobj is not None and archive.fileobj.read(_CHUNK):
             pass
@@ -215,24 +215,24 @@ def _7z_members(path: Path, scratch: Path, room: Room) -> Iterator[tuple[str, _R
 
 
 def _broken_7z() -> tuple[type[Exception], ...]:
-    """What says that an archive is broken."""
+    """List the errors that say that an archive is broken."""
     module = sys.modules.get("py7zr.exceptions")
     return (*_BROKEN, module.ArchiveError) if module else _BROKEN
 
 
 def _inside(path: Path, name: str) -> str:
-    """A member's path below the folder that it is unpacked into.
+    """Give a member's path below the folder that it is unpacked into.
 
     Raises:
         InputError: it leads elsewhere.
     """
-    name = clean(name.replace("\\", "/"))
-    parts = [part for part in name.split("/") if part not in ("", ".")]
-    if not parts or ".." in parts or name.startswith("/") or re.match(r"[A-Za-z]:", name) or "\0" in name:
+    name = clean_name(name.replace("\\", "/"))
+    components = [component for component in name.split("/") if component not in ("", ".")]
+    if not components or ".." in components or name.startswith("/") or re.match(r"[A-Za-z]:", name) or "\0" in name:
         raise InputError(
             f"{path} must hold paths below its own folder. Got {name!r}; unpack it by hand and move it away"
         )
-    return "/".join(parts)
+    return "/".join(components)
 
 
 def _no_links(path: Path, name: str) -> str:
@@ -254,5 +254,5 @@ def _write(target: Path, content: _Readable, room: Room, path: Path) -> None:
 
 
 def _shown(members: Iterable[T], path: Path, count: int | None) -> Iterator[T]:
-    """The members, with a progress bar."""
+    """Give the members, with a progress bar."""
     return iter(tqdm(members, desc=f"unpack {path.name}", total=count, unit="file", disable=None, leave=False, delay=1))

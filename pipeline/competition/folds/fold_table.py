@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from pipeline.competition.tables.csv_table import duplicates, read_csv, require_columns, some
+from pipeline.competition.tables.csv_table import duplicates, read_csv, require_columns, counted
 from pipeline.competition.tables.table import Samples, read_train
 from pipeline.competition.answers.task import Task, make_task
 from pipeline.config import Config
@@ -27,13 +27,13 @@ class Labelled:
     folds: Array
 
     def split(self, fold: int | str) -> tuple[Array, Array]:
-        """Indices of the images that a model trains on and of those that validate it; `full` has no such images."""
+        """Give the indices of the images that a model trains on and of those that validate it: none for `full`."""
         if fold == "full":
             return np.arange(len(self.samples)), np.zeros(0, np.int64)
         return np.flatnonzero(self.folds != fold), np.flatnonzero(self.folds == fold)
 
     def ids(self, indices: Array) -> list[str]:
-        """The ids of some images."""
+        """Give the ids of some images."""
         return [self.samples.ids[index] for index in indices]
 
 
@@ -66,7 +66,7 @@ def write_folds(path: Path, samples: Samples, folds: Array) -> None:
 
 
 def read_folds(path: Path, ids: list[str], num_folds: int, made_by: str) -> Array:
-    """The fold of each train image: int64 (num_images,), in the order of `ids`.
+    """Read the fold of each train image: int64 (num_images,), in the order of `ids`.
 
     Raises:
         InputError: the table is missing, or does not cover the train ids once each.
@@ -82,9 +82,9 @@ def read_folds(path: Path, ids: list[str], num_folds: int, made_by: str) -> Arra
     known, wanted = set(listed), set(ids)
     problems = duplicates(str(path), listed)
     if missing := [id_ for id_ in ids if id_ not in known]:
-        problems.append(f"{path}: {some('train ids are missing', missing)}")
+        problems.append(f"{path}: {counted('train ids are missing', missing)}")
     if extra := [id_ for id_ in listed if id_ not in wanted]:
-        problems.append(f"{path}: {some('ids are not in the train table', extra)}")
+        problems.append(f"{path}: {counted('ids are not in the train table', extra)}")
     if not folds.isin(range(max(num_folds, 1))).all():
         problems.append(f"{path}: folds must be 0 to {num_folds - 1}")
     if problems:

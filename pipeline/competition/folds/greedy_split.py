@@ -8,7 +8,7 @@ Array = np.ndarray[Any, Any]
 
 
 def quotas(sizes: Array, num_folds: int) -> Array:
-    """How many images each fold should have, given that units stay whole.
+    """Count the images that each fold should have, given that units stay whole.
 
     A unit larger than an equal share of what is left has a fold of its own; the other folds share the rest.
 
@@ -28,7 +28,7 @@ def quotas(sizes: Array, num_folds: int) -> Array:
     return np.array([*own, *((left + num_sharing - 1 - place) // num_sharing for place in range(num_sharing))])
 
 
-def assign(units: Array, codes: Array, sizes: Array, num_folds: int) -> Array:
+def assign_units(units: Array, codes: Array, sizes: Array, num_folds: int) -> Array:
     """Assign units (images, or groups that stay whole) to folds so that each class is spread and sizes are even.
 
     Greedy, after iterative stratification (Sechidis, Tsoumakas, Vlahavas: On the Stratification of Multi-Label Data,
@@ -46,7 +46,7 @@ def assign(units: Array, codes: Array, sizes: Array, num_folds: int) -> Array:
         sizes: int64 (num_units,) images of each unit, at least num_folds units.
 
     Returns:
-        int64 (num_units,), 0 to num_folds - 1. It depends on the order of the units and the numbers of the classes,
+        int64 (num_units,), 0 to num_folds - 1. It depends on the order of the units and the class indices,
         and on nothing else: whole numbers only, so that it is the same on every machine.
     """
     num_units, num_classes = len(sizes), int(codes.max(initial=0)) + 1
@@ -77,7 +77,7 @@ def assign(units: Array, codes: Array, sizes: Array, num_folds: int) -> Array:
 
 
 def _hardest_first(unit_of: Array, class_of: Array, totals: Array, sizes: Array, share: int) -> Array:
-    """Units in the order in which they are placed: int64 (num_units,)."""
+    """Order units as they are placed: int64 (num_units,)."""
     # A unit's rarest class: classes ranked by images, the lowest rank among the unit's; none: last.
     rank = np.empty(len(totals), np.int64)
     rank[np.argsort(totals, kind="stable")] = np.arange(len(totals))

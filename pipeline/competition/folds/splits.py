@@ -1,6 +1,6 @@
 """Which fold each train image validates: stratified, groups whole, the same whatever the order of the table.
 
-Everything is decided on the images in the order of a hash of (seed, id), with classes and groups numbered as they
+Everything is decided on the images in the order of a hash of (seed, id), with classes and groups indexed as they
 first appear there. So neither the order of the rows nor the names of classes and groups move an image to another fold.
 """
 
@@ -11,13 +11,13 @@ from typing import Any
 
 import numpy as np
 
-from pipeline.competition.folds.greedy_split import assign, quotas
+from pipeline.competition.folds.greedy_split import assign_units, quotas
 from pipeline.files import InputError
 
 Array = np.ndarray[Any, Any]
 Rare = list[tuple[str | int, int]]
 
-# Groups whose fold sizes scikit-learn leaves further off than this part of an equal share are assigned again by us.
+# Groups whose fold sizes scikit-learn leaves further off than this fraction of an equal share are assigned again by us.
 _TOLERANCE = 0.1
 # StratifiedGroupKFold takes about 1e-8 s for each of num_groups * num_folds * (num_folds * num_classes + 4,000) steps,
 # and holds num_groups * num_classes numbers: what would take more than a second goes to our own assignment.
@@ -27,11 +27,11 @@ _NUM_QUANTILES = 10
 
 
 @dataclass(frozen=True)
-class Split:
+class FoldAssignment:
     """Folds of images: `fold` int64 (num_images,), 0 to num_folds - 1, in the order in which the ids were given.
 
     `method` is a few words for the log. `rare` lists the classes with fewer images than folds and how many they have,
-    fewest first: they are in as many folds as they have images, or groups. A class is its label; for tags, the number
+    fewest first: they are in as many folds as they have images, or groups. A class is its label; for tags, the index
     of its column.
     """
 
@@ -40,14 +40,14 @@ class Split:
     rare: Rare
 
 
-def split(
+def assign_folds(
     ids: Sequence[str], labels: Array, kind: str, num_folds: int, seed: int, groups: Sequence[str] | None = None
-) -> Split:
+) -> FoldAssignment:
     """Assign every image to one fold.
 
     Without groups fold sizes differ by at most 1. One class of many: so do the images of each class, as in
     scikit-learn's StratifiedKFold. Numbers: in any range of values the folds' counts differ by at most 2. Tags: see
-    `greedy_split.assign`. With groups, a group larger than an equal share of the images has a fold of its own, and the
+    `greedy_split.assign_units`. With groups, a group larger than an equal share of the images has a fold of its own, and the
     others differ from an equal share of the rest by at most the largest group among them or a tenth of that share.
 
     Args:
@@ -65,20 +65,20 @@ def split(
     assert len(ids) == len(labels) == len(set(ids)), "ids must be unique, with a label each"
     _require(len(ids), "images", num_folds)
     order = _canonical_order(ids, seed)
-    numbered = None if groups is None else _grouped(groups, order, num_folds)
-    by_kind = _split_numbers if kind == "number" else _split_tags if kind == "multi" else _split_classes
-    in_order, method, rare = by_kind(labels[order], num_folds, numbered)
+    group_of = None if groups is None else _grouped(groups, order, num_folds)
+    by_kind = {"number": _stratify_numbers, "multi": _stratify_tags}.get(kind, _stratify_classes)
+    in_order, method, rare = by_kind(labels[order], num_folds, group_of)
     fold = np.empty(len(ids), np.int64)
     fold[order] = in_order
-    return Split(fold, method, rare)
+    return FoldAssignment(fold, method, rare)
 
 
 # What follows has its rows in the canonical order.
 
 
-def _split_classes(labels: Array, num_folds: int, groups: Array | None) -> tuple[Array, str, Rare]:
-    """One class of many."""
-    codes, names = _numbered(labels.tolist())
+def _stratify_classes(labels: Array, num_folds: int, groups: Array | None) -> tuple[Array, str, Rare]:
+    """Stratify one class of many."""
+    codes, names = _indexed(labels.tolist())
     counts = np.bincount(codes)
     few = np.flatnonzero(counts < num_folds)
     rare: Rare = sorted(((names[code], int(counts[code])) for code in few), key=lambda pair: (pair[1], pair[0]))
@@ -91,8 +91,8 @@ def _split_classes(labels: Array, num_folds: int, groups: Array | None) -> tuple
     return fold, f"stratified-grouped{note}", rare
 
 
-def _split_tags(labels: Array, num_folds: int, groups: Array | None) -> tuple[Array, str, Rare]:
-    """Any number of tags."""
+def _stratify_tags(labels: Array, num_folds: int, groups: Array | None) -> tuple[Array, str, Rare]:
+    """Stratify any number of tags."""
     counts = np.count_nonzero(labels, axis=0)
     rare: Rare = [
         (int(column), int(counts[column])) for column in np.argsort(counts, kind="stable") if counts[column] < num_folds
@@ -102,13 +102,13 @@ def _split_tags(labels: Array, num_folds: int, groups: Array | None) -> tuple[Ar
     columns = sorted(range(labels.shape[1]), key=lambda column: bits[:, column].tobytes())
     rows, codes = np.nonzero(labels[:, columns])
     if groups is None:
-        return assign(rows, codes, np.ones(len(labels), np.int64), num_folds), "multi-label stratified", rare
-    fold_of_group = assign(groups[rows], codes, np.bincount(groups), num_folds)
+        return assign_units(rows, codes, np.ones(len(labels), np.int64), num_folds), "multi-label stratified", rare
+    fold_of_group = assign_units(groups[rows], codes, np.bincount(groups), num_folds)
     return fold_of_group[groups], "multi-label stratified-grouped", rare
 
 
-def _split_numbers(values: Array, num_folds: int, groups: Array | None) -> tuple[Array, str, Rare]:
-    """Numbers."""
+def _stratify_numbers(values: Array, num_folds: int, groups: Array | None) -> tuple[Array, str, Rare]:
+    """Stratify numbers by their quantiles."""
     by_value = np.argsort(values, kind="stable")
     if groups is None:
         # Every num_folds neighbours in value go to different folds, in the order of their hashes.
@@ -122,13 +122,13 @@ def _split_numbers(values: Array, num_folds: int, groups: Array | None) -> tuple
     # Equal values share a quantile: that of the first of them.
     first = np.searchsorted(values[by_value], values, side="left")
     num_quantiles = min(_NUM_QUANTILES, len(values) // num_folds)
-    quantiles, _ = _numbered((first * num_quantiles // len(values)).tolist())
+    quantiles, _ = _indexed((first * num_quantiles // len(values)).tolist())
     fold, note = _stratified_groups(quantiles, groups, num_folds)
     return fold, f"stratified-grouped on quantiles{note}", []
 
 
 def _stratified_groups(codes: Array, groups: Array, num_folds: int) -> tuple[Array, str]:
-    """Whole groups with one class per image: scikit-learn's assignment, or where it does not serve our own, and why."""
+    """Assign whole groups with one class per image: as scikit-learn does, or where it does not serve our own, and why."""
     sizes, counts = np.bincount(groups), np.bincount(codes)
     steps = len(sizes) * num_folds * (num_folds * len(counts) + 4000)
     if counts.min() < num_folds:
@@ -141,25 +141,25 @@ def _stratified_groups(codes: Array, groups: Array, num_folds: int) -> tuple[Arr
         if _even(np.bincount(fold, minlength=num_folds), sizes):
             return fold, ""
         note = "scikit-learn's folds were uneven"
-    return assign(groups, codes, sizes, num_folds)[groups], f" (greedy: {note})"
+    return assign_units(groups, codes, sizes, num_folds)[groups], f" (greedy: {note})"
 
 
 def _by_scikit_learn(codes: Array, groups: Array, num_folds: int) -> Array:
-    """The folds of StratifiedGroupKFold. Not shuffled: the canonical order is random already.
+    """Assign folds by StratifiedGroupKFold. Not shuffled: the canonical order is random already.
 
     They may be uneven, even empty (scikit-learn issues 33085 and 34828).
     """
     from sklearn.model_selection import StratifiedGroupKFold
 
-    fold = np.empty(len(codes), np.int64)
-    parts = StratifiedGroupKFold(num_folds).split(np.zeros(len(codes)), codes, groups)
-    for number, (_, valid) in enumerate(parts):
-        fold[valid] = number
-    return fold
+    folds = np.empty(len(codes), np.int64)
+    splits = StratifiedGroupKFold(num_folds).split(np.zeros(len(codes)), codes, groups)
+    for fold, (_, valid) in enumerate(splits):
+        folds[valid] = fold
+    return folds
 
 
 def _even(fold_sizes: Array, group_sizes: Array) -> bool:
-    """Whether no fold is empty and sizes are within the bound that `split` documents."""
+    """Whether no fold is empty and sizes are within the bound that `assign_folds` documents."""
     wanted = quotas(group_sizes, len(fold_sizes))
     shared = group_sizes[group_sizes <= wanted.min()]
     tolerance = max(shared.max(initial=0), _TOLERANCE * wanted.min())
@@ -167,10 +167,10 @@ def _even(fold_sizes: Array, group_sizes: Array) -> bool:
 
 
 def _grouped(groups: Sequence[str], order: Array, num_folds: int) -> Array:
-    """Numbers of the groups in the canonical order: int64 (num_images,)."""
-    numbers, names = _numbered([groups[row] for row in order.tolist()])
+    """Index the groups in the canonical order: int64 (num_images,)."""
+    indices, names = _indexed([groups[row] for row in order.tolist()])
     _require(len(names), "groups of images", num_folds)
-    return numbers
+    return indices
 
 
 def _require(count: int, what: str, num_folds: int) -> None:
@@ -182,7 +182,7 @@ def _require(count: int, what: str, num_folds: int) -> None:
 
 
 def _canonical_order(ids: Sequence[str], seed: int) -> Array:
-    """Rows in the order of a hash of (seed, id): int64 (num_images,)."""
+    """Order rows by a hash of (seed, id): int64 (num_images,)."""
     salt = seed.to_bytes(8, "little")
     digests = b"".join(
         hashlib.blake2b(id_.encode("utf-8", "surrogatepass"), digest_size=16, salt=salt).digest() for id_ in ids
@@ -191,8 +191,8 @@ def _canonical_order(ids: Sequence[str], seed: int) -> Array:
     return np.lexsort((words[:, 1], words[:, 0]))
 
 
-def _numbered(names: list[Any]) -> tuple[Array, list[Any]]:
-    """Numbers of names in the order of their first appearance: int64 (num_images,); and the names."""
-    numbers: dict[Any, int] = {}
-    codes = np.fromiter((numbers.setdefault(name, len(numbers)) for name in names), np.int64, len(names))
-    return codes, list(numbers)
+def _indexed(names: list[Any]) -> tuple[Array, list[Any]]:
+    """Index names in the order of their first appearance: int64 (num_images,); and the names."""
+    indices: dict[Any, int] = {}
+    codes = np.fromiter((indices.setdefault(name, len(indices)) for name in names), np.int64, len(names))
+    return codes, list(indices)

@@ -19,7 +19,7 @@ ENCODINGS = ("utf-8-sig", "cp949")
 
 @dataclass(frozen=True)
 class Dialect:
-    """How a csv is written, so that a submission can be written alike."""
+    """The form in which a csv is written, so that a submission can be written alike."""
 
     encoding: str = "utf-8"
     separator: str = ","
@@ -37,7 +37,7 @@ class Table:
     header: tuple[str, ...] = ()
 
     def column(self, name: str) -> list[str]:
-        """The cells of a column that is known to be there."""
+        """Give the cells of a column that is known to be there."""
         return [str(cell) for cell in self.frame[name]]
 
 
@@ -98,7 +98,7 @@ def _decode(path: Path) -> tuple[str, str]:
 
 
 def _separator(head: str) -> str:
-    """The separator of a table's first lines, by the rule of `read_csv`."""
+    """Find the separator of a table's first lines, by the rule of `read_csv`."""
     counts = {}
     for separator in SEPARATORS:
         rows = [row for row in _first_rows(head, separator) if row]
@@ -130,7 +130,7 @@ def _no_short_rows(path: Path, frame: pd.DataFrame, text: str, separator: str) -
 
 
 def _quoting(head: str) -> int:
-    """csv's quoting rule that the first lines were written with."""
+    """Find csv's quoting rule that the first lines were written with."""
     lines = [line for line in head.splitlines()[:3] if line]
     if all(line.startswith('"') and line.endswith('"') for line in lines):
         return csv.QUOTE_ALL
@@ -138,7 +138,7 @@ def _quoting(head: str) -> int:
 
 
 def require_columns(source: str, frame: pd.DataFrame, names: Sequence[str]) -> list[str]:
-    """What is wrong with the columns that are needed: missing ones, or ones that are there twice."""
+    """Say what is wrong with the columns that are needed: missing ones, or ones that are there twice."""
     columns = [str(column) for column in frame.columns]
     missing = [name for name in dict.fromkeys(names) if name not in columns]
     twice = [name for name in dict.fromkeys(names) if columns.count(name) > 1]
@@ -152,15 +152,15 @@ def require_columns(source: str, frame: pd.DataFrame, names: Sequence[str]) -> l
 
 
 def duplicates(source: str, ids: Sequence[str]) -> list[str]:
-    """What is wrong with ids that must be unique; an empty list where nothing is."""
+    """Say what is wrong with ids that must be unique; an empty list where nothing is."""
     if len(set(ids)) == len(ids):
         return []
     seen: set[str] = set()
     repeated = list(dict.fromkeys(id_ for id_ in ids if id_ in seen or seen.add(id_)))  # type: ignore[func-returns-value]
-    return [f"{source}: {some('ids appear more than once', repeated)}"]
+    return [f"{source}: {counted('ids appear more than once', repeated)}"]
 
 
-def some(what: str, items: Sequence[object], limit: int = 5) -> str:
-    """`1,234 ids appear more than once (a, b, c, d, e, ...)`: a count and the first five."""
+def counted(what: str, items: Sequence[object], limit: int = 5) -> str:
+    """Write a count and the first five: `1,234 ids appear more than once (a, b, c, d, e, ...)`."""
     shown = ", ".join(str(item)[:80] for item in items[:limit])
     return f"{len(items):,} {what} ({shown}{', ...' if len(items) > limit else ''})"

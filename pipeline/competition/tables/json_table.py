@@ -15,7 +15,7 @@ from pipeline.files import InputError
 
 
 def read_frame(path: Path) -> pd.DataFrame:
-    """A table as text cells, by the file's extension: csv, or json.
+    """Read a table as text cells, by the file's extension: csv, or json.
 
     Raises:
         InputError: it cannot be read, or a json holds no list of records.
@@ -24,7 +24,7 @@ def read_frame(path: Path) -> pd.DataFrame:
 
 
 def read_json(path: Path) -> pd.DataFrame:
-    """The images of a JSON file, a row each, every cell as text.
+    """Read the images of a JSON file, a row each, every cell as text.
 
     Where another list refers to the images, its columns are joined to them (of several rows for an image the first).
     Lists of four numbers (boxes) become four columns, other nested values are left out.
@@ -36,12 +36,8 @@ def read_json(path: Path) -> pd.DataFrame:
         value = json.loads(path.read_text(encoding="utf-8-sig"))
     except (UnicodeDecodeError, json.JSONDecodeError, RecursionError) as error:
         raise InputError(f"{path} must be JSON in UTF-8. Got: {error}") from None
-    lists = {"": value} if isinstance(value, list) else value if isinstance(value, dict) else {}
-    frames = {
-        name: _frame(records)
-        for name, records in lists.items()
-        if isinstance(records, list) and records and all(isinstance(record, dict) for record in records)
-    }
+    lists = value if isinstance(value, dict) else {"": value}
+    frames = {name: _frame(records) for name, records in lists.items() if _are_records(records)}
     if not frames:
         raise InputError(f"{path} must hold a list of images. Got no list of records")
     main = max(frames, key=lambda name: (_has_files(frames[name]), len(frames[name])))
@@ -54,6 +50,10 @@ def read_json(path: Path) -> pd.DataFrame:
             notes = notes[[column for column in notes if column not in images]]
             return images.join(notes, on=id_, how="inner").reset_index(drop=True)
     return images
+
+
+def _are_records(value: Any) -> bool:
+    return isinstance(value, list) and len(value) > 0 and all(isinstance(record, dict) for record in value)
 
 
 def _frame(records: list[dict[str, Any]]) -> pd.DataFrame:
@@ -70,9 +70,9 @@ def _frame(records: list[dict[str, Any]]) -> pd.DataFrame:
 
 
 def _key(frame: pd.DataFrame) -> str | None:
-    """The column that names the rows: `id`, else the first without empty or repeated cells that says so."""
+    """Find the column that names the rows: `id`, else the first without empty or repeated cells that says so."""
     named = [column for column in frame if "id" in str(column).lower() and frame[column].is_unique]
-    return "id" if "id" in named else named[0] if named else None
+    return "id" if "id" in named else next(iter(named), None)
 
 
 def _refers(cells: "pd.Series[str]", ids: "pd.Series[str]") -> bool:

@@ -11,7 +11,7 @@ _NO_ANSWER = {"", "nan", "null", "none", "na", "n/a", "?", "-"}
 def targets_of(
     sample: pd.DataFrame, id_column: str, test: pd.DataFrame | None = None, labels: Sequence[str] = ()
 ) -> list[str]:
-    """The columns to fill: all but the id and those that are copied.
+    """List the columns to fill: all but the id and those that are copied.
 
     Copied are an unnamed column (an index that was written too), one that says in every row another text that is no
     number (a path), and one that stands in the test table with the same cells.

@@ -2,16 +2,15 @@
 
 from collections.abc import Container, Sequence
 from dataclasses import dataclass
-from functools import cached_property
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 
-from pipeline.competition.tables.csv_table import duplicates, require_columns, some
+from pipeline.competition.tables.csv_table import counted, duplicates, require_columns
 from pipeline.competition.tables.json_table import read_frame
 from pipeline.competition.tables.long_table import is_long, widen
-from pipeline.competition.tables.templates import fields, fill, from_paths, resolved
+from pipeline.competition.tables.templates import fields, paths_from_rows, resolve_wildcards, rows_from_paths
 from pipeline.config import Config
 from pipeline.files import InputError, inside
 from pipeline.paths import data_dir
@@ -19,7 +18,7 @@ from pipeline.paths import data_dir
 
 @dataclass(frozen=True)
 class Samples:
-    """The images of one part of a competition, a row each: train images in the order of their ids, test images in the
+    """The images of one split of a competition, a row each: train images in the order of their ids, test images in the
     table's. `labels` holds the label columns as text; it is empty for test images. `boxes` are what images are cropped
     to: `left top right bottom` in pixels.
     """
@@ -38,17 +37,12 @@ class Samples:
             return self.paths
         return [f"{path}\0{box}" for path, box in zip(self.paths, self.boxes, strict=True)]
 
-    @cached_property
-    def row(self) -> dict[str, int]:
-        """Where each id is."""
-        return {id_: row for row, id_ in enumerate(self.ids)}
-
     def __len__(self) -> int:
         return len(self.ids)
 
 
 def read_train(cfg: Config, *, files: bool = False) -> Samples:
-    """The labelled images.
+    """Read the labelled images.
 
     Args:
         cfg: the settings.
@@ -61,7 +55,7 @@ def read_train(cfg: Config, *, files: bool = False) -> Samples:
     extra = [name for name in (data.group, cfg.folds.column) if name]
     # Templates may fit both: an image that is to be predicted is no train image.
     without = set(read_test(cfg).paths) if "{" in data.train else ()
-    source, frame = _table(cfg, data.train, "data.train", without)
+    source, frame = _read_table(cfg, data.train, "data.train", without)
     if data.split:
         frame = frame[~_of_test(source, frame, data.split)]
     if data.bad_images == "drop" and len(data.labels) == 1 and list(frame.columns).count(data.labels[0]) == 1:
@@ -82,7 +76,7 @@ def read_train(cfg: Config, *, files: bool = False) -> Samples:
 
 
 def _labels(cfg: Config, source: str, frame: pd.DataFrame) -> pd.DataFrame:
-    """The label columns; with `data.negative`, that label as 0 and every other as 1."""
+    """Take the label columns; with `data.negative`, that label as 0 and every other as 1."""
     labels = frame[list(cfg.data.labels)]
     negative = cfg.data.negative
     if not negative:
@@ -91,34 +85,34 @@ def _labels(cfg: Config, source: str, frame: pd.DataFrame) -> pd.DataFrame:
         found = dict.fromkeys(str(cell) for cell in labels.iloc[:, 0])
         raise InputError(
             f"data.negative must be one of the labels in one column. Got {negative!r}; {source} has "
-            f"{some('labels', list(found))}"
+            f"{counted('labels', list(found))}"
         )
     return (labels != negative).astype(int).astype(str)
 
 
 def _of_one_image(paths: list[str]) -> list[str] | None:
-    """Groups of the rows of one image, such as its boxes, which must share a fold; None where each has its own."""
+    """Group the rows of one image, such as its boxes, which must share a fold; None where each has its own."""
     return [f"image {path}" for path in paths] if len(set(paths)) < len(paths) else None
 
 
 def _groups(ids: list[str], cells: list[str]) -> list[str]:
-    """Groups by name; an image without one is a group of its own."""
+    """Group images by name; an image without one is a group of its own."""
     return [f"group {cell}" if cell else f"image {id_}" for id_, cell in zip(ids, cells, strict=True)]
 
 
 def read_test(cfg: Config, *, files: bool = False) -> Samples:
-    """The images to predict, in the test table's order; see `read_train`."""
-    source, frame = _table(cfg, cfg.data.test, "data.test")
+    """Read the images to predict, in the test table's order; see `read_train`."""
+    source, frame = _read_table(cfg, cfg.data.test, "data.test")
     if cfg.data.split and cfg.data.test == cfg.data.train:
         frame = frame[_of_test(source, frame, cfg.data.split)].reset_index(drop=True)
     return _samples(cfg, source, frame, test_id(cfg), cfg.data.test_image, [], files, "data.test_image")
 
 
 def _of_test(source: str, frame: pd.DataFrame, column: str) -> "pd.Series[bool]":
-    """Which rows of a table of both parts are to be predicted.
+    """Mark the rows of a table of both splits that are to be predicted.
 
     Raises:
-        InputError: it has no such column, or no row of either part.
+        InputError: it has no such column, or no row of either split.
     """
     if problems := require_columns(source, frame, [column]):
         raise InputError("; ".join(problems))
@@ -126,7 +120,7 @@ def _of_test(source: str, frame: pd.DataFrame, column: str) -> "pd.Series[bool]"
     if marked.all() or not marked.any():
         raise InputError(
             f"{source}: data.split = {column!r} must begin with test in some rows and not in others. Got "
-            f"{some('values', list(dict.fromkeys(frame[column])))}"
+            f"{counted('values', list(dict.fromkeys(frame[column])))}"
         )
     return marked
 
@@ -137,15 +131,15 @@ def is_test(cell: str) -> bool:
 
 
 def test_id(cfg: Config) -> str:
-    """The id column of the test table and the sample submission."""
+    """Name the id column of the test table and the sample submission."""
     return cfg.data.test_id or cfg.data.id
 
 
-def _table(cfg: Config, name: str, setting: str, without: Container[str] = ()) -> tuple[str, pd.DataFrame]:
+def _read_table(cfg: Config, name: str, setting: str, without: Container[str] = ()) -> tuple[str, pd.DataFrame]:
     if not cfg.root.is_dir():
         raise InputError(f"data.root {cfg.data.root} is not a folder. Put the competition's files there")
     if "{" in name:
-        return f"{setting} = {name!r}", from_paths(data_dir(cfg), name, without)
+        return f"{setting} = {name!r}", rows_from_paths(data_dir(cfg), name, without)
     path = inside(data_dir(cfg), name, setting)
     if not path.is_file():
         raise InputError(f"{setting}: {path} does not exist")
@@ -153,7 +147,7 @@ def _table(cfg: Config, name: str, setting: str, without: Container[str] = ()) -
 
 
 def wide_frame(cfg: Config, path: Path) -> pd.DataFrame:
-    """A table with a row for each image: as it is, or by `data.rows` from a row for each image and class."""
+    """Read a table with a row for each image: as it is, or by `data.rows` from a row for each image and class."""
     frame = read_frame(path)
     id_column = next((name for name in (test_id(cfg), cfg.data.id) if name in frame.columns), "")
     ids = [str(cell) for cell in frame[id_column]] if cfg.data.rows and id_column else []
@@ -179,15 +173,15 @@ def _samples(
         raise InputError(f"{source} must have at least one row. Got a header only")
     ids = [str(cell) for cell in frame[id_column]]
     root = data_dir(cfg)
-    paths = resolved(root, fill(template, frame))
+    paths = resolve_wildcards(root, paths_from_rows(template, frame))
     problems = duplicates(source, ids)
     if empty := [number for number, id_ in enumerate(ids, 1) if not id_]:
-        problems.append(f"{source}: {some(f'rows have no id in column {id_column!r}', empty)}")
+        problems.append(f"{source}: {counted(f'rows have no id in column {id_column!r}', empty)}")
     for path in paths:
         inside(root, path, setting)
     if files and (missing := [path for path in paths if not (root / path).is_file()]):
         problems.append(
-            f"{setting} = {template!r}: {some('images are missing', missing)} under {cfg.root}, of {len(paths)} in "
+            f"{setting} = {template!r}: {counted('images are missing', missing)} under {cfg.root}, of {len(paths)} in "
             f"{source}"
         )
     if problems:
@@ -197,7 +191,7 @@ def _samples(
 
 
 def _boxes(cfg: Config, source: str, frame: pd.DataFrame, ids: list[str]) -> list[str]:
-    """The boxes of a table's rows, to whole pixels.
+    """Read the boxes of a table's rows, to whole pixels.
 
     Raises:
         InputError: cells that are no numbers, or boxes without an area.
@@ -209,6 +203,6 @@ def _boxes(cfg: Config, source: str, frame: pd.DataFrame, ids: list[str]) -> lis
     if wrong := [ids[row] for row in np.flatnonzero((whole[:, 2:] <= whole[:, :2]).any(1))]:
         raise InputError(
             f"{source}: data.box must name columns of numbers, left < right and top < bottom. "
-            f"{some('rows have others', wrong)}; set data.box_has_size where the last two are width and height"
+            f"{counted('rows have others', wrong)}; set data.box_has_size where the last two are width and height"
         )
     return [f"{left} {top} {right} {bottom}" for left, top, right, bottom in whole.tolist()]

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from pipeline.competition.tables.csv_table import some
+from pipeline.competition.tables.csv_table import counted
 from pipeline.config import ConfigError
 from pipeline.files import InputError, inside, walk
 
@@ -21,7 +21,7 @@ ANYWHERE = "**/"
 
 
 def fields(template: str) -> list[str]:
-    """The columns that a template names, each once, in order.
+    """List the columns that a template names, each once, in order.
 
     Raises:
         ConfigError: braces that do not pair, or a field that is no plain name.
@@ -40,28 +40,29 @@ def fields(template: str) -> list[str]:
     return list(dict.fromkeys(found))
 
 
-def fill(template: str, frame: pd.DataFrame) -> list[str]:
-    """The paths that a template makes from a table's rows, in composed Unicode (NFC), as `opened` shows files."""
-    parts = [(literal, name, int(spec or 0)) for literal, name, spec, _ in string.Formatter().parse(template)]
-    columns = {name: [str(cell) for cell in frame[name]] for _, name, _ in parts if name}
+def paths_from_rows(template: str, frame: pd.DataFrame) -> list[str]:
+    """Make a template's paths from a table's rows, in composed Unicode (NFC), as `opened` shows files."""
+    pieces = [(literal, name, int(spec or 0)) for literal, name, spec, _ in string.Formatter().parse(template)]
+    columns = {name: [str(cell) for cell in frame[name]] for _, name, _ in pieces if name}
     rows = range(len(frame))
     paths = [
-        "".join(literal + (columns[name][row].zfill(width) if name else "") for literal, name, width in parts)
+        "".join(literal + (columns[name][row].zfill(width) if name else "") for literal, name, width in pieces)
         for row in rows
     ]
     return [path if path.isascii() else unicodedata.normalize("NFC", path) for path in paths]
 
 
-def resolved(root: Path, paths: list[str]) -> list[str]:
-    """Paths with `.*` or `**/` as those of the files that they fit; the others, and those without a file, as given.
+def resolve_wildcards(root: Path, paths: list[str]) -> list[str]:
+    """Replace paths with `.*` or `**/` by those of the files that they fit; others, and those without a file, stay.
 
     Raises:
         InputError: a path fits several files.
     """
     if any(ANYWHERE in path for path in paths):
-        full, several = anywhere(paths, list(walk(root)))
+        full, several = find_anywhere(paths, list(walk(root)))
         if several:
-            raise InputError(f"under {root} {some('paths fit several files', several)}. Name a folder in the template")
+            text = counted("paths fit several files", several)
+            raise InputError(f"under {root} {text}. Name a folder in the template")
         return full
     if not any(path.endswith(".*") for path in paths):
         return paths
@@ -76,12 +77,13 @@ def resolved(root: Path, paths: list[str]) -> list[str]:
             several.append(f"{path}: {' or '.join(names)}")
         full.append(f"{folder}/{names[0]}".lstrip("/") if names else path)
     if several:
-        raise InputError(f"under {root} {some('paths fit several files', several)}. Name the extension in the template")
+        text = counted("paths fit several files", several)
+        raise InputError(f"under {root} {text}. Name the extension in the template")
     return full
 
 
-def anywhere(paths: Sequence[str], files: Sequence[str]) -> tuple[list[str], list[str]]:
-    """Paths with `**/` as the files that they mean, and those that could mean several.
+def find_anywhere(paths: Sequence[str], files: Sequence[str]) -> tuple[list[str], list[str]]:
+    """Replace paths with `**/` by the files that they mean; returns those that could mean several too.
 
     Of the files of a path's name below the folder before `**/`, the one that shares the most of the folders after it.
 
@@ -97,7 +99,7 @@ def anywhere(paths: Sequence[str], files: Sequence[str]) -> tuple[list[str], lis
     full, several = [], []
     for path in paths:
         base, _, rest = path.partition(ANYWHERE)
-        wanted = [part for part in rest.replace("\\", "/").split("/") if part not in ("", ".")]
+        wanted = [name for name in rest.replace("\\", "/").split("/") if name not in ("", ".")]
         found = [file for file in by_name.get(wanted[-1], ()) if file.startswith(base)] if wanted else []
         if len(found) > 1:
             shared = [_shared(file.split("/")[:-1], wanted[:-1]) for file in found]
@@ -109,7 +111,7 @@ def anywhere(paths: Sequence[str], files: Sequence[str]) -> tuple[list[str], lis
 
 
 def _shared(folders: list[str], wanted: list[str]) -> int:
-    """How many folders two paths share from their ends on."""
+    """Count the folders that two paths share from their ends on."""
     count = 0
     for one, other in zip(reversed(folders), reversed(wanted), strict=False):
         if one != other:
@@ -119,7 +121,7 @@ def _shared(folders: list[str], wanted: list[str]) -> int:
 
 
 def _by_stem(folder: Path) -> dict[str, list[str]]:
-    """Names of a folder's files by the part before the last dot, sorted."""
+    """List names of a folder's files by what is before the last dot, sorted."""
     names: dict[str, list[str]] = {}
     for name in sorted(os.listdir(folder)) if folder.is_dir() else []:
         names.setdefault(name.rpartition(".")[0], []).append(name)
@@ -127,7 +129,7 @@ def _by_stem(folder: Path) -> dict[str, list[str]]:
 
 
 def pattern(template: str) -> re.Pattern[str]:
-    """The template read backwards: a pattern whose groups `f0, f1, ...` are the fields in order.
+    """Read a template backwards: make a pattern whose groups `f0, f1, ...` are the fields in order.
 
     An earlier field takes as much as it can: `{label}_{id}.jpg` reads `a_b_7.jpg` as `a_b` and `7`.
     """
@@ -137,14 +139,14 @@ def pattern(template: str) -> re.Pattern[str]:
     for literal, name, _, _ in string.Formatter().parse(template):
         text += re.escape(literal).replace(re.escape(ANYWHERE), "(?:.*/)?")
         if name:
-            number = names.index(name)
-            text += f"(?P=f{number})" if name in seen else f"(?P<f{number}>[^/]+)"
+            index = names.index(name)
+            text += f"(?P=f{index})" if name in seen else f"(?P<f{index}>[^/]+)"
             seen.add(name)
     return re.compile(text)
 
 
-def from_paths(root: Path, template: str, without: Container[str] = ()) -> pd.DataFrame:
-    """The table that a template makes from the files below a root: a column for each field, and `path`; sorted by path.
+def rows_from_paths(root: Path, template: str, without: Container[str] = ()) -> pd.DataFrame:
+    """Make the table of the files below a root that fit: a column for each field, and `path`; sorted by path.
 
     Args:
         root: the folder.
@@ -163,7 +165,7 @@ def from_paths(root: Path, template: str, without: Container[str] = ()) -> pd.Da
         raise InputError(f"no file under {root} fits {template!r}")
     if broken := [row[-1] for row in rows if "\r" in row[-1]]:
         # No table could hold them: readers take a carriage return for a line's end.
-        raise InputError(f"{root}: {some('file names hold a carriage return', broken)}. Rename them")
+        raise InputError(f"{root}: {counted('file names hold a carriage return', broken)}. Rename them")
     frame = pd.DataFrame(rows, columns=pd.Index([*names, "path"]), dtype=str)
     # A field of this name is the user's own.
     return frame.loc[:, ~frame.columns.duplicated()]

@@ -81,7 +81,7 @@ class AlbumentationsFile:
 
 
 def _read(path: Path) -> dict[str, Any]:
-    """The saved pipeline as plain values."""
+    """Read the saved pipeline as plain values."""
     if not path.is_file():
         raise InputError(
             f"augment.albumentations: {path} does not exist. Make it by albumentations.save(pipeline, path)"
@@ -109,7 +109,7 @@ def _read_yaml(text: str) -> Any:
 
 
 def _names(value: Any) -> Iterator[str]:
-    """The class of every transform in a saved pipeline."""
+    """List the class of every transform in a saved pipeline."""
     if isinstance(value, dict):
         if "__class_fullname__" in value:
             yield str(value["__class_fullname__"])

@@ -29,7 +29,7 @@ from pipeline.images.augment.geometry import blocks, policy_maps, put_rows, resa
 from pipeline.images.augment.policies import IDENTITY, NUM_GEOMETRIC, OPERATIONS, SIGNED
 from pipeline.randomness import uniform
 
-# Draw numbers. Fixed, so that turning one augmentation on or off changes no other's draws.
+# Indices of draws. Fixed, so that turning one augmentation on or off changes no other's draws.
 _SHIFT = slice(0, 2)
 _FLIPS = slice(2, 4)
 _SUB_POLICY = 4
@@ -42,7 +42,7 @@ _CROP = range(_NUM_DRAWS, _NUM_DRAWS + 22)
 
 @dataclass(frozen=True)
 class Plan:
-    """What is done to each sample of a batch, all on the CPU; pairs are x then y, lengths in stored pixels."""
+    """The operations drawn for each sample of a batch, all on the CPU; pairs are x then y, lengths in stored pixels."""
 
     operations: Tensor  # int64 (batch, slot)
     magnitudes: Tensor  # float64 (batch, slot)
@@ -67,7 +67,7 @@ class Augment:
         chances = (cfg.hflip, cfg.vflip, cfg.pad_crop, cfg.erasing, 1.0 - cfg.min_area)
         self.is_idle = self.policy is None and not any(chances)
         if self.policy is not None:
-            self._operations, self._probabilities, self._magnitudes, self._signed = _tables(self.policy, size)
+            self._operations, self._probabilities, self._magnitudes, self._signed = _policy_tensors(self.policy, size)
 
     def __call__(self, images: Tensor, keys: Tensor, epoch: int) -> Tensor:
         """Augment a batch; the input is never modified, and is returned as it is where nothing is to be done.
@@ -98,7 +98,7 @@ class Augment:
         steps = (draws[:, _SHIFT] * (2 * cfg.pad_crop + 1)).floor_().long() - cfg.pad_crop
         sides, corners = self.draw_crops(keys, epoch, stored)
         # The first draw of the flips is the image's own, not the epoch's: from epoch to epoch it goes on by `hflip`, so
-        # that an image is flipped in just that part of the epochs, by 0.5 in every second one (Jordan 2024, "94% on
+        # that an image is flipped in just that fraction of the epochs, by 0.5 in every second one (Jordan 2024, "94% on
         # CIFAR-10 in 3.29 Seconds on a Single GPU", section 3.5).
         own = uniform(self.seed, keys, 0, range(_FLIPS.start, _FLIPS.start + 1))[:, 0]
         hflip = (own + cfg.hflip * epoch) % 1.0 < cfg.hflip
@@ -145,7 +145,7 @@ class Augment:
         return result
 
     def _move(self, images: Tensor, plan: Plan) -> Tensor:
-        """All geometry; returns its input where there is none to do."""
+        """Do all geometry; returns its input where there is none to do."""
         stored = images.shape[1]
         sampled = (plan.operations < NUM_GEOMETRIC).any(1) | (plan.sides != stored).any(1) | (stored != self.size)
         rows = sampled.nonzero()[:, 0]
@@ -191,7 +191,7 @@ def _colour(images: Tensor, plan: Plan, wanted: Tensor) -> None:
 
 
 def _copy(images: Tensor, steps: Tensor, flips: Tensor) -> Tensor:
-    """Shifts and flips as copies; returns its input where there are none."""
+    """Shift and flip by copying; returns its input where there is nothing to do."""
     result = images
     if len(rows := steps.any(1).nonzero()[:, 0]):
         places = rows.to(images.device, non_blocking=True)
@@ -206,8 +206,8 @@ def _copy(images: Tensor, steps: Tensor, flips: Tensor) -> Tensor:
     return result
 
 
-def _tables(policy: policies.Policy, size: int) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """Operation int64, probability float64, magnitude float64 and whether it is signed, all (sub-policy, slot)."""
+def _policy_tensors(policy: policies.Policy, size: int) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """Tabulate operation int64, probability and magnitude float64, and whether it is signed, all (sub-policy, slot)."""
     by_bin = policies.magnitudes(policy.num_bins, size, policy.wide)
     steps = [step for sub_policy in policy.sub_policies for step in sub_policy]
     strengths = [0.0 if index is None else by_bin[name][index] for name, _, index in steps]

@@ -31,7 +31,7 @@ def apply_colour(images: Tensor, operations: Tensor, magnitudes: Tensor) -> None
     stays as it is); operations int64 and magnitudes float64, both (batch,), on the CPU.
     """
     if len(rows := torch.isin(operations, _TABLE_OPERATIONS).nonzero()[:, 0]):
-        tables = _tables(images, rows, operations[rows], magnitudes[rows])
+        tables = _level_tables(images, rows, operations[rows], magnitudes[rows])
         for block in blocks(len(rows), images):
             _put(images, rows[block], _look_up(_take(images, rows[block]), tables[block]))
     for operation, blend in ((_COLOR, _saturate), (_SHARPNESS, _sharpen)):
@@ -42,7 +42,7 @@ def apply_colour(images: Tensor, operations: Tensor, magnitudes: Tensor) -> None
 
 
 def _take(images: Tensor, rows: Tensor) -> Tensor:
-    """A copy of some images, without their alpha."""
+    """Copy some images, without their alpha."""
     chosen = images.index_select(0, rows.to(images.device, non_blocking=True))
     return chosen[..., :3].contiguous()
 
@@ -59,7 +59,7 @@ def _look_up(images: Tensor, tables: Tensor) -> Tensor:
 
 
 def _places(images: Tensor) -> Tensor:
-    """Where each pixel's level stands in flattened tables of the whole batch, int32 (pixels,)."""
+    """Find where each pixel's level stands in flattened tables of the whole batch, int32 (pixels,)."""
     num_images, height, width, num_channels = images.shape
     first = 256 * torch.arange(num_images * num_channels, dtype=torch.int32, device=images.device)
     # Repeated along a row of pixels: an inner loop over the channels alone would be slow.
@@ -68,8 +68,8 @@ def _places(images: Tensor) -> Tensor:
     return images.view(num_images, height, width * num_channels).int().add_(first).view(-1)
 
 
-def _tables(images: Tensor, rows: Tensor, operations: Tensor, magnitudes: Tensor) -> Tensor:
-    """Tables of levels of the images in these rows, uint8 (rows, channel, 256).
+def _level_tables(images: Tensor, rows: Tensor, operations: Tensor, magnitudes: Tensor) -> Tensor:
+    """Make the tables of levels of the images in these rows, uint8 (rows, channel, 256).
 
     All but equalize are one formula: keep the upper bits, scale and shift, invert from a threshold on.
     """
@@ -103,7 +103,7 @@ def _tables(images: Tensor, rows: Tensor, operations: Tensor, magnitudes: Tensor
 
 
 def _gather(statistic: Callable[[Tensor], Tensor], images: Tensor, rows: Tensor) -> Tensor:
-    """A statistic of the images in these rows."""
+    """Compute a statistic of the images in these rows."""
     return torch.cat([statistic(_take(images, rows[block])) for block in blocks(len(rows), images)])
 
 

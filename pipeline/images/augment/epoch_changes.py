@@ -19,7 +19,7 @@ Array = np.ndarray[Any, Any]
 
 
 def epoch_sizes(cfg: AugmentConfig, size: int, num_epochs: int) -> list[int]:
-    """Height and width of the training images in each epoch, in pixels, as `first_size` asks for them.
+    """Compute height and width of the training images in each epoch, in pixels, as `first_size` asks for them.
 
     Args:
         cfg: first_size, full_size_from.
@@ -27,8 +27,8 @@ def epoch_sizes(cfg: AugmentConfig, size: int, num_epochs: int) -> list[int]:
         num_epochs: of the whole training.
     """
     growing = cfg.full_size_from * num_epochs
-    parts = [min(1.0, epoch / growing) if growing else 1.0 for epoch in range(num_epochs)]
-    return [round(size * (cfg.first_size + (1 - cfg.first_size) * part)) for part in parts]
+    fractions = [min(1.0, epoch / growing) if growing else 1.0 for epoch in range(num_epochs)]
+    return [round(size * (cfg.first_size + (1 - cfg.first_size) * fraction)) for fraction in fractions]
 
 
 class EpochChanges:
@@ -51,21 +51,21 @@ class EpochChanges:
         self.seed = seed
         # The last epochs, by `strong_until`.
         self.gentle = cfg.model_copy(update={"policy": "none", "erasing": 0.0, "mixup": 0.0, "cutmix": 0.0})
-        self.own = AlbumentationsFile(Path(cfg.albumentations), seed) if cfg.albumentations else None
+        self.user_pipeline = AlbumentationsFile(Path(cfg.albumentations), seed) if cfg.albumentations else None
         self.mix_seed = mix_seed
         self.keys = keys
         self.num_classes = num_classes
 
     def of(self, epoch: int) -> Changes:
-        """The changes of one epoch; None where there is nothing to do."""
+        """Give the changes of one epoch; None where there is nothing to do."""
         cfg = self.strong if epoch < self.strong.strong_until * len(self.sizes) else self.gentle
-        augment, own = Augment(cfg, self.sizes[epoch], self.seed), self.own
+        augment, user_pipeline = Augment(cfg, self.sizes[epoch], self.seed), self.user_pipeline
 
-        def each(pixels: Array, indices: Array) -> Array:
-            assert own is not None
-            return own(pixels, self._keys(indices).numpy(), epoch)
+        def per_image(pixels: Array, indices: Array) -> Array:
+            assert user_pipeline is not None
+            return user_pipeline(pixels, self._keys(indices).numpy(), epoch)
 
-        def change(pixels: Tensor, indices: Array) -> Tensor:
+        def augmented(pixels: Tensor, indices: Array) -> Tensor:
             return augment(pixels, self._keys(indices), epoch)
 
         def mixed(images: Tensor, targets: Tensor, indices: Array, step: int) -> tuple[Tensor, Tensor]:
@@ -73,7 +73,11 @@ class EpochChanges:
             return mix(images, soft, self._keys(indices), epoch, step, cfg, self.mix_seed)
 
         mixes = cfg.mixup > 0 or cfg.cutmix > 0
-        return Changes(each if own else None, None if augment.is_idle else change, mixed if mixes else None)
+        return Changes(
+            per_image=per_image if user_pipeline else None,
+            augment=None if augment.is_idle else augmented,
+            mix=mixed if mixes else None,
+        )
 
     def _keys(self, indices: Array) -> Tensor:
         return self.keys[torch.from_numpy(indices)]

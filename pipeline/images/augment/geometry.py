@@ -17,7 +17,7 @@ assert OPERATIONS[:5] == ("ShearX", "ShearY", "TranslateX", "TranslateY", "Rotat
 
 
 def policy_maps(operations: Tensor, magnitudes: Tensor, size: int) -> Tensor:
-    """The map of each sample's geometric operations, done one after the other; other operations change nothing.
+    """Join each sample's geometric operations, done one after the other, in one map; others change nothing.
 
     As torchvision does them: shears keep the top left corner, rotations the centre, translations are truncated to whole
     pixels, positive ones go right, down and against the clock.
@@ -71,9 +71,9 @@ def resample(images: Tensor, maps: Tensor, scale: Tensor, offset: Tensor, size: 
 
 
 def blocks(num_rows: int, images: Tensor) -> list[slice]:
-    """Parts of some rows of a batch, for work with large intermediate results: few enough pixels for a CPU's cache.
+    """Cut rows of a batch into slices, for work with large intermediate results: few enough pixels for a CPU's cache.
 
-    On other devices one part. Nothing is computed across images, so the parts change no result.
+    On other devices one slice. Nothing is computed across images, so the slices change no result.
     """
     step = num_rows
     if images.device.type == "cpu":
@@ -82,7 +82,7 @@ def blocks(num_rows: int, images: Tensor) -> list[slice]:
 
 
 def put_rows(images: Tensor, places: Tensor, rows: Tensor) -> None:
-    """`images[places] = rows` in place, for contiguous uint8 images, eight bytes at a time where these are whole.
+    """Do `images[places] = rows` in place, for contiguous uint8 images, eight bytes at a time where these are whole.
 
     index_copy_ goes element by element: bytes would take several times as long.
     """
@@ -92,7 +92,7 @@ def put_rows(images: Tensor, places: Tensor, rows: Tensor) -> None:
 
 
 def shift(images: Tensor, steps: Tensor) -> Tensor:
-    """Copies moved by whole pixels, the image reflected about its border's pixels.
+    """Copy images moved by whole pixels, the image reflected about its border's pixels.
 
     Shapes: images (batch, height, width, channel); steps int64 (batch, 2), x then y, on the CPU: the result's pixel
     (x, y) is the source's (x + step x, y + step y).
@@ -118,7 +118,7 @@ def _reflect(images: Tensor, dim: int, pad: int) -> Tensor:
 
 
 def _grid(maps: Tensor, size: int, device: torch.device) -> Tensor:
-    """The maps' values at the centres of size x size pixels: float32 (batch, 2, size, size), x then y.
+    """Compute the maps' values at the centres of size x size pixels: float32 (batch, 2, size, size), x then y.
 
     Separate products and sums, never a fused one: the same bits whatever part of a vector a pixel falls in.
     """

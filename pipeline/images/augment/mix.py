@@ -51,6 +51,6 @@ def mix(
 
 
 def _side(length: int, weight: float, centre: float) -> tuple[int, int]:
-    """First and last plus one pixel of the rectangle along one side, clipped at the border."""
+    """Give first and last plus one pixel of the rectangle along one side, clipped at the border."""
     cut, middle = int(length * (1.0 - weight) ** 0.5), int(centre * length)
     return max(middle - cut // 2, 0), min(middle - cut // 2 + cut, length)

@@ -16,7 +16,7 @@ from itertools import product
 
 import torch
 
-# Geometry first: what has a number below NUM_GEOMETRIC moves pixels, the rest changes their values.
+# Geometry first: what has an index below NUM_GEOMETRIC moves pixels, the rest changes their values.
 OPERATIONS = (
     *("ShearX", "ShearY", "TranslateX", "TranslateY", "Rotate"),
     *("Brightness", "Color", "Contrast", "Sharpness"),
@@ -40,7 +40,7 @@ class Policy:
 
 
 def magnitudes(num_bins: int, size: int, wide: bool = False) -> dict[str, list[float]]:
-    """Magnitude of every bin by operation, for images of `size` x `size` pixels.
+    """Compute the magnitude of every bin by operation, for images of `size` x `size` pixels.
 
     Units: shears are slopes; translations pixels; rotations degrees; brightness, color, contrast and sharpness are the
     factor minus 1; posterize counts bits kept; solarize is the smallest inverted level.
@@ -64,12 +64,12 @@ def magnitudes(num_bins: int, size: int, wide: bool = False) -> dict[str, list[f
 
 
 def find(name: str) -> Policy | None:
-    """The policy of the setting `augment.policy`; None for `none`."""
+    """Look up the policy of the setting `augment.policy`; None for `none`."""
     return _POLICIES[name]
 
 
-def _pairs(text: str) -> tuple[tuple[Step, ...], ...]:
-    """A table of sub-policies: a line each, two operations, each `name probability bin`; a dash for no bin."""
+def _parse_sub_policies(text: str) -> tuple[tuple[Step, ...], ...]:
+    """Read a table of sub-policies: a line each, two operations, each `name probability bin`; a dash for no bin."""
     table = []
     for line in text.strip().splitlines():
         words = line.split()
@@ -82,7 +82,7 @@ def _bin(word: str) -> int | None:
     return None if word == "-" else int(word)
 
 
-_IMAGENET = _pairs("""
+_IMAGENET = _parse_sub_policies("""
 Posterize    0.4 8   Rotate       0.6 9
 Solarize     0.6 5   AutoContrast 0.6 -
 Equalize     0.8 -   Equalize     0.6 -
@@ -110,7 +110,7 @@ Color        0.6 4   Contrast     1.0 8
 Equalize     0.8 -   Equalize     0.6 -
 """)
 
-_CIFAR10 = _pairs("""
+_CIFAR10 = _parse_sub_policies("""
 Invert       0.1 -   Contrast     0.2 6
 Rotate       0.7 2   TranslateX   0.3 9
 Sharpness    0.8 1   Sharpness    0.9 3
@@ -138,7 +138,7 @@ Equalize     0.8 -   Invert       0.1 -
 TranslateY   0.7 9   AutoContrast 0.9 -
 """)
 
-_SVHN = _pairs("""
+_SVHN = _parse_sub_policies("""
 ShearX       0.9 4   Invert       0.2 -
 ShearY       0.9 8   Invert       0.7 -
 Equalize     0.6 -   Solarize     0.6 6

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.competition.archives.unpacking import Room, clean, is_archive, stem, unpack
+from pipeline.competition.archives.unpacking import Room, clean_name, is_archive, stem, unpack
 from pipeline.files import InputError
 
 FILES = {"a/1.txt": b"one", "a/b/2.txt": b"two" * 10_000, "강아지.txt": b"dog"}
@@ -169,4 +169,4 @@ def test_names() -> None:
     assert is_archive("a/train.ZIP") and is_archive("t.csv.gz") and not is_archive("brain.nii.gz")
     assert not is_archive(".hidden.zip") and not is_archive("zip")
     assert stem("a/train.tar.gz") == "a/train" and stem("t.csv.gz") == "t.csv" and stem("x.7z") == "x"
-    assert clean("강") == "강"
+    assert clean_name("강") == "강"

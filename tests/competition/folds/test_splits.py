@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from sklearn.model_selection import StratifiedGroupKFold
 
 from pipeline.competition.folds.greedy_split import quotas
-from pipeline.competition.folds.splits import split
+from pipeline.competition.folds.splits import assign_folds
 from pipeline.files import InputError
 
 KINDS = ["single", "ordinal", "multi", "number"]
@@ -42,7 +42,7 @@ def counts(fold: np.ndarray, labels: np.ndarray, num_folds: int) -> np.ndarray:
 @given(st.sampled_from(KINDS), st.integers(2, 120), st.integers(2, 12), st.integers(0, 2**32 - 1))
 def test_every_image_has_one_fold_and_sizes_are_even(kind: str, num: int, num_folds: int, seed: int) -> None:
     ids, labels = make(kind, max(num, num_folds), seed)
-    done = split(ids, labels, kind, num_folds, seed)
+    done = assign_folds(ids, labels, kind, num_folds, seed)
     assert done.fold.dtype == np.int64 and done.fold.shape == (len(ids),)
     in_fold = sizes(done.fold, num_folds)
     assert len(in_fold) == num_folds
@@ -53,7 +53,7 @@ def test_every_image_has_one_fold_and_sizes_are_even(kind: str, num: int, num_fo
 @given(st.integers(6, 150), st.integers(2, 7), st.integers(0, 999), st.integers(1, 60))
 def test_each_class_is_spread_within_one(num: int, num_folds: int, seed: int, num_classes: int) -> None:
     ids, labels = make("single", max(num, num_folds), seed, num_classes)
-    done = split(ids, labels, "single", num_folds, 0)
+    done = assign_folds(ids, labels, "single", num_folds, 0)
     in_fold = counts(done.fold, labels, num_folds)
     assert (in_fold.max(0) - in_fold.min(0) <= 1).all()
     assert done.method == "stratified"
@@ -66,7 +66,7 @@ def test_each_class_is_spread_within_one(num: int, num_folds: int, seed: int, nu
 @given(st.integers(10, 200), st.integers(2, 7), st.integers(0, 999), st.floats(-3, 3), st.floats(0, 3))
 def test_numbers_are_spread_in_every_range(num: int, num_folds: int, seed: int, low: float, width: float) -> None:
     ids, values = make("number", num, seed)
-    fold = split(ids, values, "number", num_folds, 0).fold
+    fold = assign_folds(ids, values, "number", num_folds, 0).fold
     in_range = sizes(fold[(values >= low) & (values <= low + width)], num_folds)
     assert in_range.max() - in_range.min() <= 2
 
@@ -74,7 +74,7 @@ def test_numbers_are_spread_in_every_range(num: int, num_folds: int, seed: int, 
 def test_no_fold_has_the_larger_numbers() -> None:
     num, num_folds = 5000, 5
     ids, values = [str(number) for number in range(num)], np.arange(num, dtype=float)
-    fold = split(ids, values, "number", num_folds, 0).fold
+    fold = assign_folds(ids, values, "number", num_folds, 0).fold
     ranks = np.array([(values[fold == number] % num_folds).mean() for number in range(num_folds)])
     # Each block of five neighbours is dealt in an order of its own: means of 1,000 ranks with deviation 1.41 / 31.6.
     assert np.abs(ranks - 2).max() < 0.2
@@ -84,7 +84,7 @@ def test_no_fold_has_the_larger_numbers() -> None:
 @given(st.integers(20, 300), st.integers(2, 6), st.integers(0, 999))
 def test_each_tag_has_its_share_in_each_fold(num: int, num_folds: int, seed: int) -> None:
     ids, labels = make("multi", num, seed, num_classes=8)
-    done = split(ids, labels, "multi", num_folds, 0)
+    done = assign_folds(ids, labels, "multi", num_folds, 0)
     off = np.abs(counts(done.fold, labels, num_folds) - labels.sum(0) / num_folds)
     assert off.max() <= 3
     assert off.mean() <= 1
@@ -99,14 +99,14 @@ def test_rare_tags_are_never_twice_in_a_fold() -> None:
     labels = np.zeros((200, 40), bool)
     for column in range(40):
         labels[rng.choice(200, 1 + column % 5, replace=False), column] = True
-    fold = split([str(number) for number in range(200)], labels, "multi", 5, 0).fold
+    fold = assign_folds([str(number) for number in range(200)], labels, "multi", 5, 0).fold
     assert counts(fold, labels, 5).max() == 1
 
 
 @pytest.mark.parametrize("width", [0, 1])
 def test_tags_may_be_one_or_none(width: int) -> None:
     labels = np.arange(10)[:, None] < np.full(width, 5)
-    done = split([str(number) for number in range(10)], labels, "multi", 5, 0)
+    done = assign_folds([str(number) for number in range(10)], labels, "multi", 5, 0)
     assert sizes(done.fold, 5).tolist() == [2] * 5
     assert counts(done.fold, labels, 5).tolist() == [[1] * width] * 5
 
@@ -123,7 +123,7 @@ def test_order_and_names_are_irrelevant(kind: str, num: int, num_folds: int, see
     ids, labels = make(kind, num, seed)
     rng = np.random.default_rng(seed)
     groups = [f"g{number % (num_folds + 5)}" for number in rng.permutation(num)] if grouped else None
-    before = split(ids, labels, kind, num_folds, 3, groups)
+    before = assign_folds(ids, labels, kind, num_folds, 3, groups)
     rows = rng.permutation(num)
     shuffled = labels[rows]
     if kind == "multi":
@@ -131,7 +131,7 @@ def test_order_and_names_are_irrelevant(kind: str, num: int, num_folds: int, see
     elif kind != "number":
         shuffled = np.array([{"c0": "zebra", "c1": "c3", "c2": "c0", "c3": "an ant"}[name] for name in shuffled])
     renamed = None if groups is None else [f"other {groups[row][::-1]}" for row in rows]
-    after = split([ids[row] for row in rows], shuffled, kind, num_folds, 3, renamed)
+    after = assign_folds([ids[row] for row in rows], shuffled, kind, num_folds, 3, renamed)
     assert (after.fold == before.fold[rows]).all()
     assert after.method == before.method
 
@@ -141,7 +141,7 @@ def test_order_and_names_are_irrelevant(kind: str, num: int, num_folds: int, see
 def test_every_seed_has_its_own_split(kind: str, grouped: bool) -> None:
     ids, labels = make(kind, 300, 1)
     groups = [f"g{number % 60}" for number in range(300)] if grouped else None
-    folds = [split(ids, labels, kind, 5, seed, groups).fold for seed in (0, 1, 2, 0)]
+    folds = [assign_folds(ids, labels, kind, 5, seed, groups).fold for seed in (0, 1, 2, 0)]
     assert (folds[0] == folds[3]).all()
     for one, other in ((0, 1), (0, 2), (1, 2)):
         # Not only the folds' numbers differ: pairs of images that were together are apart.
@@ -164,7 +164,7 @@ def test_groups_stay_whole_and_sizes_are_as_even_as_they_allow(
     groups = [f"g{group}" for group, size in enumerate(group_sizes) for _ in range(size)]
     random.Random(seed).shuffle(groups)
     ids, labels = make(kind, len(groups), seed)
-    fold = split(ids, labels, kind, num_folds, seed, groups).fold
+    fold = assign_folds(ids, labels, kind, num_folds, seed, groups).fold
     for name in set(groups):
         assert len(set(fold[[group == name for group in groups]].tolist())) == 1
     in_fold = np.sort(sizes(fold, num_folds))
@@ -179,7 +179,7 @@ def test_groups_with_balanced_classes_are_stratified_by_scikit_learn() -> None:
     rng = np.random.default_rng(0)
     labels = rng.integers(0, 3, 600).astype(str)
     groups = [f"g{number}" for number in rng.integers(0, 80, 600)]
-    done = split([str(number) for number in range(600)], labels, "single", 5, 0, groups)
+    done = assign_folds([str(number) for number in range(600)], labels, "single", 5, 0, groups)
     assert done.method == "stratified-grouped"
     in_fold = counts(done.fold, labels, 5)
     assert (np.abs(in_fold / in_fold.sum(0) - 0.2) < 0.06).all()
@@ -193,7 +193,7 @@ def test_where_scikit_learn_leaves_folds_uneven_ours_takes_over() -> None:
     theirs = [len(valid) for _, valid in StratifiedGroupKFold(2).split(codes, codes, groups)]
     assert sorted(theirs) == [13, 45], "scikit-learn issues 33085 and 34828"
     ids = [str(number) for number in range(len(codes))]
-    done = split(ids, codes.astype(str), "single", 2, 0, groups.astype(str).tolist())
+    done = assign_folds(ids, codes.astype(str), "single", 2, 0, groups.astype(str).tolist())
     assert sizes(done.fold, 2).tolist() == [30, 28]
     assert "greedy" in done.method
 
@@ -216,7 +216,7 @@ def test_an_empty_fold_is_never_even(monkeypatch: pytest.MonkeyPatch, theirs: li
 
     monkeypatch.setattr("sklearn.model_selection.StratifiedGroupKFold", Fixed)
     groups = ["a"] * 20 + ["b"] * 20 + ["c"]
-    done = split([str(number) for number in range(41)], np.array(["x"] * 41), "single", 3, 0, groups)
+    done = assign_folds([str(number) for number in range(41)], np.array(["x"] * 41), "single", 3, 0, groups)
     assert sorted(sizes(done.fold, 3)) == [1, 20, 20] and done.method == method
 
 
@@ -225,7 +225,7 @@ def test_an_empty_fold_is_never_even(monkeypatch: pytest.MonkeyPatch, theirs: li
 def test_as_many_groups_as_folds_have_one_each(group_sizes: list[int], kind: str, seed: int) -> None:
     groups = [f"g{group}" for group, size in enumerate(group_sizes) for _ in range(size)]
     ids, labels = make(kind, len(groups), seed)
-    fold = split(ids, labels, kind, len(group_sizes), seed, groups).fold
+    fold = assign_folds(ids, labels, kind, len(group_sizes), seed, groups).fold
     assert sorted(sizes(fold, len(group_sizes))) == sorted(group_sizes)
 
 
@@ -234,7 +234,7 @@ def test_every_class_rare_is_no_reason_to_stop() -> None:
     labels = np.array([f"only_{number}" for number in range(40)])
     groups = [str(number // 2) for number in range(40)]
     for given_groups in (None, groups):
-        done = split(ids, labels, "single", 5, 0, given_groups)
+        done = assign_folds(ids, labels, "single", 5, 0, given_groups)
         assert sizes(done.fold, 5).tolist() == [8] * 5
         assert len(done.rare) == 40
 
@@ -244,7 +244,7 @@ def test_many_groups_and_classes_are_assigned_without_a_matrix_of_both() -> None
     ids = [str(number) for number in range(num)]
     labels = np.array([f"c{number % 2000}" for number in range(num)])
     groups = [str(number // 4) for number in range(num)]
-    done = split(ids, labels, "single", 5, 0, groups)
+    done = assign_folds(ids, labels, "single", 5, 0, groups)
     assert done.method == "stratified-grouped (greedy: groups or classes are many)"
     assert sizes(done.fold, 5).tolist() == [4000] * 5
     off = np.abs(counts(done.fold, labels, 5) - 2)
@@ -255,10 +255,10 @@ def test_many_groups_and_classes_are_assigned_without_a_matrix_of_both() -> None
 def test_too_few_images_or_groups_are_an_error_with_both_numbers(kind: str) -> None:
     ids, labels = make(kind, 6, 0)
     with pytest.raises(InputError, match=r"6 images and 7 folds.*folds\.num_folds"):
-        split(ids, labels, kind, 7, 0)
+        assign_folds(ids, labels, kind, 7, 0)
     with pytest.raises(InputError, match=r"2 groups of images and 3 folds.*folds\.num_folds"):
-        split(ids, labels, kind, 3, 0, ["a", "b"] * 3)
-    assert sorted(split(ids, labels, kind, 6, 0).fold) == list(range(6))
+        assign_folds(ids, labels, kind, 3, 0, ["a", "b"] * 3)
+    assert sorted(assign_folds(ids, labels, kind, 6, 0).fold) == list(range(6))
 
 
 def test_quotas_give_a_group_that_is_too_large_a_fold_of_its_own() -> None:

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from making import write_table
 from pipeline.competition.tables.csv_table import Dialect, read_csv
 from pipeline.competition.tables.table import read_test, read_train
-from pipeline.competition.tables.templates import fields, fill, from_paths, pattern
+from pipeline.competition.tables.templates import fields, paths_from_rows, pattern, rows_from_paths
 from pipeline.config import Config, ConfigError
 from pipeline.files import InputError
 
@@ -75,7 +75,7 @@ def test_templates_read_back_what_they_write(label: str, number: str) -> None:
     import pandas as pd
 
     template = "train/{label}/{id}.jpg"
-    (path,) = fill(template, pd.DataFrame({"id": [number], "label": [label]}))
+    (path,) = paths_from_rows(template, pd.DataFrame({"id": [number], "label": [label]}))
     match = pattern(template).fullmatch(path)
     assert match is not None
     assert match.groups() == (label, number)
@@ -92,15 +92,15 @@ def test_a_template_makes_the_table(tmp_path: Path) -> None:
     for name in ("train/cat/1.jpg", "train/cat/2.jpg", "train/big dog/1.jpg", "train/readme.txt"):
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / name).write_text("")
-    frame = from_paths(tmp_path, "train/{label}/{file}.jpg")
+    frame = rows_from_paths(tmp_path, "train/{label}/{file}.jpg")
     assert frame.to_dict("list") == {
         "label": ["big dog", "cat", "cat"],
         "file": ["1", "1", "2"],
         "path": ["train/big dog/1.jpg", "train/cat/1.jpg", "train/cat/2.jpg"],
     }
-    assert from_paths(tmp_path, "train/{path}/1.jpg")["path"].tolist() == ["big dog", "cat"]
+    assert rows_from_paths(tmp_path, "train/{path}/1.jpg")["path"].tolist() == ["big dog", "cat"]
     with pytest.raises(InputError, match="no file"):
-        from_paths(tmp_path, "test/{file}.jpg")
+        rows_from_paths(tmp_path, "test/{file}.jpg")
 
 
 def test_a_linked_folder_is_followed_once(tmp_path: Path) -> None:
@@ -109,7 +109,7 @@ def test_a_linked_folder_is_followed_once(tmp_path: Path) -> None:
     (tmp_path / "root").mkdir()
     (tmp_path / "root" / "train").symlink_to(tmp_path / "real")
     (tmp_path / "real" / "loop").symlink_to(tmp_path / "root")
-    assert from_paths(tmp_path / "root", "train/{id}.jpg")["id"].tolist() == ["a"]
+    assert rows_from_paths(tmp_path / "root", "train/{id}.jpg")["id"].tolist() == ["a"]
 
 
 def test_samples_come_in_the_order_of_their_ids(competition: Callable[..., Config]) -> None:
@@ -185,7 +185,7 @@ def test_names_that_are_not_utf8_are_refused(tmp_path: Path) -> None:
     with open(os.fsencode(tmp_path / "train") + b"/\xb0\xad.png", "wb"):
         pass
     with pytest.raises(InputError, match="file names must be UTF-8"):
-        from_paths(tmp_path, "train/{id}.png")
+        rows_from_paths(tmp_path, "train/{id}.png")
 
 
 def test_rows_of_one_image_share_a_fold(competition: Callable[..., Config]) -> None:

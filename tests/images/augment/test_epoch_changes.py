@@ -23,5 +23,5 @@ def test_images_grow_evenly_to_their_full_size(settings: dict[str, object], expe
 def test_an_augmented_batch_has_the_size_of_its_epoch() -> None:
     grown = EpochChanges(AugmentConfig(hflip=0.5), [16, 24, 32, 32], 0, 0, torch.arange(8), 10)
     pixels = torch.zeros(8, 3, 32, 32, dtype=torch.uint8)
-    sizes = [grown.of(epoch).change(pixels, torch.arange(8).numpy()).shape[2] for epoch in range(4)]  # type: ignore[misc]
+    sizes = [grown.of(epoch).augment(pixels, torch.arange(8).numpy()).shape[2] for epoch in range(4)]  # type: ignore[misc]
     assert sizes == [16, 24, 32, 32]

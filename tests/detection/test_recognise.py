@@ -2,6 +2,7 @@
 
 import json
 import random
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -17,11 +18,11 @@ from pipeline.competition.answers.probs import Probs
 from pipeline.competition.answers.submission import fill, write
 from pipeline.competition.answers.task import make_task
 from pipeline.config_file import load
-from pipeline.detection.found import Decision, Facts
+from pipeline.detection.find_template import find_template
+from pipeline.detection.found import Choice, Facts
 from pipeline.detection.image_files import ImageFiles
 from pipeline.detection.label_columns import tag_separator
-from pipeline.detection.look import Found, look, render
-from pipeline.detection.match import find_template
+from pipeline.detection.recognise import Found, recognise, render
 from pipeline.engine.losses import make_loss
 from pipeline.files import InputError
 from pipeline.recipes import recipe
@@ -221,64 +222,92 @@ def test_ids_within_names(tmp_path: Path) -> None:
     write_table(root / "train.csv", ["id", "label"], [[n, NAMES[n % 4]] for n in range(12)])
     write_table(root / "sample_submission.csv", ["id", "label"], [[n, "ant"] for n in range(20, 24)])
     with pytest.raises(InputError, match=r"train.csv: the ids in column 'id', such as '0'"):
-        look(root)  # `scan0` is no column's cell
+        recognise(root)  # `scan0` is no column's cell
     for n in range(12):
         (root / f"train/scan{n}/img_{n}_full.png").rename(root / f"train/img_{n}_full.png")
     _, cfg, _, _ = read(root, tmp_path)
     assert cfg.data.image == "train/img_{id}_full.png"
 
 
-def spoil(root: Path, how: str) -> None:
-    """Make a plain competition unreadable in one way."""
-    if how == "ids":
-        write_table(root / "train.csv", ["id", "label"], [[f"q{id_}", "ant"] for id_ in TRAIN])
-    elif how == "two":
-        write_table(root / "train_v1.csv", ["id", "label"], [[id_, "ant"] for id_ in TRAIN])
-        (root / "train.csv").rename(root / "train_v2.csv")
-    elif how == "samples":
-        write_table(root / "sample_submission2.csv", ["id", "label"], [[id_, "bee"] for id_ in TEST])
-    elif how == "repeated":
-        write_table(root / "train.csv", ["id", "label"], [["000", label] for label in LABELS])
-    elif how == "bytes":
-        (root / "sample_submission.csv").write_bytes("id,label\n000,ant\n".encode("utf-16"))
-    elif how == "no train":
-        (root / "train.csv").unlink()
-    elif how == "test":
-        write_table(root / "sample_submission.csv", ["id", "label"], [[f"q{id_}", "ant"] for id_ in TEST])
-    elif how == "broken":
-        for path in root.glob("t*/*.png"):
-            path.write_bytes(b"no image")
-    elif how in ("images", "empty"):
-        for path in root.glob("t*/*.png"):
-            path.unlink()
-        if how == "empty":
-            for path in root.glob("*.csv"):
-                path.unlink()
+def remove(root: Path, pattern: str) -> None:
+    for path in root.glob(pattern):
+        path.unlink()
+
+
+def unknown_train_ids(root: Path) -> None:
+    write_table(root / "train.csv", ["id", "label"], [[f"q{id_}", "ant"] for id_ in TRAIN])
+
+
+def two_train_tables(root: Path) -> None:
+    write_table(root / "train_v1.csv", ["id", "label"], [[id_, "ant"] for id_ in TRAIN])
+    (root / "train.csv").rename(root / "train_v2.csv")
+
+
+def two_samples(root: Path) -> None:
+    write_table(root / "sample_submission2.csv", ["id", "label"], [[id_, "bee"] for id_ in TEST])
+
+
+def repeated_ids(root: Path) -> None:
+    write_table(root / "train.csv", ["id", "label"], [["000", label] for label in LABELS])
+
+
+def sample_in_utf_16(root: Path) -> None:
+    (root / "sample_submission.csv").write_bytes("id,label\n000,ant\n".encode("utf-16"))
+
+
+def no_train_table(root: Path) -> None:
+    remove(root, "train.csv")
+
+
+def unknown_test_ids(root: Path) -> None:
+    write_table(root / "sample_submission.csv", ["id", "label"], [[f"q{id_}", "ant"] for id_ in TEST])
+
+
+def broken_images(root: Path) -> None:
+    for path in root.glob("t*/*.png"):
+        path.write_bytes(b"no image")
+
+
+def no_images(root: Path) -> None:
+    remove(root, "t*/*.png")
+
+
+def no_files(root: Path) -> None:
+    remove(root, "t*/*.png")
+    remove(root, "*.csv")
 
 
 @pytest.mark.parametrize(
-    ("how", "message"),
+    ("spoil", "message"),
     [
-        ("empty", "is empty"),
-        ("images", "must hold images"),
-        ("ids", r"train.csv: the ids in column 'id', such as 'q000', must name the image files.*data.image"),
-        ("two", r"'train_v1.csv' and 'train_v2.csv' are equally good, with labels in column 'label'.*data.train"),
-        ("samples", r"one sample submission.*data.sample_submission"),
-        ("repeated", r"train.csv, column 'id': 1 ids appear"),
-        ("bytes", r"sample_submission.csv must be in UTF-8"),
-        ("no train", r"must hold a train table .*, a folder for each class"),
+        (no_files, "is empty"),
+        (no_images, "must hold images"),
         (
-            "test",
+            unknown_train_ids,
+            r"train.csv: the ids in column 'id', such as 'q000', must name the image files.*data.image",
+        ),
+        (
+            two_train_tables,
+            r"'train_v1.csv' and 'train_v2.csv' are equally good, with labels in column 'label'.*data.train",
+        ),
+        (two_samples, r"one sample submission.*data.sample_submission"),
+        (repeated_ids, r"train.csv, column 'id': 1 ids appear"),
+        (sample_in_utf_16, r"sample_submission.csv must be in UTF-8"),
+        (no_train_table, r"must hold a train table .*, a folder for each class"),
+        (
+            unknown_test_ids,
             r"sample_submission.csv: the ids in column 'id', such as 'q000', must name test images.*data.test_image",
         ),
-        ("broken", r"none can be read"),
+        (broken_images, r"none can be read"),
     ],
 )
-def test_what_cannot_be_read_is_said_in_one_sentence(tmp_path: Path, how: str, message: str) -> None:
+def test_what_cannot_be_read_is_said_in_one_sentence(
+    tmp_path: Path, spoil: Callable[[Path], None], message: str
+) -> None:
     plain(tmp_path / "c")
-    spoil(tmp_path / "c", how)
+    spoil(tmp_path / "c")
     with pytest.raises(InputError, match=message) as error:
-        look(tmp_path / "c")
+        recognise(tmp_path / "c")
     assert "\n" not in str(error.value)
 
 
@@ -295,7 +324,7 @@ def test_test_images_are_never_the_train_images(tmp_path: Path) -> None:
     for id_ in TEST:
         (tmp_path / "c" / "test" / f"{id_}.png").rename(tmp_path / "c" / "test" / f"{id_}9.png")
     with pytest.raises(InputError, match="must name test images"):
-        look(tmp_path / "c")
+        recognise(tmp_path / "c")
 
 
 @given(
@@ -319,9 +348,9 @@ def test_every_recipe_loads(
     sides: str,
 ) -> None:
     facts = Facts(side, grey, "one image", num_images, numbers, versions, sides)
-    decisions = recipe(facts, has_gpu=has_gpu)
+    choices = recipe(facts, has_gpu=has_gpu)
     path = tmp_path_factory.getbasetemp() / "recipe.toml"
-    path.write_text(render(Found("recipe", "c", (), tuple(decisions), facts)), encoding="utf-8")
+    path.write_text(render(Found("recipe", "c", (), tuple(choices), facts)), encoding="utf-8")
     cfg = load(path)
     assert cfg.image.channels == (1 if grey else 3)
     if versions:
@@ -340,14 +369,14 @@ any_text = st.characters(codec="utf-8", exclude_characters="\0")
 @settings(max_examples=80)
 def test_any_name_is_written_as_toml(tmp_path_factory: pytest.TempPathFactory, text: str, root: str) -> None:
     path = tmp_path_factory.getbasetemp() / "names.toml"
-    decisions = (Decision("data.root", root, text), Decision("data.group", text, text, proposed=True))
-    path.write_text(render(Found(text, root, (text,), decisions, FACTS)), encoding="utf-8")
+    choices = (Choice("data.root", root, text), Choice("data.group", text, text, proposed=True))
+    path.write_text(render(Found(text, root, (text,), choices, FACTS)), encoding="utf-8")
     assert load(path).data.root == root
 
 
 def test_a_name_that_no_text_can_hold_is_refused() -> None:
     with pytest.raises(InputError, match="must be UTF-8"):
-        render(Found("c", "c", (), (Decision("data.image", "train\udcff/{id}.png"),), FACTS))
+        render(Found("c", "c", (), (Choice("data.image", "train\udcff/{id}.png"),), FACTS))
 
 
 @given(st.lists(st.sampled_from(["ant", "bee", "cow", "dog"]), min_size=2, max_size=30))
@@ -403,7 +432,7 @@ def test_numbers_that_are_no_box(tmp_path: Path) -> None:
     draw = random.Random(1)
     rows = [[id_, *(draw.randrange(9) for _ in range(4)), label] for id_, label in zip(TRAIN, LABELS, strict=True)]
     write_table(tmp_path / "c" / "train.csv", ["id", "a", "b", "c", "d", "label"], rows)
-    assert "\nbox" not in render(look(tmp_path / "c"))
+    assert "\nbox" not in render(recognise(tmp_path / "c"))
 
 
 def test_images_of_kinds_that_are_not_read_are_named(tmp_path: Path) -> None:
@@ -411,13 +440,13 @@ def test_images_of_kinds_that_are_not_read_are_named(tmp_path: Path) -> None:
     plain(root)
     (root / "more").mkdir()
     (root / "more" / "1.dcm").write_bytes(b"x")
-    assert "Not read: 1 files (more/1.dcm)." in look(root).seen
+    assert "Not read: 1 files (more/1.dcm)." in recognise(root).seen
     for path in (root / "train").iterdir():
         path.rename(path.with_suffix(".dcm"))
     for path in (root / "test").iterdir():
         path.rename(path.with_suffix(".dcm"))
     with pytest.raises(InputError, match=r"must hold images that can be read.*29 files of other kinds.*convert"):
-        look(root)
+        recognise(root)
 
 
 @pytest.mark.parametrize("template", ["train/{label}.{id}.jpg", "train/{label}_{id}.jpg", "train/{id}-{label}.jpg"])
@@ -458,7 +487,7 @@ def test_labels_of_which_none_says_nothing(tmp_path: Path) -> None:
     plain(root)
     write_table(root / "sample_submission.csv", ["id", "label"], [[id_, 0.5] for id_ in TEST])
     with pytest.raises(InputError, match=r"asks for a number.*'ant', 'bee', 'cow', 'dog'.*data\.negative"):
-        look(root)
+        recognise(root)
 
 
 @pytest.mark.parametrize("placeholder", ["", "NaN", "None", "?"])
@@ -503,7 +532,7 @@ def test_numbers_from_0_on_that_no_file_names_are_grades(tmp_path: Path, named: 
 
 def test_numbers_of_which_0_is_rare_are_classes(tmp_path: Path) -> None:
     plain(tmp_path / "c", labels=[0, 1, 1, 1, 1, 1, 1, 1, 2, 2, 2, 2, 3, 3, 3, 3, 4, 4, 4, 4])
-    assert look(tmp_path / "c").value("task.metric") == "accuracy"
+    assert recognise(tmp_path / "c").value("task.metric") == "accuracy"
 
 
 @pytest.mark.parametrize("pattern", ["{image}_{name}", "{image}-{name}", "{name} {image}"])
@@ -564,7 +593,7 @@ def test_tags_that_never_stand_alone(tmp_path: Path, separator: str) -> None:
         for number in range(20)
     ]
     plain(tmp_path / "c", ("id", "tags"), cells)
-    assert look(tmp_path / "c").value("data.tag_separator") == separator
+    assert recognise(tmp_path / "c").value("data.tag_separator") == separator
 
 
 @pytest.mark.parametrize("answers", [["0"] * 8, ["0", "1"] * 4, ["0.5"] * 8])
@@ -602,7 +631,7 @@ def test_what_cannot_be_answered_is_refused_at_once(
     plain(root, labels=labels)
     write_table(root / "sample_submission.csv", header, [[id_, *[0.5] * (len(header) - 1)] for id_ in TEST])
     with pytest.raises(InputError, match=message):
-        look(root)
+        recognise(root)
 
 
 def test_several_columns_of_classes_are_refused_at_once(tmp_path: Path) -> None:
@@ -612,7 +641,7 @@ def test_several_columns_of_classes_are_refused_at_once(tmp_path: Path) -> None:
     write_table(root / "train.csv", ["id", "shape", "band"], rows)
     write_table(root / "sample_submission.csv", ["id", "shape", "band"], [[id_, "ant", 0] for id_ in TEST])
     with pytest.raises(InputError, match="several label columns must hold 0 or 1"):
-        look(root)
+        recognise(root)
 
 
 def test_a_table_without_a_header_and_test_images_that_are_not_there(tmp_path: Path) -> None:
@@ -621,13 +650,13 @@ def test_a_table_without_a_header_and_test_images_that_are_not_there(tmp_path: P
     text = (root / "train.csv").read_text().splitlines()
     (root / "train.csv").write_text("\n".join(f"{line.split(',')[0]}.png,{line.split(',')[1]}" for line in text[1:]))
     with pytest.raises(InputError, match=r"must have a header line. Its first line names the image '000.png'"):
-        look(root)
+        recognise(root)
     plain(root)
     for path in (root / "test").iterdir():
         path.unlink()
     put(root, [f"train_masks/{id_}.png" for id_ in TRAIN])
     with pytest.raises(InputError, match="must name test images"):
-        look(root)
+        recognise(root)
 
 
 def test_numbers_that_only_look_like_a_box(tmp_path: Path) -> None:
@@ -638,11 +667,10 @@ def test_numbers_that_only_look_like_a_box(tmp_path: Path) -> None:
             [id_, 1, 2, 12, 13, *(["ant", "bee"][number % 2 :][:1] if name == "train" else [])]
             for number, id_ in enumerate(ids)
         ]
-        write_table(
-            root / f"{name}.csv", ["id", "rooms", "floors", "age", "area", *(["label"] * (name == "train"))], rows
-        )
+        header = ["id", "rooms", "floors", "age", "area", *(["label"] if name == "train" else [])]
+        write_table(root / f"{name}.csv", header, rows)
     write_table(root / "sample_submission.csv", ["id", "label"], [[id_, "ant"] for id_ in TEST])
-    assert look(root).value("data.box") is None
+    assert recognise(root).value("data.box") is None
 
 
 def test_images_in_folders_that_no_column_names(tmp_path: Path) -> None:

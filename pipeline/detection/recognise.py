@@ -9,36 +9,36 @@ import pandas as pd
 from pipeline.competition.answers import metrics
 from pipeline.competition.answers.mirrors import against_hflip
 from pipeline.competition.tables.templates import fields
-from pipeline.detection.asked import read_asked
+from pipeline.detection.asked import choose_test_images
 from pipeline.detection.box import choose_box
 from pipeline.detection.download import Download, read_download
-from pipeline.detection.folders import Folders, class_folders, given_folders, named_classes
-from pipeline.detection.found import SAY, Decision, Facts, Found, Given, listed, quoted, render
+from pipeline.detection.find_template import find_template
+from pipeline.detection.folders import Folders, find_class_folders, find_named_classes, read_given_template
+from pipeline.detection.found import SAY, Choice, Facts, Found, Given, first_problems, quoted, render
 from pipeline.detection.image_files import paths_of
 from pipeline.detection.label_columns import Labels, must_be_answerable, propose_groups
-from pipeline.detection.match import find_template
-from pipeline.detection.metric import are_named, choose_metric, choose_negative
-from pipeline.detection.survey import survey
+from pipeline.detection.metric import choose_metric, choose_negative, classes_are_named
+from pipeline.detection.survey import survey_headers
 from pipeline.detection.tables import Sheet
-from pipeline.detection.train_table import TrainTable, find_train_table, read_by_table
+from pipeline.detection.train_table import TrainTable, find_train_table, train_table_choices
 from pipeline.files import InputError
 
-__all__ = ["Decision", "Found", "look", "render"]
+__all__ = ["Choice", "Found", "recognise", "render"]
 
 
 @dataclass(frozen=True)
 class _Known:
-    """What is known of the train images: a table with their labels, their paths, whether they are versions of a few."""
+    """The train images: a table with their labels, their paths, whether they are versions of a few."""
 
     sheet: Sheet
     labels: Labels
     paths: list[str]
-    decisions: list[Decision]
+    choices: list[Choice]
     versions: bool = False
 
 
-def look(folder: Path, opened: Path | None = None, *, name: str = "", given: Given | None = None) -> Found:
-    """Look at a competition's folder as it was downloaded.
+def recognise(folder: Path, opened: Path | None = None, *, name: str = "", given: Given | None = None) -> Found:
+    """Choose the settings that read a competition's folder as it was downloaded.
 
     Args:
         folder: the folder, as `data.root` is to name it.
@@ -47,7 +47,7 @@ def look(folder: Path, opened: Path | None = None, *, name: str = "", given: Giv
         given: settings that the user has decided, by `section.key`: those of `data` and of `task`.
 
     Returns:
-        What was seen, every decision about the files with its reason, and what training may be chosen by.
+        What was seen, every choice about the files with its reason, and what training may be chosen by.
 
     Raises:
         InputError: the folder is empty, has no images, or its tables, images and folders allow no reading, or two
@@ -58,56 +58,56 @@ def look(folder: Path, opened: Path | None = None, *, name: str = "", given: Giv
     sample = download.sample
     train = find_train_table(download)
     known = _by_table(download, train) if train is not None else _by_files(download)
-    sample = sample.only(known.labels.columns) if sample else None
+    sample = sample.limited_to(known.labels.columns) if sample else None
     must_be_answerable(folder, known.sheet, known.labels, sample)
-    decisions = known.decisions
+    choices = known.choices
     if download.rows:
-        decisions.append(Decision("data.rows", download.rows, "The sample has a row for each image and class."))
+        choices.append(Choice("data.rows", download.rows, "The sample has a row for each image and class."))
     if "data.negative" in given:
-        negative: Decision | None = Decision("data.negative", given["data.negative"])
+        negative: Choice | None = Choice("data.negative", given["data.negative"])
     else:
         negative = choose_negative(folder, known.sheet, known.labels, sample, versions=known.versions)
     if negative and negative.value:
-        decisions.append(negative)
+        choices.append(negative)
     columns = known.labels.columns
-    named = len(columns) == 1 and are_named(
+    named = len(columns) == 1 and classes_are_named(
         download.opened, download.files, download.sheets, set(known.sheet.cells[columns[0]])
     )
     metric = choose_metric(known.sheet, known.labels, sample, binary=bool(negative and negative.value), named=named)
     if "task.metric" in given:
-        metric = Decision("task.metric", given["task.metric"])
+        metric = Choice("task.metric", given["task.metric"])
     elif given.get("task.kind", "auto") not in ("auto", *metrics.get(str(metric.value)).kinds):
         kind = given["task.kind"]
-        metric = Decision("task.metric", metrics.COMMON[kind], f"A common one of labels of kind {kind!r}.")
+        metric = Choice("task.metric", metrics.COMMON[kind], f"A common one of labels of kind {kind!r}.")
     numbers = metrics.get(str(metric.value)).kinds == ("number",)
-    there = survey(download.opened, [path for path in known.paths if path in download.images.known])
-    sides = "" if numbers else against_hflip(known.labels.classes(known.sheet), named=named)
-    facts = Facts(there.side, there.grey, there.text, len(known.paths), numbers, known.versions, sides)
-    said = [Decision(key, value, "As was said with --set.") for key, value in given.items()]
-    decisions = [*(item for item in (*decisions, metric) if item.key not in given), *said]
+    there = survey_headers(download.opened, [path for path in known.paths if path in download.images.known])
+    why_not = "" if numbers else against_hflip(known.labels.classes(known.sheet), named=named)
+    facts = Facts(there.side, there.grey, there.text, len(known.paths), numbers, known.versions, why_not)
+    said = [Choice(key, value, "As was said with --set.") for key, value in given.items()]
+    choices = [*(item for item in (*choices, metric) if item.key not in given), *said]
     return Found(
         name or Path(os.path.abspath(folder)).name,
         str(folder),
         tuple(download.seen),
-        (Decision("data.root", str(folder)), *decisions),
+        (Choice("data.root", str(folder)), *choices),
         facts,
     )
 
 
 def _by_table(download: Download, train: TrainTable) -> _Known:
-    """The train images by their table."""
+    """Read the train images by their table."""
     sheet, paths = train.sheet, paths_of(train.match.template, train.sheet.frame, download.images.paths)
-    asked = read_asked(download, train.id, paths, train)
+    asked = choose_test_images(download, train.id, paths, train)
     used = [train.id, train.match.key, *train.labels.columns]
     name = next(str(item.value) for item in asked if item.key == "data.test")
     test = next((other for other in download.sheets if other.name == name and other is not sheet), None)
     box = choose_box(download.opened, sheet, paths, test, used)
-    decisions = [*read_by_table(train), *asked, *propose_groups(sheet, used), *box]
-    return _Known(sheet, train.labels, paths, decisions)
+    choices = [*train_table_choices(train), *asked, *propose_groups(sheet, used), *box]
+    return _Known(sheet, train.labels, paths, choices)
 
 
 def _by_files(download: Download) -> _Known:
-    """The train images by class folders, or by files that name their class.
+    """Read the train images by class folders, or by files that name their class.
 
     Raises:
         InputError: there are none.
@@ -117,28 +117,29 @@ def _by_files(download: Download) -> _Known:
         frame, given = download.sample.sheet.frame, download.given.get("data.test_image")
         given = given if given is not None and set(fields(given)) <= set(frame) else None
         match = find_template(frame, [download.sample.id], download.images, "test", given=given)
-        if match and match.good:
+        if match and match.is_good:
             tested = set(paths_of(match.template, frame, download.images.paths))
     files = [path for path in download.files if path not in tested]
     images = [path for path in download.images.paths if path not in tested]
     if (template := download.given.get("data.train")) is not None:
-        folders: Folders | None = given_folders("data.train", template, images)
+        folders: Folders | None = read_given_template("data.train", template, images)
     else:
-        folders = class_folders(download.root, files, images) or named_classes(download.root, files, images)
+        folders = find_class_folders(download.root, files, images) or find_named_classes(download.root, files, images)
     if folders is None:
         raise InputError(
-            "; ".join(listed(download.problems))
+            "; ".join(first_problems(download.problems))
             or f"{download.root} must hold a train table (csv), a folder for each class, or files that name theirs "
             f"(dog.1.jpg). Got tables: {download.table_names}; {SAY} data.train=FOLDER/{{label}}/{{file}}.jpg"
         )
     versions = folders.are_versions(download.opened)
-    decisions = [*_read_by_folders(folders, versions), *read_asked(download, folders.id, folders.paths, None)]
+    test_choices = choose_test_images(download, folders.id, folders.paths, None)
+    choices = [*_class_folder_choices(folders, versions), *test_choices]
     sheet = Sheet(folders.template, pd.DataFrame({"file": folders.paths, "label": folders.labels}, dtype=str))
-    return _Known(sheet, Labels(("label",), 0, ""), folders.paths, decisions, versions)
+    return _Known(sheet, Labels(("label",), 0, ""), folders.paths, choices, versions)
 
 
-def _read_by_folders(folders: Folders, versions: bool) -> list[Decision]:
-    """The settings by which class folders are read."""
+def _class_folder_choices(folders: Folders, versions: bool) -> list[Choice]:
+    """Choose the settings by which class folders are read."""
     count = len(set(folders.labels))
     where = (
         f"in {count:,} folders, which name" if "{label}/" in folders.template else f"whose names say which of {count:,}"
@@ -146,13 +147,13 @@ def _read_by_folders(folders: Folders, versions: bool) -> list[Decision]:
     reason = f"No train table; {len(folders.paths):,} images {where} the classes."
     if folders.others:
         reason += f" Folders of classes too, not used: {quoted([name or '.' for name in folders.others])}."
-    decisions = [
-        Decision("data.train", folders.template, reason),
-        Decision("data.id", folders.id, "Files of two classes have the same name." if folders.id == "path" else ""),
-        Decision("data.labels", ("label",)),
-        Decision("data.image", folders.template),
+    choices = [
+        Choice("data.train", folders.template, reason),
+        Choice("data.id", folders.id, "Files of two classes have the same name." if folders.id == "path" else ""),
+        Choice("data.labels", ("label",)),
+        Choice("data.image", folders.template),
     ]
     if versions:
         reason = "Files of one name are versions of one image, and share a fold."
-        decisions.append(Decision("data.group", folders.name, reason))
-    return decisions
+        choices.append(Choice("data.group", folders.name, reason))
+    return choices
