@@ -18,7 +18,7 @@ from pipeline.engine.gathered import Gathered
 from pipeline.engine.losses import class_weights, make_loss
 from pipeline.engine.machine import SMALLER, memory_named
 from pipeline.engine.predict import Predicted, predict
-from pipeline.engine.predictor import Predictor, copied_to_cpu, evaluation_batch, for_inference
+from pipeline.engine.predictor import Predictor, evaluation_batch, for_inference
 from pipeline.engine.resume import Store
 from pipeline.engine.run_model import run_model
 from pipeline.engine.start import make_start
@@ -128,8 +128,6 @@ class Trainer:
             settings, self.fold, self.start.model, machine, [stop - start for start, stop in bounds], gathered
         )
         self.training = Training(state, len(self.valid_indices) > 0, store, self._forecast(num_models))
-        # Without averaged weights the network itself predicts.
-        self.final = copied_to_cpu(state.model) if state.ema else state.model
         self.valid_batch = evaluation_batch(cfg.infer, settings.batch_size)
         self.predicted: Predicted | None = None
 
@@ -214,9 +212,6 @@ class Trainer:
         Raises:
             Diverged: the loss is not finite.
         """
-        if self.training.state.ema:
-            self.final.train()  # some networks of timm keep tables of their weights until then
-            self.final.load_state_dict(self.training.state.final_weights())
         if not len(self.valid_indices):
             return {}
         task, predictor = self.labelled.task, self._predictor()
@@ -234,9 +229,10 @@ class Trainer:
 
     def _predictor(self) -> Predictor:
         """The network with its weights after the last step, as it predicts."""
-        image = self.cfg.image
+        image, final = self.cfg.image, self.training.state.final
+        final.train()  # some networks of timm keep tables of their weights until then
         return Predictor(
-            model=for_inference(self.final, image.size, image.channels),
+            model=for_inference(final, image.size, image.channels),
             task=self.labelled.task,
             normalisation=self.start.normalisation,
             prior=np.array(self._prior(), np.float32),
@@ -265,7 +261,7 @@ class Trainer:
     def checkpoint(self) -> Checkpoint:
         """The model: the weights after the last epoch, averaged ones where `train.ema` asks for them."""
         return Checkpoint(
-            weights=self.final.state_dict(),
+            weights=self.training.state.final.state_dict(),
             config=training_settings(self.cfg),
             task=self.labelled.task,
             normalisation=self.start.normalisation,

@@ -1,11 +1,11 @@
-"""Optimizer, schedule of the learning rate, averaged weights."""
+"""Optimizer, and the schedule of the learning rate."""
 
 import difflib
 import math
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from pipeline.config import ConfigError, TrainConfig
 from pipeline.engine.muon import Muon
@@ -159,53 +159,3 @@ def _onecycle(step: int, num_steps: int, fraction: float) -> float:
 def _cosine(first: float, last: float, fraction: float) -> float:
     """From first to last along half a cosine."""
     return last + (first - last) * (1 + math.cos(math.pi * fraction)) / 2
-
-
-class EMA:
-    """Exponential moving average of a network's weights, and of its float buffers such as batch norm's statistics.
-
-    Each step keeps `min(decay, (1 + step) / (10 + step))` of the average, so that early weights are soon forgotten
-    (tf.train.ExponentialMovingAverage, `num_updates`). Integer buffers are copied.
-
-    Args:
-        model: on its device; what the average starts from.
-        decay: in [0, 1).
-    """
-
-    def __init__(self, model: nn.Module, decay: float) -> None:
-        self.decay = decay
-        self.average = {name: tensor.clone() for name, tensor in model.state_dict().items()}
-
-    @torch.no_grad()
-    def update(self, model: nn.Module, step: int) -> None:
-        """Take the weights in after a step; `step` counts the steps made, from 1 on."""
-        keep = min(self.decay, (1 + step) / (10 + step))
-        averages: list[Tensor] = []
-        currents: list[Tensor] = []
-        for name, current in model.state_dict().items():
-            if current.is_floating_point():
-                averages.append(self.average[name])
-                currents.append(current)
-            else:
-                self.average[name].copy_(current)
-        torch._foreach_lerp_(averages, currents, 1 - keep)
-
-    def copy_to(self, model: nn.Module) -> None:
-        """Give a network of the same kind the averaged weights."""
-        model.load_state_dict(self.average)
-
-    def state_dict(self) -> dict[str, Tensor]:
-        """The averages by name, not copied."""
-        return dict(self.average)
-
-    @torch.no_grad()
-    def load_state_dict(self, state: dict[str, Tensor]) -> None:
-        """Go on from saved averages, copied to this average's device.
-
-        Raises:
-            ValueError: they are another network's.
-        """
-        if state.keys() != self.average.keys():
-            raise ValueError(f"averages of other weights: {sorted(state.keys() ^ self.average.keys())[:5]} differ")
-        for name, value in state.items():
-            self.average[name].copy_(value)

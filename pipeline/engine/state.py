@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from pipeline.config import TrainConfig
 from pipeline.engine.gathered import Gathered
 from pipeline.engine.machine import Machine
-from pipeline.engine.optimizer import EMA, lr_factor, make_optimizer
+from pipeline.engine.optimizer import lr_factor, make_optimizer
 from pipeline.randomness import derived_seed
 
 Row = dict[str, Any]
@@ -49,7 +49,7 @@ class TrainState:
         self.optimizer = make_optimizer(cfg, model)
         self.base_lrs = [float(group["lr"]) for group in self.optimizer.param_groups]
         self.scaler = torch.amp.GradScaler(machine.device.type, enabled=machine.precision == "float16")
-        self.ema = EMA(model, cfg.ema) if cfg.ema else None
+        self.ema = _averaged(model, cfg.ema) if cfg.ema else None
         self.gathered = gathered
         self.epoch = 0  # under way, from 0 on
         self.step = 0  # batches of it that are done
@@ -133,9 +133,11 @@ class TrainState:
         tensors = [tensor for tensor in self.model.state_dict().values() if tensor.is_floating_point()]
         return bool(torch.stack([tensor.isfinite().all() for tensor in tensors]).all())
 
-    def final_weights(self) -> dict[str, Tensor]:
-        """The weights that predict: averaged ones where `train.ema` asks for them; not copied."""
-        return self.ema.state_dict() if self.ema else self.model.state_dict()
+    @property
+    def final(self) -> nn.Module:
+        """The network that predicts: that of the averaged weights where `train.ema` asks for them."""
+        final: nn.Module = self.ema.module if self.ema else self.model
+        return final
 
     def state_dict(self) -> dict[str, Any]:
         """All of it, nested, not copied."""
@@ -145,7 +147,7 @@ class TrainState:
             "lr_scale": self.lr_scale,
             "history": self.history,
             "model": self.model.state_dict(),
-            "ema": self.ema.state_dict() if self.ema else None,
+            "ema": self.ema.module.state_dict() if self.ema else None,
             "optimizer": self.optimizer.state_dict(),
             "scaler": self.scaler.state_dict(),
             "gathered": self.gathered.state_dict() if self.step else None,
@@ -162,7 +164,7 @@ class TrainState:
         self.lr_scale, self.history = state["lr_scale"], list(state["history"])
         self.model.load_state_dict(state["model"])
         if self.ema:
-            self.ema.load_state_dict(state["ema"])
+            self.ema.module.load_state_dict(state["ema"])
         self.optimizer.zero_grad(set_to_none=True)
         self.optimizer.load_state_dict(state["optimizer"])
         for name, entries in self.optimizer.state_dict()["state"].items():
@@ -172,6 +174,18 @@ class TrainState:
         self.gathered.reset()
         if state["gathered"]:
             self.gathered.load_state_dict(state["gathered"])
+
+
+def _averaged(model: nn.Module, decay: float) -> Any:
+    """The exponential moving average of a network's weights, and of its float buffers such as batch norm's statistics.
+
+    With timm's warm-up of power 1 and gamma 9, update number n keeps `min(decay, (n - 1) / (n + 8))` of the average, so
+    that early weights are soon forgotten (as with `num_updates` of tf.train.ExponentialMovingAverage). timm's own power
+    of 2/3 forgets them more slowly in trainings of few steps: see the benchmarks' README.
+    """
+    from timm.utils import ModelEmaV3  # it takes seconds
+
+    return ModelEmaV3(model, decay, use_warmup=True, warmup_gamma=9.0, warmup_power=1.0)
 
 
 def _in_dtypes_of(saved: Any, loaded: Any) -> Any:

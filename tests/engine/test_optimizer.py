@@ -1,5 +1,3 @@
-import copy
-
 import pytest
 import torch
 from hypothesis import given, settings
@@ -7,7 +5,7 @@ from hypothesis import strategies as st
 from torch import nn
 
 from pipeline.config import ConfigError, TrainConfig
-from pipeline.engine.optimizer import EMA, lr_factor, make_optimizer
+from pipeline.engine.optimizer import lr_factor, make_optimizer
 
 
 def network(seed=0):
@@ -196,57 +194,3 @@ def test_every_factor_is_a_rate(schedule, warmup, num_steps, steps_per_epoch):
 
 def test_one_step_has_a_rate():
     assert lr_factor(TrainConfig(schedule="onecycle"), 0, 1, 1) == 1.0
-
-
-# ---- averaged weights
-
-
-def test_average_follows_its_recurrence():
-    model, decay = network(), 0.6
-    ema = EMA(model, decay)
-    expected = copy.deepcopy(model.state_dict())
-    optimizer = make_optimizer(TrainConfig(lr=0.05), model)
-    for step in range(1, 12):
-        train(model, optimizer, 1)
-        ema.update(model, step)
-        keep = min(decay, (1 + step) / (10 + step))
-        for name, value in model.state_dict().items():
-            floating = value.is_floating_point()
-            expected[name] = keep * expected[name] + (1 - keep) * value if floating else value.clone()
-    averaged = network(1)
-    ema.copy_to(averaged)
-    for name, value in averaged.state_dict().items():
-        torch.testing.assert_close(value, expected[name], msg=name)
-    assert averaged[1].num_batches_tracked == 11
-    assert not torch.equal(averaged[0].weight, model[0].weight)
-
-
-def test_average_leaves_the_network_alone():
-    model = network()
-    before = copy.deepcopy(model.state_dict())
-    ema = EMA(model, 0.9)
-    ema.update(model, 1)
-    averaged = network(1)
-    ema.copy_to(averaged)
-    with torch.no_grad():
-        averaged[0].weight.zero_()
-    assert all(torch.equal(value, before[name]) for name, value in model.state_dict().items())
-    assert ema.state_dict()["0.weight"].any()
-
-
-def test_a_resumed_average_goes_on_as_it_would_have():
-    model = network()
-    unbroken = EMA(model, 0.9)
-    train(model, make_optimizer(TrainConfig(lr=0.05), model), 2)
-    unbroken.update(model, 1)
-    resumed = EMA(network(3), 0.9)
-    resumed.load_state_dict(copy.deepcopy(unbroken.state_dict()))
-    train(model, make_optimizer(TrainConfig(lr=0.05), model), 2)
-    for ema in (unbroken, resumed):
-        ema.update(model, 2)
-    assert all(torch.equal(value, resumed.state_dict()[name]) for name, value in unbroken.state_dict().items())
-
-
-def test_an_average_of_other_weights_is_refused():
-    with pytest.raises(ValueError, match="other weights"):
-        EMA(network(), 0.9).load_state_dict({"x": torch.zeros(1)})

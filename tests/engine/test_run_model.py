@@ -131,60 +131,6 @@ def test_the_schedule_falls_and_accumulation_makes_fewer_steps(images: cache.Ima
     assert state.num_updates == 4  # two an epoch: four batches, then the two that are left
 
 
-@pytest.mark.parametrize(
-    ("sizes", "accumulate"),
-    [([3] * 4, 4), ([4] * 3, 5), ([32, 2], 2), ([8, 8, 8, 8, 2], 3), ([5, 5, 5, 5, 3], 2), ([4, 4, 5], 3)],
-)
-def test_accumulated_batches_make_the_gradient_of_one_large_batch(sizes: list[int], accumulate: int) -> None:
-    """Against plain torch: a step for the mean loss over all images of a group, of whatever sizes its batches are."""
-    torch.manual_seed(0)
-    inputs, targets = torch.randn(sum(sizes), 5).split(sizes), (torch.arange(sum(sizes)) % 3).split(sizes)
-    model, plain = nn.Linear(5, 3), nn.Linear(5, 3)
-    plain.load_state_dict(model.state_dict())
-    cfg = TrainConfig(
-        num_epochs=2,
-        accumulate=accumulate,
-        optimizer="sgd",
-        lr=0.1,
-        momentum=0.0,
-        weight_decay=0.0,
-        schedule="constant",
-    )
-    state = state_of(cfg, model, sizes)
-    sgd = torch.optim.SGD(plain.parameters(), 0.1)
-    for _ in range(2):
-        for part, wanted in zip(inputs, targets, strict=True):
-            state.take_step(LOSS(model(part), wanted).mean())
-        state.end_epoch({})
-        for first in range(0, len(sizes), accumulate):
-            group = slice(first, first + accumulate)
-            sgd.zero_grad()
-            functional.cross_entropy(plain(torch.cat(inputs[group])), torch.cat(targets[group])).backward()
-            sgd.step()
-    assert torch.allclose(model.weight, plain.weight, atol=1e-6) and torch.allclose(model.bias, plain.bias, atol=1e-6)
-
-
-def test_gradients_are_clipped_and_weights_averaged(images: cache.Images) -> None:
-    model = nn.Linear(2, 3)
-    cfg = TrainConfig(
-        num_epochs=1,
-        clip_grad=0.01,
-        optimizer="sgd",
-        lr=1.0,
-        momentum=0.0,
-        weight_decay=0.0,
-        schedule="constant",
-        ema=0.9,
-    )
-    state = state_of(cfg, model, [3])
-    before = torch.cat([p.detach().flatten().clone() for p in model.parameters()])
-    # One image for every class: the model cannot be right about all of them.
-    state.take_step(LOSS(model(torch.full((3, 2), 100.0)), torch.arange(3)).mean())
-    after = torch.cat([p.detach().flatten() for p in model.parameters()])
-    assert torch.linalg.vector_norm(after - before) == pytest.approx(0.01, rel=1e-3)
-    assert state.ema is not None
-
-
 def test_a_mode_has_what_it_needs(images: cache.Images) -> None:
     with pytest.raises(AssertionError):
         run_model(small(), batches(images, 8), "train", CPU, gather(24), LOSS)
