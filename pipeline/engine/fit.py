@@ -147,8 +147,8 @@ class Trainer:
         """Who says how long these and the models behind it will take."""
         if not num_models:
             return None
-        num_epochs = self.cfg.train.num_epochs
-        seen = num_epochs * (len(self.train_indices) + VALIDATION * len(self.valid_indices))
+        num_epochs, num_views = self.cfg.train.num_epochs, len(self.cfg.infer.views)
+        seen = num_epochs * (len(self.train_indices) + VALIDATION * num_views * len(self.valid_indices))
         models = "1 model" if num_models == 1 else f"{num_models} models"
         return Forecast(num_models * seen, f"{models} of {num_epochs} epochs")
 
@@ -185,7 +185,7 @@ class Trainer:
             raise self._diverged(f"epoch {state.epoch + 1}", batches, bad_step if bad_step >= 0 else state.step - 1)
         score = scoring.score(task, self.labelled.targets[batches.indices], state.gathered.probs())
         row: Row = {"epoch": state.epoch + 1, "lr": state.epoch_lr}
-        row |= {"train_loss": state.gathered.loss, "train_score": score, **self._validate(f"train {name} valid")}
+        row |= {"train_loss": state.gathered.loss, "train_score": score, **self.validate(f"train {name} valid")}
         self.training.end_epoch(row)
         return Epoch(row, num_left / max(seconds, 1e-9))
 
@@ -206,7 +206,7 @@ class Trainer:
             name=self.name_of(epoch),
         )
 
-    def _validate(self, name: str) -> Row:
+    def validate(self, name: str) -> Row:
         """Score the weights after an epoch on the fold's images; nothing where it has none.
 
         Raises:

@@ -49,7 +49,7 @@ class TrainState:
         self.optimizer = make_optimizer(cfg, model)
         self.base_lrs = [float(group["lr"]) for group in self.optimizer.param_groups]
         self.scaler = torch.amp.GradScaler(machine.device.type, enabled=machine.precision == "float16")
-        self.ema = _averaged(model, cfg.ema) if cfg.ema else None
+        self.ema = averaged(model, cfg.ema) if cfg.ema else None
         self.gathered = gathered
         self.epoch = 0  # under way, from 0 on
         self.step = 0  # batches of it that are done
@@ -176,7 +176,7 @@ class TrainState:
             self.gathered.load_state_dict(state["gathered"])
 
 
-def _averaged(model: nn.Module, decay: float) -> Any:
+def averaged(model: nn.Module, decay: float) -> Any:
     """The exponential moving average of a network's weights, and of its float buffers such as batch norm's statistics.
 
     With timm's warm-up of power 1 and gamma 9, update number n keeps `min(decay, (n - 1) / (n + 8))` of the average, so
