@@ -308,8 +308,8 @@ class InferConfig(Section):
     views: tuple[View, ...] = Field(
         ("identity",),
         min_length=1,
-        description=f"views whose probabilities are averaged, in validation too: identity, {', '.join(MOVES)}, or several "
-        "of these moves, as in hflip+shift_up",
+        description="views whose probabilities are averaged, in validation too: identity, "
+        f"{', '.join(MOVES)}, or several of these moves, as in hflip+shift_up",
     )
     batch_size: int = Field(
         0,

@@ -67,6 +67,14 @@ def test_rooms_stay_small(path: Path) -> None:
     assert len(lines) <= 400, "a module holds one idea; past so many lines it rarely does"
 
 
+def test_no_room_holds_more_than_a_quarter_of_the_lines() -> None:
+    lines: dict[str, int] = {}
+    for path in MODULES:
+        name = room(path.relative_to(ROOT / "pipeline").with_suffix("").parts)
+        lines[name] = lines.get(name, 0) + len(path.read_text(encoding="ascii").splitlines())
+    assert max(lines.values()) <= sum(lines.values()) / 4, lines
+
+
 def test_competition_never_imports_torch() -> None:
     for path in (ROOT / "pipeline" / "competition").rglob("*.py"):
         for node in ast.walk(ast.parse(path.read_text())):
