@@ -46,7 +46,8 @@ def ensemble(cfg: Config) -> None:
             f"pipeline.infer {cfg.options}"
         )
     stamp, made_from = ensemble_stamp(cfg), ensembled_from(cfg, ready)
-    if stale(stamp, made_from) is not None:
+    # A submission made where the train images were, or were not, has its scores under the other name.
+    if stale(stamp, made_from) is not None or not stamped(stamp, _scores_path(cfg, inputs).name):
         from pipeline.competition.answers import metrics
 
         # Before the old submission is gone.
@@ -66,12 +67,12 @@ def _combine(cfg: Config, ready: list[int | str], inputs: Inputs) -> list[str]:
     from pipeline.competition.answers.predictions import Predictions, write_predictions
     from pipeline.competition.folds.fold_table import read_labelled
     from pipeline.competition.tables.table import read_test
-    from pipeline.scores import decision_of, known_task, measured, measured_before, predicted
+    from pipeline.scores import decision_of, known_task, measured, measured_before, read_probs
 
     folder = run_dir(cfg)
     labelled = read_labelled(cfg) if inputs.has_train else None
     task, test = labelled.task if labelled else known_task(cfg), read_test(cfg)
-    tables = [predicted(cfg, fold, "test.parquet", task, test.ids) for fold in ready]
+    tables = [read_probs(cfg, fold, "test.parquet", task, test.ids) for fold in ready]
     combined = Predictions(test.ids, task.classes, combine(tables, cfg.ensemble.method, task, cfg.infer.keep_top))
     write_predictions(folder / "test.parquet", combined)
 

@@ -1,5 +1,6 @@
 """models, images -> output/<run>/fold<K>/{oof.parquet, test.parquet}, both through the same `predict`."""
 
+import functools
 import sys
 from collections.abc import Sequence
 from contextlib import ExitStack
@@ -24,8 +25,11 @@ from pipeline.paths import chosen_folds, fold_dir
 from pipeline.stamps import made_from, note, stamped, write_stamp
 
 if TYPE_CHECKING:
+    from torch import Tensor
+
     from pipeline.competition.folds.fold_table import Labelled
     from pipeline.engine.predictor import Predictor
+    from pipeline.images.cache import Images
 
 
 def infer(cfg: Config, chosen: Sequence[int | str]) -> None:
@@ -79,41 +83,58 @@ def _infer(cfg: Config, due: Sequence[int | str], inputs: Inputs) -> None:
         classes = predictors[0].task.classes
         write_predictions(fold_dir(cfg, fold) / "test.parquet", Predictions(test.ids, classes, predicted.probs))
     labelled = read_labelled(cfg) if inputs.has_train else None
+    held_out = _HeldOut(cfg, labelled) if labelled is not None else None
     for fold, predictor in zip(due, predictors, strict=True):
         files, scores = [fold_dir(cfg, fold) / "test.parquet"], None
-        if labelled is None:
+        if held_out is None:
             files += _measured_before(cfg, fold)
             scores = note(infer_stamp(cfg, fold), "scores")
         elif fold != "full":
             files.append(fold_dir(cfg, fold) / "oof.parquet")
-            scores = _write_oof(cfg, labelled, fold, predictor)
+            scores = held_out.predict(fold, predictor)
         write_stamp(infer_stamp(cfg, fold), made_of[fold], files, scores=scores)
         seen = f", {len(labelled.split(fold)[1]):,} oof" if labelled is not None and fold != "full" else ""
         log.info("infer %s: %s test images%s", fold, f"{len(test):,}", seen)
 
 
-def _write_oof(cfg: Config, labelled: "Labelled", fold: int | str, predictor: "Predictor") -> dict[str, float | None]:
-    """Write what a model says of the fold that it has not seen, as training wrote it where it asked in the same way;
-    returns its scores.
-    """
-    import torch
+class _HeldOut:
+    """The images of the folds, each to be predicted by the model that has not seen them; opened once, if at all."""
 
-    from pipeline.engine.held_out import said_in_training, write_held_out
-    from pipeline.engine.predict import predict
-    from pipeline.images.cache import open_images
+    def __init__(self, cfg: Config, labelled: "Labelled") -> None:
+        self.cfg = cfg
+        self.labelled = labelled
 
-    path = fold_dir(cfg, fold) / "oof.parquet"
-    if known := said_in_training(cfg, fold):
-        source, scores = known
-        with atomic_write(path) as stream:
-            stream.write(source.read_bytes())
-        return scores
-    images = open_images(cfg, "train", labelled.samples.keys)
-    _, indices = labelled.split(fold)
-    targets = torch.tensor(labelled.targets)
-    batches = predictor.batches(images, indices, cfg.infer, f"infer {fold} oof", targets)
-    (predicted,) = predict([predictor], batches, cfg.infer)
-    return write_held_out(path, labelled, fold, predicted)
+    @functools.cached_property
+    def images(self) -> "Images":
+        from pipeline.images.cache import open_images
+
+        return open_images(self.cfg, "train", self.labelled.samples.keys)
+
+    @functools.cached_property
+    def targets(self) -> "Tensor":
+        import torch
+
+        return torch.tensor(self.labelled.targets)
+
+    def predict(self, fold: int | str, predictor: "Predictor") -> dict[str, float | None]:
+        """Write what a model says of its fold, as training wrote it where it asked in the same way.
+
+        Returns:
+            Its scores.
+        """
+        from pipeline.engine.held_out import said_in_training, write_held_out
+        from pipeline.engine.predict import predict
+
+        path = fold_dir(self.cfg, fold) / "oof.parquet"
+        if known := said_in_training(self.cfg, fold):
+            source, scores = known
+            with atomic_write(path) as stream:
+                stream.write(source.read_bytes())
+            return scores
+        _, indices = self.labelled.split(fold)
+        batches = predictor.batches(self.images, indices, self.cfg.infer, f"infer {fold} oof", self.targets)
+        (predicted,) = predict([predictor], batches, self.cfg.infer)
+        return write_held_out(path, self.labelled, fold, predicted)
 
 
 def _measured_before(cfg: Config, fold: int | str) -> list[Path]:

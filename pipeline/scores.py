@@ -26,7 +26,7 @@ from pipeline.stamps import note
 Array = np.ndarray[Any, Any]
 
 
-def predicted(cfg: Config, fold: int | str, name: str, task: Task, ids: list[str]) -> Probs:
+def read_probs(cfg: Config, fold: int | str, name: str, task: Task, ids: list[str]) -> Probs:
     """What a model's table of predictions says of some ids, in their order.
 
     Raises:
@@ -61,7 +61,7 @@ def measured(cfg: Config, labelled: Labelled, folds: list[int | str]) -> tuple[d
     oof: dict[str, tuple[Array, Probs]] = {}
     for fold in folds:
         _, indices = labelled.split(fold)
-        probs = predicted(cfg, fold, "oof.parquet", task, labelled.ids(indices))
+        probs = read_probs(cfg, fold, "oof.parquet", task, labelled.ids(indices))
         if cfg.ensemble.method == "rank":
             # As the test images are ranked: by one model's predictions at a time.
             probs = combine([probs], "rank", task, cfg.infer.keep_top)

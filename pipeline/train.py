@@ -15,23 +15,25 @@ from pipeline.paths import chosen_folds, fold_dir, run_dir
 from pipeline.stamps import other_versions, stale, write_stamp
 
 
-def train(cfg: Config, fold: int | str, num_models: int = 1) -> bool:
+def train(cfg: Config, fold: int | str, inputs: Inputs, num_models: int = 0) -> bool:
     """Train one model: on all folds but `fold`, which validates it, or on every image (`full`).
 
     Args:
         cfg: the settings.
         fold: which model.
+        inputs: what is here, all of it prepared and split.
         num_models: how many may be trained from here on, for a forecast of the time; 0 for none.
 
     Returns:
         Whether it was trained: not where it is there already.
 
     Raises:
-        InputError: a stage before is missing, or there is a model that was made from something else.
+        InputError: there are no images to train on, or there is a model that was made from something else.
     """
-    inputs = read_inputs(cfg)
-    must_be_ready(cfg, inputs)
     if _is_current(cfg, fold, inputs):
+        # Where its training was killed between its last two steps.
+        for leftover in fold_dir(cfg, fold).glob("resume*.safetensors"):
+            leftover.unlink(missing_ok=True)
         return False
     if not inputs.has_train:
         raise InputError(f"the train images must be under {cfg.root} to train fold {fold}. None of them is there")
@@ -59,8 +61,7 @@ def train(cfg: Config, fold: int | str, num_models: int = 1) -> bool:
         try:
             trainer = Trainer(cfg, fold, labelled, images, store, num_models)
             for epoch in fit(trainer):
-                name = trainer.name_of(epoch.row["epoch"] - 1)
-                said = line(name, epoch.row, cfg.task.metric)
+                said = line(epoch.name, epoch.row, cfg.task.metric)
                 log.info("train %s, %.0f images/s", said, epoch.images_per_second)
         finally:
             store.close()
@@ -85,8 +86,6 @@ def _is_current(cfg: Config, fold: int | str, inputs: Inputs) -> bool:
     """
     reason = stale(train_stamp(cfg, fold), trained_from(cfg, fold, inputs))
     if reason is None:
-        for leftover in fold_dir(cfg, fold).glob("resume*.safetensors"):
-            leftover.unlink(missing_ok=True)  # its training was killed between its last two steps
         log.info("train %s: up to date%s", fold, other_versions(train_stamp(cfg, fold)))
     elif (fold_dir(cfg, fold) / "model.safetensors").is_file() and not _is_under_way(cfg, fold, reason):
         lost = f"{train_stamp(cfg, fold).name}, which says what it was made from, is missing or broken"
@@ -116,12 +115,13 @@ def _write_resolved(cfg: Config, kind: str, precision: str) -> None:
 def train_all(cfg: Config, asked: str | None) -> None:
     """Train the models that `--fold` asks for, one after the other."""
     chosen, inputs = chosen_folds(cfg, asked), read_inputs(cfg)
+    must_be_ready(cfg, inputs)
     forecast = True
     for number, fold in enumerate(chosen):
         if asked is None and not inputs.has_train and not train_stamp(cfg, fold).is_file():
             log.info("train %s: there is no such model, and there are no images to train it on", fold)
             continue
-        if train(cfg, fold, (len(chosen) - number) * forecast):
+        if train(cfg, fold, inputs, (len(chosen) - number) * forecast):
             forecast = False  # once for all of them
 
 

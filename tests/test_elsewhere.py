@@ -54,6 +54,24 @@ def test_models_test_images_and_the_sample_are_enough(trained: Config, capsys: p
     assert "the train images must be under input/tiny to train fold full" in capsys.readouterr().err
 
 
+def test_a_finished_run_is_brought_along_and_taken_home_again(
+    trained: Config, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The scores have another name where the train images are not; a submission of one place is none of the other."""
+    submission = (RUN / "submission.csv").read_bytes()
+    competition = {path: path.read_bytes() for path in Path("input/tiny").rglob("*") if path.is_file()}
+    bring(*(str(path.relative_to(RUN)) for path in RUN.rglob("*") if path.is_file()))
+    assert run_sh() == 0
+    assert (RUN / "scores_elsewhere.json").is_file() and (RUN / "submission.csv").read_bytes() == submission
+    for path, content in competition.items():
+        path.parent.mkdir(exist_ok=True)
+        path.write_bytes(content)
+    (RUN / "scores.json").unlink()
+    capsys.readouterr()
+    assert run_sh() == 0 and "CV accuracy: " in capsys.readouterr().out
+    assert (RUN / "scores.json").is_file() and (RUN / "submission.csv").read_bytes() == submission
+
+
 def test_models_are_told_apart(trained: Config, capsys: pytest.CaptureFixture[str]) -> None:
     bring(*MODELS, "scores.json")
     shutil.rmtree(RUN / "fold1")

@@ -56,6 +56,7 @@ def device(monkeypatch: pytest.MonkeyPatch) -> Device:
 
     monkeypatch.setattr(Batches, "starting_at", limited_batches)
     monkeypatch.setattr(Machine, "place", limited_place)
+    monkeypatch.setattr(Machine, "holds", lambda self, model: id(model) in fake.placed)
     monkeypatch.setattr(nn.Module, "cpu", taken_back)
     return fake
 
@@ -151,13 +152,19 @@ def test_training_says_what_is_read_there(
 def test_a_network_that_has_no_room_in_training(
     competition: Callable[..., Config], capsys: pytest.CaptureFixture[str], device: Device, room: int, what: str
 ) -> None:
-    """There is none for the network that trains, or for the one that predicts beside it."""
+    """There is none for the network that trains, or for the one that predicts beside it, its norms fused."""
     competition()
     device.networks = room
-    assert run_all() == 1
+    assert run_all("model.name=resnet9", "model.width=4") == 1
     said = capsys.readouterr().err
     assert f"there is too little memory {what}. End other programs that use it, or take a smaller model.name" in said
     assert "CUDA error: out of memory" in said
+
+
+def test_a_network_without_norms_predicts_where_it_trains(competition: Callable[..., Config], device: Device) -> None:
+    competition()
+    device.networks = 1
+    assert prepare.main(CONFIG) == folds.main(CONFIG) == train.main([*CONFIG, "--fold", "0"]) == 0
 
 
 def test_networks_that_have_no_room_beside_each_other_predict_one_after_the_other(

@@ -338,8 +338,8 @@ def test_the_same_fold_twice_is_refused_and_another_works_beside(competition: Ca
         assert holder.stdout is not None
         assert holder.stdout.readline() == "held\n"
         with pytest.raises(InputError, match="fold 0 of tiny is being made by another process"):
-            train.train(cfg, 0)
-        train.train(cfg, 1)
+            train.train(cfg, 0, read_inputs(cfg))
+        train.train(cfg, 1, read_inputs(cfg))
 
 
 def test_training_starts_from_a_local_file_of_weights(trained: Config, capsys: pytest.CaptureFixture[str]) -> None:

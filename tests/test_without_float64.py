@@ -70,6 +70,7 @@ class Apple(TorchFunctionMode):
 def apple(monkeypatch: pytest.MonkeyPatch) -> Any:
     monkeypatch.setattr("pipeline.engine.machine.find_device", lambda: MPS)
     monkeypatch.setattr("torch.mps.manual_seed", torch.default_generator.manual_seed)
+    monkeypatch.setattr(torch, "Generator", lambda device=CPU, made=torch.Generator: made())  # timm makes one there
     torch.__future__.set_overwrite_module_params_on_conversion(True)
     with Apple():
         yield

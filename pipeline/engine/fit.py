@@ -43,8 +43,9 @@ class Diverged(InputError):
 
 @dataclass(frozen=True)
 class Epoch:
-    """What an epoch gave: its row of the history, and how fast it was trained."""
+    """What an epoch gave: what it is called, its row of the history, and how fast it was trained."""
 
+    name: str
     row: Row
     images_per_second: float
 
@@ -133,8 +134,18 @@ class Trainer:
 
         counts = f"{num_images:,} images, {len(self.valid_indices):,} validate"
         log.info("train %s: %s on %s, %s", self.fold, cfg.model.name, counts, machine.describe())
-        self.training.begin(may_go_back=settings.on_nan == "rollback")
-        if state.epoch or state.step:
+        self._go_on()
+
+    def _go_on(self) -> None:
+        """Go on from the state that was saved last; where there is none, save this one if it may be gone `back` to."""
+        state, store = self.training.state, self.training.store
+        if store is None:
+            return
+        saved = store.load(self.machine)
+        if self.cfg.train.on_nan == "rollback" and not store.has_epoch_end:
+            store.save(state, epoch_end=True)
+        if saved is not None:
+            state.load_state_dict(saved)
             log.info("train %s: goes on in epoch %s after %s steps", self.fold, state.epoch + 1, state.step)
 
     def _targets(self) -> Tensor:
@@ -162,7 +173,7 @@ class Trainer:
         """Whether all epochs are trained."""
         return self.training.state.epoch == self.cfg.train.num_epochs
 
-    def name_of(self, epoch: int) -> str:
+    def _name_of(self, epoch: int) -> str:
         """What is said of an epoch, counted from 0 on."""
         return f"{self.fold} epoch {epoch + 1}/{self.cfg.train.num_epochs}"
 
@@ -173,7 +184,7 @@ class Trainer:
             Diverged: the loss or the weights are not finite.
         """
         state, task = self.training.state, self.labelled.task
-        batches, name = self._batches(state.epoch), self.name_of(state.epoch)
+        batches, name = self._batches(state.epoch), self._name_of(state.epoch)
         num_left = batches.num_images - sum(state.batch_sizes[: state.step])
         began = time.perf_counter()
         with stops_after_step():
@@ -185,9 +196,21 @@ class Trainer:
             raise self._diverged(f"epoch {state.epoch + 1}", batches, bad_step if bad_step >= 0 else state.step - 1)
         score = scoring.score(task, self.labelled.targets[batches.indices], state.gathered.probs())
         row: Row = {"epoch": state.epoch + 1, "lr": state.epoch_lr}
-        row |= {"train_loss": state.gathered.loss, "train_score": score, **self.validate(f"train {name} valid")}
-        self.training.end_epoch(row)
-        return Epoch(row, num_left / max(seconds, 1e-9))
+        row |= {"train_loss": state.gathered.loss, "train_score": score}
+        state.forget_gathered()  # the device needs the room for the validation
+        row |= self.validate(f"train {name} valid")
+        self._end_epoch(row)
+        return Epoch(name, row, num_left / max(seconds, 1e-9))
+
+    def _end_epoch(self, row: Row) -> None:
+        """Go on to the next epoch, and have the state saved as one to go `back` to.
+
+        None after the last epoch: what was said of the fold then is no part of a state, and is said again.
+        """
+        is_last = self.training.is_last_epoch
+        self.training.state.end_epoch(row)
+        if self.training.store is not None and not is_last:
+            self.training.store.save(self.training.state, epoch_end=True)
 
     def _batches(self, epoch: int) -> Batches:
         """The batches of an epoch of training."""
@@ -203,7 +226,7 @@ class Trainer:
             targets=self.targets,
             changes=self.changes.of(epoch),
             resident=self.resident,
-            name=self.name_of(epoch),
+            name=self._name_of(epoch),
         )
 
     def validate(self, name: str) -> Row:
@@ -254,9 +277,14 @@ class Trainer:
         Raises:
             Diverged: they do not, or it was done before.
         """
-        if self.cfg.train.on_nan != "rollback" or self.training.store is None or self.training.state.lr_scale < 1:
+        state, store = self.training.state, self.training.store
+        if self.cfg.train.on_nan != "rollback" or store is None or state.lr_scale < 1:
             raise error
-        self.training.back(error)
+        state.load_state_dict(store.load_epoch_end(self.machine))
+        state.halve_lr()
+        where = f"the end of epoch {state.epoch}" if state.epoch else "its beginning"
+        log.info("train %s: %s. It goes back to %s and on at half the rate", self.fold, error, where)
+        store.save(state, epoch_end=True)
 
     def checkpoint(self) -> Checkpoint:
         """The model: the weights after the last epoch, averaged ones where `train.ema` asks for them."""

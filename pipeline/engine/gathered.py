@@ -48,30 +48,22 @@ class Gathered:
         with_first_view: bool = False,
     ) -> None:
         self.task = task
-        self.with_true = with_true
+        self.num_images = num_images
+        self.device = device
         self.num_models = num_models
-        self.with_first_view = with_first_view
         self.top = min(top, task.num_outputs)
-        width = self.top + with_true if task.is_many else task.num_outputs
-        shape = (num_models * (1 + with_first_view), num_images, width)
-        self.values = torch.empty(shape, device=device)
-        self.classes = torch.empty(shape, dtype=torch.int32, device=device) if task.is_many else None
+        self.with_true = with_true
+        self.with_first_view = with_first_view
+        self.num_kept = self.top + with_true if task.is_many else task.num_outputs
         self.reset()
 
     def reset(self) -> None:
-        """Begin a pass: no loss is counted yet."""
-        self.total = torch.zeros((), device=self.values.device)
-        self._bad_step = torch.full((), -1, device=self.values.device)
-
-    @property
-    def num_images(self) -> int:
-        """Images in the pass."""
-        return self.values.shape[1]
-
-    @property
-    def num_kept(self) -> int:
-        """How many predictions of each image are kept: all, or of many classes the likeliest."""
-        return self.values.shape[2]
+        """Begin a pass; what the one before took is freed."""
+        self.num_seen = 0
+        self._values: Tensor | None = None  # made with the first batch, where too little memory is named
+        self._classes: Tensor | None = None
+        self.loss_sum = torch.zeros((), device=self.device)
+        self._bad_step = torch.full((), -1, device=self.device)
 
     @property
     def bad_step(self) -> int:
@@ -80,12 +72,12 @@ class Gathered:
 
     @property
     def loss(self) -> float:
-        """The mean loss over all images, once all are in."""
-        return float(self.total) / self.num_images
+        """The mean loss over all images, once all are in. Asking waits for the device."""
+        return float(self.loss_sum) / self.num_images
 
     @torch.no_grad()
     def add(self, batch: Batch, step: int, logits: Tensor, losses: Tensor | None) -> None:
-        """Take a batch in, without waiting for the device.
+        """Take the next batch in, without waiting for the device.
 
         Args:
             batch: with targets, where the true class is kept.
@@ -93,16 +85,29 @@ class Gathered:
             logits: float (num_models, num_views, batch, num_outputs), or (batch, num_outputs) of one network and view.
             losses: float32 (batch,); None where there are none.
         """
+        values, classes = self._buffers()
         place = slice(batch.position, batch.position + len(batch))
         for row, probs in enumerate(self._predictions(logits)):
-            if self.classes is None:
-                self.values[row, place] = probs
+            if classes is None:
+                values[row, place] = probs
             else:
-                self.values[row, place], self.classes[row, place] = self._likeliest(probs, batch.targets)
+                values[row, place], classes[row, place] = self._likeliest(probs, batch.targets)
+        self.num_seen = place.stop
         if losses is not None:
             summed = losses.sum()
-            self.total += summed
+            self.loss_sum += summed
             self._bad_step = torch.where((self._bad_step < 0) & ~summed.isfinite(), step, self._bad_step)
+
+    def _buffers(self) -> tuple[Tensor, Tensor | None]:
+        """Values (num_rows, num_images, num_kept) and, of many classes, whose they are; a row for each network, and
+        behind these one for each by its first view.
+        """
+        if self._values is None:
+            shape = (self.num_models * (1 + self.with_first_view), self.num_images, self.num_kept)
+            self._values = torch.empty(shape, device=self.device)
+            if self.task.is_many:
+                self._classes = torch.empty(shape, dtype=torch.int32, device=self.device)
+        return self._values, self._classes
 
     def _predictions(self, logits: Tensor) -> Iterator[Tensor]:
         """float32 (batch, num_outputs) for each row: what each network says by all views, then by its first alone."""
@@ -125,23 +130,30 @@ class Gathered:
         true = (targets if targets.ndim == 1 else targets.argmax(1))[:, None]  # mixed targets: the larger share
         return torch.cat([values, probs.gather(1, true)], 1), torch.cat([classes, true], 1)
 
-    def probs(self, row: int = 0) -> Probs:
-        """The predictions of one row, in the order of the pass: a network's by all views; those by its first alone lie
-        `num_models` rows behind.
-        """
-        values = self.values[row].cpu().numpy()
-        if self.classes is None:
-            return Probs.dense(values)
-        return Probs.top(values, self.classes[row].cpu().numpy().astype(np.int64), self.task.num_outputs)
+    def probs(self, model: int = 0, *, first_view: bool = False) -> Probs:
+        """What a network says of the images, in the order of the pass: by all views, or by its first alone."""
+        values, classes = self._buffers()
+        row = model + self.num_models * first_view
+        rows = values[row].cpu().numpy()
+        if classes is None:
+            return Probs.dense(rows)
+        return Probs.top(rows, classes[row].cpu().numpy().astype(np.int64), self.task.num_outputs)
 
     def state_dict(self) -> dict[str, Any]:
-        """What was gathered so far, not copied."""
-        return {"values": self.values, "classes": self.classes, "total": self.total}
+        """What was gathered so far, not copied; only what is finite is saved, so no bad step is in it."""
+        values, classes = self._buffers()
+        return {
+            "values": values[:, : self.num_seen],
+            "classes": None if classes is None else classes[:, : self.num_seen],
+            "loss_sum": self.loss_sum,
+        }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Go on from what was gathered, copied to this device."""
         self.reset()
-        self.total.copy_(state["total"])
-        self.values.copy_(state["values"])
-        if self.classes is not None:
-            self.classes.copy_(state["classes"])
+        self.num_seen = state["values"].shape[1]
+        self.loss_sum.copy_(state["loss_sum"])
+        values, classes = self._buffers()
+        values[:, : self.num_seen].copy_(state["values"])
+        if classes is not None:
+            classes[:, : self.num_seen].copy_(state["classes"])

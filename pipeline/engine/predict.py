@@ -37,9 +37,9 @@ class Predicted:
 
     probs: Probs
     first_view: Probs | None
-    loss: float | None = None
-    bad_step: int = -1
-    batch_size: int = 0
+    loss: float | None
+    bad_step: int
+    batch_size: int
 
 
 def predict(
@@ -93,25 +93,29 @@ def _predict(
         with _placed(predictors, machine):
             batches = evaluate(Views(predictors, infer.views), readable, machine, gathered, loss)
 
-    def all_rows(row: int) -> Probs:
-        prior = predictors[row % len(predictors)].prior
-        return gathered.probs(row).filled(prior, usable, gathered.num_kept)
+    mean_loss = gathered.loss if loss is not None and usable.any() else None
+    bad_step = gathered.bad_step
+
+    def said(model: int, *, first_view: bool = False) -> Probs:
+        known = gathered.probs(model, first_view=first_view)
+        return known.filled(predictors[model].prior, usable, gathered.num_kept)
 
     return [
         Predicted(
-            probs=all_rows(row),
-            first_view=all_rows(len(predictors) + row) if gathered.with_first_view else None,
-            loss=gathered.loss if loss is not None and usable.any() else None,
-            bad_step=gathered.bad_step,
+            probs=said(model),
+            first_view=said(model, first_view=True) if gathered.with_first_view else None,
+            loss=mean_loss,
+            bad_step=bad_step,
             batch_size=batches.batch_size,
         )
-        for row in range(len(predictors))
+        for model in range(len(predictors))
     ]
 
 
 @contextlib.contextmanager
 def _placed(predictors: Sequence[Predictor], machine: Machine) -> Iterator[None]:
-    """Have the networks on the device, which has room for others afterwards."""
+    """Have the networks on the device; those that were brought there leave it to others afterwards."""
+    brought = [each.model for each in predictors if not machine.holds(each.model)]
     try:
         what = "the network" if len(predictors) == 1 else f"{len(predictors)} networks at once"
         with memory_named(f"for {what}", SMALLER):
@@ -119,8 +123,8 @@ def _placed(predictors: Sequence[Predictor], machine: Machine) -> Iterator[None]
                 machine.place(each.model)
         yield
     finally:
-        for each in predictors:
-            each.model.cpu()
+        for model in brought:
+            model.cpu()
 
 
 def evaluate(

@@ -15,14 +15,14 @@ from pipeline.images.batches import Batches, Statistics
 from pipeline.images.cache import Images
 from pipeline.model.build import build_model
 from pipeline.model.checkpoint import read_checkpoint
-from pipeline.model.fuse_norms import fuse_norms
+from pipeline.model.fuse_norms import fuse_norms, has_norms
 
 Array = np.ndarray[Any, Any]
 
 
 @dataclass(frozen=True)
 class Predictor:
-    """A trained network, ready to predict: it is on the CPU until it does.
+    """A trained network, ready to predict.
 
     model: in float32, as `for_inference` gives it.
     task: what it predicts.
@@ -98,19 +98,22 @@ def read_predictor(path: Path) -> Predictor:
 
 
 def for_inference(model: nn.Module, size: int, channels: int) -> nn.Module:
-    """A network as it predicts, on the CPU: its batch norms fused where they can be.
+    """A network as it predicts, in evaluation mode: a copy on the CPU with its batch norms fused where they can be;
+    one that has none is itself, where it is.
 
     Args:
-        model: in float32, on any device; it is left as it is, but for being in evaluation mode.
+        model: in float32, on any device; its weights are left as they are.
         size: height and width of the images, in pixels.
         channels: of the images.
     """
+    if not has_norms(model):
+        return model.eval()
     on_cpu = all(parameter.device.type == "cpu" for parameter in model.parameters())
     return fuse_norms(model if on_cpu else copied_to_cpu(model), size, channels)
 
 
 def copied_to_cpu(model: nn.Module) -> nn.Module:
-    """A copy of a network on the CPU; none is made on the device, which may have no room for the network twice."""
+    """Copy a network to the CPU; no copy is made on the device."""
     copies: dict[int, Any] = {
         id(parameter): nn.Parameter(parameter.detach().to("cpu", copy=True), parameter.requires_grad)
         for parameter in model.parameters()

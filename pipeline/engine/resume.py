@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any
 
 import safetensors.torch
 import torch
@@ -23,21 +23,14 @@ from pipeline.log import log
 from pipeline.model.checkpoint import read_safetensors
 from pipeline.stamps import versions
 
+if TYPE_CHECKING:
+    from pipeline.engine.machine import Machine
+    from pipeline.engine.state import TrainState
+
 # In a file's metadata: what it holds but for the tensors, and the digest of all.
 _KEY, _DIGEST = "resume", "sha256"
 # Of the files. What is written in another format, or before there were numbers, is not gone on from.
 _FORMAT = 3
-
-
-class State(Protocol):
-    """What can be kept: a nested state of tensors and plain values, and how far it is."""
-
-    @property
-    def at(self) -> tuple[int, int]:
-        """Epoch and step; the later is gone on from."""
-
-    def state_dict(self) -> Mapping[str, Any]:
-        """All of it, not copied."""
 
 
 class Store:
@@ -47,13 +40,14 @@ class Store:
         folder: where they are.
         made_from: all that the training depends on; a training from something else is not gone on with.
         minutes: between two savings within an epoch.
+
+    `has_epoch_end`: whether there is a state to go back to, once the states were loaded.
     """
 
     def __init__(self, folder: Path, made_from: Mapping[str, Any], minutes: float) -> None:
         self.within_epoch = folder / "resume.safetensors"
         self.epoch_end = folder / "resume-epoch.safetensors"
         self.made_from = json.loads(json.dumps(made_from))
-        self.made_on = ""
         self.has_epoch_end = False
         self.seconds = 60 * minutes
         self.saved_at = time.monotonic()
@@ -65,7 +59,7 @@ class Store:
         """Whether it is time to save again. When that is changes no result."""
         return time.monotonic() - self.saved_at >= self.seconds
 
-    def save(self, state: State, *, epoch_end: bool = False, wait: bool = False) -> None:
+    def save(self, state: "TrainState", *, epoch_end: bool = False, wait: bool = False) -> None:
         """Have a state written; the one before is waited for.
 
         Args:
@@ -81,7 +75,7 @@ class Store:
             {
                 "format": _FORMAT,
                 "made_from": self.made_from,
-                "made_on": self.made_on,
+                "made_on": _described(state.machine),
                 "at": state.at,
                 "state": described,
             }
@@ -98,6 +92,8 @@ class Store:
         """Write one file, whole or not at all; the thread's work."""
         with atomic_path(path) as temporary:
             safetensors.torch.save_file(tensors, temporary, {_KEY: text, _DIGEST: _digest(tensors, text)})
+        if path == self.epoch_end:
+            self.within_epoch.unlink(missing_ok=True)  # it is of an earlier step, or of a rate that was gone back on
 
     def wait(self) -> None:
         """Wait until what was to be saved is on the disk.
@@ -113,37 +109,34 @@ class Store:
         """Wait until nothing is being written any more, whatever becomes of it: the folder's lock is about to go."""
         self.writer.shutdown()
 
-    def load(self, machine: str) -> dict[str, Any] | None:
+    def load(self, machine: "Machine") -> dict[str, Any] | None:
         """The latest state, in new tensors on the CPU; None where there is none.
 
         Args:
-            machine: what the training goes on on, in words.
+            machine: what the training goes on on.
 
         Raises:
             InputError: the training was begun with other versions or on another device: going on would give a model
                 that no machine gives in one go.
         """
-        # Others give other bytes, so a training stays on them.
-        self.made_on = f"{machine} with torch {torch.__version__}, timm {versions().get('timm')}"
-        end, within = self._read(self.epoch_end), self._read(self.within_epoch)
+        end, within = (self._read(path, machine) for path in (self.epoch_end, self.within_epoch))
         self.has_epoch_end = end is not None
         found = [saved for saved in (end, within) if saved]
         return max(found, key=lambda saved: saved.at).state() if found else None
 
-    def load_epoch_end(self) -> dict[str, Any]:
-        """The state of the last epoch's end, or of the beginning; one within an epoch is forgotten.
+    def load_epoch_end(self, machine: "Machine") -> dict[str, Any]:
+        """The state of the last epoch's end, or of the beginning.
 
         Raises:
             InputError: it is gone.
         """
         self.wait()
-        saved = self._read(self.epoch_end)
+        saved = self._read(self.epoch_end, machine)
         if saved is None:
             raise InputError(f"{self.epoch_end} must be there and whole to go back to. Start the same command again")
-        self.within_epoch.unlink(missing_ok=True)
         return saved.state()
 
-    def _read(self, path: Path) -> "_Saved | None":
+    def _read(self, path: Path, machine: "Machine") -> "_Saved | None":
         """What a file holds; None where there is none, it is not whole, or of another format or training."""
         if not path.is_file():
             return None
@@ -163,10 +156,10 @@ class Store:
         if values["made_from"] != self.made_from:
             log.info("train: %s is of another training and is not gone on from", path)
             return None
-        if values["made_on"] != self.made_on:
+        if values["made_on"] != _described(machine):
             raise InputError(
                 f"{path} is a training under way, begun on {values['made_on']}. Go on there, or delete it to begin "
-                f"anew on {self.made_on}"
+                f"anew on {_described(machine)}"
             )
         return _Saved(values["at"], tensors, values["state"])
 
@@ -189,6 +182,11 @@ class _Saved:
         """The state as it was saved, in new tensors on the CPU."""
         state: dict[str, Any] = put_together(self.tensors, self.described)
         return state
+
+
+def _described(machine: "Machine") -> str:
+    """Say what decides of the bytes beside the settings: a training stays on it."""
+    return f"{machine.describe()} with torch {torch.__version__}, timm {versions().get('timm')}"
 
 
 def _digest(tensors: Mapping[str, Tensor], text: str) -> str:

@@ -28,8 +28,8 @@ def run_model(
 ) -> None:
     """Run a network over batches, and gather what it says of every image.
 
-    A training goes on after the steps that its state has made. It stops short, with `gathered.bad_step` set, before a
-    state is saved that is not finite.
+    A training goes on after the steps that its state has made, and stops short of a state that is not sound where that
+    would be saved.
 
     Args:
         model: on the machine's device.
@@ -69,11 +69,13 @@ def run_model(
                 training.state.take_step(losses.mean())
             gathered.add(batch, step, logits, losses)
             if training is not None:
-                training.tell(len(batch))
-                if training.checkpoint_is_due() and not training.save_checkpoint():
-                    break
+                training.count_images(len(batch))
+                if training.checkpoint_is_due():
+                    if not training.is_sound():
+                        break
+                    training.save_checkpoint()
             bar.update(len(batch))
-            if not bar.disable and losses is not None and (mean := shown.of(gathered.total, bar.n)) is not None:
+            if not bar.disable and losses is not None and (mean := shown.of(gathered.loss_sum, bar.n)) is not None:
                 bar.set_postfix(loss=f"{mean:.4f}", refresh=False)
 
 

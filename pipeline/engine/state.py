@@ -20,7 +20,8 @@ class TrainState:
     """Network, averaged weights, optimizer, gradient scaler, place in the schedule, and what the epoch gave so far.
 
     Randomness is counted and the order of an epoch is a function of its number, so there is no generator in it: with
-    `state_dict()` a training goes on after any step as if nothing had happened. Nobody else changes what is in it.
+    `state_dict()` a training goes on after any step as if nothing had happened. What it owns is changed through its
+    methods; `run_model` alone adds to `gathered`.
 
     Args:
         cfg: the settings of training.
@@ -68,7 +69,7 @@ class TrainState:
 
     @property
     def num_updates(self) -> int:
-        """How often the weights were changed so far; right between two updates."""
+        """How often the weights were changed so far, a group of batches under way counted as done."""
         return self.epoch * self.updates_per_epoch + math.ceil(self.step / self.cfg.accumulate)
 
     @property
@@ -82,8 +83,8 @@ class TrainState:
         return self.cfg.lr * self._lr_factor(self.epoch * self.updates_per_epoch)
 
     def _lr_factor(self, update: int) -> float:
-        num_updates = self.updates_per_epoch * self.cfg.num_epochs
-        return self.lr_scale * lr_factor(self.cfg, update, num_updates, self.updates_per_epoch)
+        in_all = self.updates_per_epoch * self.cfg.num_epochs
+        return self.lr_scale * lr_factor(self.cfg, update, in_all, self.updates_per_epoch)
 
     def seed_step(self) -> None:
         """Seed what the network draws in the next step (dropout)."""
@@ -99,13 +100,13 @@ class TrainState:
         group = self.batch_sizes[first : first + self.cfg.accumulate]
         share = sum(group) / self.batch_sizes[self.step]  # exact for batches of one size
         self.scaler.scale(loss / share if share > 1 else loss).backward()  # type: ignore[no-untyped-call]
-        if self.step - first + 1 == len(group):
-            self._update()
         self.step += 1
+        if self.is_between_updates:
+            self._update()
 
     def _update(self) -> None:
-        update = self.epoch * self.updates_per_epoch + self.step // self.cfg.accumulate
-        factor = self._lr_factor(update)
+        # Where float16 overflows the scaler leaves the weights as they are; the schedule and the average go on.
+        factor = self._lr_factor(self.num_updates - 1)
         for group, base in zip(self.optimizer.param_groups, self.base_lrs, strict=True):
             group["lr"] = base * factor
         if self.cfg.clip_grad:
@@ -115,7 +116,11 @@ class TrainState:
         self.scaler.update()
         self.optimizer.zero_grad(set_to_none=True)
         if self.ema:
-            self.ema.update(self.model, update + 1)
+            self.ema.update(self.model, self.num_updates)
+
+    def forget_gathered(self) -> None:
+        """Free what the epoch's predictions take, once they are scored."""
+        self.gathered.reset()
 
     def end_epoch(self, row: Row) -> None:
         """Go on to the next epoch, with what this one gave in the history."""
@@ -179,13 +184,13 @@ class TrainState:
 def averaged(model: nn.Module, decay: float) -> Any:
     """The exponential moving average of a network's weights, and of its float buffers such as batch norm's statistics.
 
-    With timm's warm-up of power 1 and gamma 9, update number n keeps `min(decay, (n - 1) / (n + 8))` of the average, so
-    that early weights are soon forgotten (as with `num_updates` of tf.train.ExponentialMovingAverage). timm's own power
-    of 2/3 forgets them more slowly in trainings of few steps: see the benchmarks' README.
+    Update number n keeps `min(decay, (1 + n) / (10 + n))` of the average, so that early weights are soon forgotten
+    (tf.train.ExponentialMovingAverage, `num_updates`): timm's warm-up of power 1 and gamma 9, two updates on. timm's
+    own power of 2/3 forgets them more slowly in trainings of few steps: see the benchmarks' README.
     """
     from timm.utils import ModelEmaV3  # it takes seconds
 
-    return ModelEmaV3(model, decay, use_warmup=True, warmup_gamma=9.0, warmup_power=1.0)
+    return ModelEmaV3(model, decay, update_after_step=-2, use_warmup=True, warmup_gamma=9.0, warmup_power=1.0)
 
 
 def _in_dtypes_of(saved: Any, loaded: Any) -> Any:

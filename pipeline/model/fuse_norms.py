@@ -26,6 +26,8 @@ def fuse_norms(model: nn.Module, size: int, channels: int) -> nn.Module:
         channels: of the images.
     """
     model = model.eval()
+    if not has_norms(model):
+        return model
     folded = copy.deepcopy(model)
     images = torch.randn(_NUM_IMAGES, channels, size, size, generator=torch.Generator().manual_seed(0))
     with torch.no_grad():
@@ -35,6 +37,11 @@ def fuse_norms(model: nn.Module, size: int, channels: int) -> nn.Module:
         _exchange(folded, {norm: _rest(norm) for _, norm in pairs})
         expected, got = model(images), folded(images)
     return folded if bool((got - expected).abs().max() <= _TOLERANCE * expected.abs().max()) else model
+
+
+def has_norms(model: nn.Module) -> bool:
+    """Whether a network has batch norms that might be folded."""
+    return any(isinstance(module, nn.BatchNorm2d) for module in model.modules())
 
 
 def _foldable_pairs(model: nn.Module, images: Tensor) -> list[tuple[nn.Conv2d, nn.BatchNorm2d]]:

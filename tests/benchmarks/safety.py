@@ -19,6 +19,7 @@ from pipeline import folds, prepare, train
 from pipeline.competition.folds.fold_table import read_labelled
 from pipeline.config_file import load
 from pipeline.engine.fit import Trainer, fit
+from pipeline.freshness import read_inputs
 from pipeline.images.cache import open_images
 from pipeline.model.checkpoint import save_checkpoint
 
@@ -39,7 +40,7 @@ def compare(name: str, size: int, num_images: int, num_turns: int = 2) -> str:
 
     def safe() -> float:
         shutil.rmtree("output/tiny/fold0", ignore_errors=True)
-        return timed(lambda: train.train(cfg, 0))
+        return timed(lambda: train.train(cfg, 0, read_inputs(cfg)))
 
     def bare() -> float:
         labelled = read_labelled(cfg)

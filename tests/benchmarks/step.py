@@ -94,7 +94,7 @@ def make_loop(
         run_model(model, batches, "train", machine, gathered, loss, training)
         assert gathered.loss >= 0, "asking waits for the device"
         seconds = time.perf_counter() - start
-        training.end_epoch({})
+        training.state.end_epoch({})
         return num_images / seconds
 
     return loop, model, training.state, changes

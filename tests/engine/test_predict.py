@@ -68,7 +68,9 @@ def test_views_are_averaged_as_probabilities() -> None:
     gathered = Gathered(task, 4, machine.device, with_first_view=True)
     gathered.add(Batch(pixels, None, 0), 0, logits, None)
     assert np.allclose(gathered.probs().array, expected, atol=1e-6)
-    assert np.allclose(gathered.probs(1).array, images[:, :2, 0, 0].softmax(1), atol=1e-6), "the first view alone"
+    assert np.allclose(gathered.probs(first_view=True).array, images[:, :2, 0, 0].softmax(1), atol=1e-6), (
+        "the first view alone"
+    )
 
 
 def test_an_image_of_one_pixel_has_no_room_to_shift() -> None:

@@ -183,7 +183,7 @@ def test_files_of_other_formats_are_not_gone_on_from(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], changed: Callable[[str], str], words: str
 ) -> None:
     state, store = new_state("sgd", 0), Store(tmp_path, {}, 0)
-    assert store.load("an abacus") is None
+    assert store.load(CPU) is None
     steps_to(state, 3)
     store.save(state)
     with safetensors.safe_open(store.within_epoch, "pt") as file:
@@ -192,7 +192,7 @@ def test_files_of_other_formats_are_not_gone_on_from(
     text = changed(metadata["resume"])
     assert text != metadata["resume"]
     safetensors.torch.save_file(tensors, store.within_epoch, {**metadata, "resume": text})
-    assert store.load("an abacus") is None and words in capsys.readouterr().out
+    assert store.load(CPU) is None and words in capsys.readouterr().out
 
 
 @pytest.fixture
@@ -381,10 +381,10 @@ def test_a_step_that_breaks_the_weights_is_not_kept(
 def must_go_on_to_the_same_bytes(name: str, folder: Path) -> None:
     unbroken, resumed = new_state(name, 0), new_state(name, 1)
     before, after = (Store(folder, {}, 0) for _ in range(2))
-    before.load("an abacus")
+    before.load(CPU)
     steps_to(unbroken, 3)
     before.save(unbroken)
-    saved = after.load("an abacus")
+    saved = after.load(CPU)
     assert saved is not None
     resumed.load_state_dict(saved)
     assert resumed.at == (0, 3)

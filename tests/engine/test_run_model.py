@@ -90,8 +90,8 @@ def test_only_training_has_gradients_and_changes_the_network(images: cache.Image
     assert {(grad, training) for _, grad, training in model.seen} == {(learns, learns)}
     changed = {name for name, value in model.state_dict().items() if not torch.equal(value, before[name])}
     assert changed == (set(before) if learns else set())
-    assert not result.values.requires_grad and not result.total.requires_grad
-    assert (float(result.total) == 0) == (mode == "test")
+    assert not result.loss_sum.requires_grad and not result.state_dict()["values"].requires_grad
+    assert (float(result.loss_sum) == 0) == (mode == "test")
 
 
 def test_outputs_follow_the_order_that_was_asked_for(images: cache.Images) -> None:
@@ -112,7 +112,7 @@ def epochs(images: cache.Images, **settings: object) -> tuple[nn.Module, TrainSt
     for _ in range(2):
         rates.append(training.state.epoch_lr)
         run_model(model, batches(images, 4), "train", CPU, training.state.gathered, LOSS, training)
-        training.end_epoch({})
+        training.state.end_epoch({})
     return model, training.state, rates
 
 

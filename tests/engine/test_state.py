@@ -58,7 +58,7 @@ def test_the_average_follows_its_recurrence(decay: float) -> None:
     expected = copy.deepcopy(model.state_dict())
     for update in range(1, 12):
         state.take_step(LOSS(model(torch.randn(6, 5)), torch.arange(6) % 3).mean())
-        keep = min(decay, (update - 1) / (update + 8))
+        keep = min(decay, (1 + update) / (10 + update))
         for name, value in model.state_dict().items():
             floating = value.is_floating_point()
             expected[name] = keep * expected[name] + (1 - keep) * value if floating else value.clone()
