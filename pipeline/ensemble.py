@@ -22,6 +22,7 @@ from pipeline.paths import all_folds, data_dir, run_dir
 from pipeline.stamps import stale, stamped, write_stamp
 
 PRODUCTS = ("test.parquet", "submission.csv")
+LOCKED = (*PRODUCTS, ".submission.csv.checking", "oof.parquet", "scores.json", "scores_elsewhere.json", "ensemble.json")
 
 
 def ensemble(cfg: Config) -> None:
@@ -52,7 +53,7 @@ def ensemble(cfg: Config) -> None:
 
         # Before the old submission is gone.
         metrics.must_allow(cfg.ensemble.method, metrics.get(cfg.task.metric))
-        with lock(run_dir(cfg) / "ensemble.lock", f"the ensemble of {cfg.name}"):
+        with lock(run_dir(cfg) / "ensemble.lock", f"the ensemble of {cfg.name}", LOCKED):
             (run_dir(cfg) / "submission.csv").unlink(missing_ok=True)
             products = _combine(cfg, ready, inputs)
             write_stamp(stamp, made_from, [run_dir(cfg) / name for name in products])

@@ -7,7 +7,7 @@ import json
 import os
 import re
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import IO, Any
 
@@ -163,10 +163,15 @@ def digest_file(path: Path) -> str:
 
 
 @contextlib.contextmanager
-def lock(path: Path, what: str) -> Iterator[None]:
-    """Hold the lock of one product; the kernel frees it when the process dies, whatever children live on.
+def lock(path: Path, what: str, products: Iterable[str] = ("*",)) -> Iterator[None]:
+    """Hold the lock of some products, and delete what a killed holder had not finished writing.
 
-    A lock that is named `lock` is of its whole folder: what a killed holder had not finished writing there is deleted.
+    The kernel frees it when the process dies, whatever children live on.
+
+    Args:
+        path: of the lock, in the products' folder.
+        what: they are, for a message.
+        products: their names; all of the folder's by default.
 
     Raises:
         InputError: another process holds it.
@@ -178,6 +183,7 @@ def lock(path: Path, what: str) -> Iterator[None]:
             fcntl.lockf(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except (BlockingIOError, PermissionError):
             raise InputError(f"{what} is being made by another process; wait for it or end it ({path})") from None
-        for leftover in path.parent.glob(".*.tmp") if path.name == "lock" else ():
-            leftover.unlink(missing_ok=True)
+        for name in products:
+            for leftover in path.parent.glob(f".{name}.*.tmp"):
+                leftover.unlink(missing_ok=True)
         yield

@@ -36,7 +36,7 @@ def make_folds(cfg: Config) -> None:
     from pipeline.competition.folds.fold_table import write_folds
     from pipeline.competition.tables.table import read_train
 
-    with lock(path.with_suffix(".lock"), str(path)):
+    with lock(path.with_suffix(".lock"), str(path), (path.name, path.with_suffix(".json").name)):
         samples = read_train(cfg)
         task = make_task(cfg, samples)
         if alike := _alike(task.classes):

@@ -5,7 +5,7 @@ import sys
 from collections.abc import Sequence
 from contextlib import ExitStack
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from pipeline.cli import run_stage
 from pipeline.config import Config
@@ -116,7 +116,7 @@ class _HeldOut:
 
         return torch.tensor(self.labelled.targets)
 
-    def predict(self, fold: int | str, predictor: "Predictor") -> dict[str, float | None]:
+    def predict(self, fold: int | str, predictor: "Predictor") -> dict[str, Any]:
         """Write what a model says of its fold, as training wrote it where it asked in the same way.
 
         Returns:

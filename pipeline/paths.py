@@ -7,6 +7,9 @@ from typing import Any
 from pipeline.config import Config, ConfigError, settings_of
 from pipeline.files import digest, safe_name
 
+# The states of a training under way, in its fold's folder: since the last epoch's end, and at it.
+STATES = ("resume.safetensors", "resume-epoch.safetensors")
+
 
 def run_dir(cfg: Config) -> Path:
     """The folder of a run's products."""

@@ -45,7 +45,7 @@ def practice(name: str, source: Path | None, out_dir: Path) -> None:
     if _is_there(out_dir):
         log.info("%s is there", out_dir)
         return
-    with lock(out_dir.parent / f".{out_dir.name}.lock", str(out_dir)):
+    with lock(out_dir.parent / f".{out_dir.name}.lock", str(out_dir), ()):
         if _is_there(out_dir):
             log.info("%s is there", out_dir)
             return

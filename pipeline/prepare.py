@@ -42,7 +42,7 @@ def prepare(cfg: Config) -> None:
     from pipeline.images.cache import cache_dir
     from pipeline.images.fill import decode_missing
 
-    with lock(run_dir(cfg) / "prepare.lock", f"the audit of {cfg.name}"):
+    with lock(run_dir(cfg) / "prepare.lock", f"the audit of {cfg.name}", ("audit.csv", "prepare.json")):
         # What is changed while it is read counts as changed since.
         tables = prepared_from(cfg, ())["tables"]
         samples = {"test": read_test(cfg, files=True)}

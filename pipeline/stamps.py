@@ -57,8 +57,10 @@ def stale(path: Path, made_from: Mapping[str, Any]) -> str | None:
         return "not made yet"
     if changed := differences(_with_defaults(stamp["made_from"], made_from), made_from):
         return "changed: " + ", ".join(changed)
-    for name, (size, mtime, sha256) in stamp["files"].items():
-        file = path.parent / name
+    for name, listed in stamp["files"].items():
+        if not isinstance(listed, list) or len(listed) != 3:
+            return "not made yet"
+        file, (size, mtime, sha256) = path.parent / name, listed
         if not file.is_file():
             return f"{file} is missing"
         if size_time(file) != [size, mtime] and digest_file(file) != sha256:
@@ -96,7 +98,8 @@ def differences(old: Mapping[str, Any], new: Mapping[str, Any], prefix: str = ""
 def stamped(path: Path, name: str) -> str:
     """The sha256 that a stamp holds of one of its files; "" where there is none."""
     files = _read(path).get("files", {})
-    return str(files[name][2]) if name in files else ""
+    listed = files.get(name)
+    return str(listed[2]) if isinstance(listed, list) and len(listed) == 3 else ""
 
 
 def made_from(path: Path) -> dict[str, Any]:
@@ -110,6 +113,6 @@ def note(path: Path, name: str) -> Any:
 
 
 def _read(path: Path) -> dict[str, Any]:
-    """A stamp; an empty one where there is none that is whole."""
+    """A stamp's tables by name; none where there is no stamp that is whole."""
     stamp = read_json(path)
-    return stamp if isinstance(stamp, dict) else {}
+    return {name: table for name, table in stamp.items() if isinstance(table, dict)} if isinstance(stamp, dict) else {}

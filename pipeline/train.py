@@ -11,7 +11,7 @@ from pipeline.config_file import to_toml
 from pipeline.files import InputError, atomic_write, lock
 from pipeline.freshness import Inputs, must_be_ready, other_model, read_inputs, train_stamp, trained_from
 from pipeline.log import log
-from pipeline.paths import chosen_folds, fold_dir, run_dir
+from pipeline.paths import STATES, chosen_folds, fold_dir, run_dir
 from pipeline.stamps import other_versions, stale, write_stamp
 
 
@@ -31,9 +31,8 @@ def train(cfg: Config, fold: int | str, inputs: Inputs, num_models: int = 0) -> 
         InputError: there are no images to train on, or there is a model that was made from something else.
     """
     if _is_current(cfg, fold, inputs):
-        # Where its training was killed between its last two steps.
-        for leftover in fold_dir(cfg, fold).glob("resume*.safetensors"):
-            leftover.unlink(missing_ok=True)
+        for name in STATES:
+            (fold_dir(cfg, fold) / name).unlink(missing_ok=True)  # it was killed between its last two acts
         return False
     if not inputs.has_train:
         raise InputError(f"the train images must be under {cfg.root} to train fold {fold}. None of them is there")
@@ -87,15 +86,17 @@ def _is_current(cfg: Config, fold: int | str, inputs: Inputs) -> bool:
     reason = stale(train_stamp(cfg, fold), trained_from(cfg, fold, inputs))
     if reason is None:
         log.info("train %s: up to date%s", fold, other_versions(train_stamp(cfg, fold)))
-    elif (fold_dir(cfg, fold) / "model.safetensors").is_file() and not _is_under_way(cfg, fold, reason):
+    elif (fold_dir(cfg, fold) / "model.safetensors").is_file() and not _is_under_way(cfg, fold, inputs, reason):
         lost = f"{train_stamp(cfg, fold).name}, which says what it was made from, is missing or broken"
         raise other_model(cfg, fold, lost if reason == "not made yet" else reason)
     return reason is None
 
 
-def _is_under_way(cfg: Config, fold: int | str, reason: str) -> bool:
-    """Whether a model without a stamp is what a training had just written when it was killed."""
-    return reason == "not made yet" and any(fold_dir(cfg, fold).glob("resume*.safetensors"))
+def _is_under_way(cfg: Config, fold: int | str, inputs: Inputs, reason: str) -> bool:
+    """Whether a model without a stamp is what this training had just written when it was killed."""
+    from pipeline.engine.resume import is_of
+
+    return reason == "not made yet" and is_of(fold_dir(cfg, fold), trained_from(cfg, fold, inputs))
 
 
 def _write_resolved(cfg: Config, kind: str, precision: str) -> None:

@@ -1,6 +1,7 @@
 """Files that are lost, cut short or changed between stages, a machine that says no: one line, and the run goes on."""
 
 import errno
+import json
 import os
 import resource
 import shutil
@@ -244,6 +245,31 @@ def test_products_that_are_something_else(
         shutil.rmtree(RUN / "fold0")
         assert run_sh() == 0
     assert products() == whole
+
+
+@pytest.mark.parametrize(
+    "notes", [None, {"valid": [1]}, {"valid": {}}, {"valid": {"asked": {}}}, {"valid": {"asked": None, "sha256": 1}}]
+)
+def test_notes_that_are_something_else_are_asked_again(trained: Config, notes: object) -> None:
+    whole = products()
+    stamp = json.loads((RUN / "fold0" / "train.json").read_text())
+    kept = {key: value for key, value in stamp["notes"].items() if key != "valid"}
+    stamp["notes"] = notes if notes is None else {**kept, **notes}
+    (RUN / "fold0" / "train.json").write_text(json.dumps(stamp))
+    stamp = json.loads((RUN / "fold1" / "infer.json").read_text())
+    (RUN / "fold1" / "infer.json").write_text(json.dumps({**stamp, "files": {"oof.parquet": [1]}}))
+    (RUN / "fold0" / "infer.json").unlink()
+    assert run_sh() == 0 and products() == whole
+
+
+def test_what_a_killed_stage_was_writing_is_cleared_away(trained: Config) -> None:
+    """Of the stage's own products alone: others may be writing theirs."""
+    names = ("submission.csv", ".submission.csv.checking", "scores.json", "prepare.json", "other.csv")
+    for name in names:
+        (RUN / f".{name}.abc.tmp").write_bytes(b"half")
+    (RUN / "ensemble.json").unlink()
+    assert run_sh() == 0
+    assert sorted(path.name for path in RUN.glob(".*.tmp")) == [".other.csv.abc.tmp", ".prepare.json.abc.tmp"]
 
 
 def test_an_error_waits_for_what_is_being_written(

@@ -404,8 +404,8 @@ def test_what_another_process_has_made_meanwhile_is_left_alone(
     (workplace / "theirs" / "sample_submission.csv").write_text("theirs", encoding="utf-8")
 
     @contextlib.contextmanager
-    def got_late(path: Path, what: str) -> Iterator[None]:
-        assert path.parent == Path("input") and what == "input/cifar10"
+    def got_late(path: Path, what: str, products: tuple[str, ...]) -> Iterator[None]:
+        assert path.parent == Path("input") and what == "input/cifar10" and not products
         (workplace / "theirs").rename(workplace / "input" / "cifar10")
         yield
 

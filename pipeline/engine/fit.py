@@ -128,7 +128,7 @@ class Trainer:
         state = TrainState(
             settings, self.fold, self.start.model, machine, [stop - start for start, stop in bounds], gathered
         )
-        self.training = Training(state, len(self.valid_indices) > 0, store, self._forecast(num_models))
+        self.training = Training(state, store, self._forecast(num_models))
         self.valid_batch = evaluation_batch(cfg.infer, settings.batch_size)
         self.predicted: Predicted | None = None
 
@@ -142,7 +142,7 @@ class Trainer:
         if store is None:
             return
         saved = store.load(self.machine)
-        if self.cfg.train.on_nan == "rollback" and not store.has_epoch_end:
+        if self._may_go_back and not store.has_epoch_end:
             store.save(state, epoch_end=True)
         if saved is not None:
             state.load_state_dict(saved)
@@ -162,6 +162,10 @@ class Trainer:
         seen = num_epochs * (len(self.train_indices) + VALIDATION * num_views * len(self.valid_indices))
         models = "1 model" if num_models == 1 else f"{num_models} models"
         return Forecast(num_models * seen, f"{models} of {num_epochs} epochs")
+
+    @property
+    def _may_go_back(self) -> bool:
+        return self.cfg.train.on_nan == "rollback"
 
     @property
     def history(self) -> list[Row]:
@@ -203,13 +207,14 @@ class Trainer:
         return Epoch(name, row, num_left / max(seconds, 1e-9))
 
     def _end_epoch(self, row: Row) -> None:
-        """Go on to the next epoch, and have the state saved as one to go `back` to.
+        """Go on to the next epoch, and have the state saved where that saves a validation, or it may be gone `back` to.
 
-        None after the last epoch: what was said of the fold then is no part of a state, and is said again.
+        That after the last step is there anyway. None after the last epoch: what was said of the fold then is no part of
+        a state, and is said again.
         """
-        is_last = self.training.is_last_epoch
         self.training.state.end_epoch(row)
-        if self.training.store is not None and not is_last:
+        worth = len(self.valid_indices) > 0 or self._may_go_back
+        if self.training.store is not None and worth and not self.is_done:
             self.training.store.save(self.training.state, epoch_end=True)
 
     def _batches(self, epoch: int) -> Batches:
@@ -278,7 +283,7 @@ class Trainer:
             Diverged: they do not, or it was done before.
         """
         state, store = self.training.state, self.training.store
-        if self.cfg.train.on_nan != "rollback" or store is None or state.lr_scale < 1:
+        if not self._may_go_back or store is None or state.lr_scale < 1:
             raise error
         state.load_state_dict(store.load_epoch_end(self.machine))
         state.halve_lr()
@@ -303,7 +308,7 @@ class Trainer:
         """What is said of a loss that is not finite: where, by which images, and what to try."""
         start, stop = batches.bounds()[step]
         images = counted("images", self.labelled.ids(batches.indices[start:stop]))
-        back = "" if self.cfg.train.on_nan == "rollback" else ", train.on_nan = 'rollback'"
+        back = "" if self._may_go_back else ", train.on_nan = 'rollback'"
         return Diverged(
             f"the loss of fold {self.fold} must be finite. It is not in {where}, step {step + 1}, of {images}; lower "
             f"train.lr, set train.clip_grad = 1.0 or train.precision = 'float32'{back}, and look at these images and "

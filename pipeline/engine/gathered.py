@@ -54,12 +54,13 @@ class Gathered:
         self.top = min(top, task.num_outputs)
         self.with_true = with_true
         self.with_first_view = with_first_view
-        self.num_kept = self.top + with_true if task.is_many else task.num_outputs
         self.reset()
 
     def reset(self) -> None:
         """Begin a pass; what the one before took is freed."""
         self.num_seen = 0
+        # Columns for each image: of many classes the likeliest, and the true one.
+        self.num_kept = self.top + self.with_true if self.task.is_many else self.task.num_outputs
         self._values: Tensor | None = None  # made with the first batch, where too little memory is named
         self._classes: Tensor | None = None
         self.loss_sum = torch.zeros((), device=self.device)
@@ -123,7 +124,7 @@ class Gathered:
 
     def _likeliest(self, probs: Tensor, targets: Tensor | None) -> tuple[Tensor, Tensor]:
         """The largest probabilities of each image and their classes, the true one behind them."""
-        values, classes = probs.topk(self.top, dim=1)
+        values, classes = probs.topk(self.num_kept - self.with_true, dim=1)
         if not self.with_true:
             return values, classes
         assert targets is not None, "the true class can be kept where it is known"
@@ -149,9 +150,11 @@ class Gathered:
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Go on from what was gathered, copied to this device."""
+        """Go on from what was gathered, copied to this device; a pass under way keeps as many classes as it began with,
+        whatever another metric asks for.
+        """
         self.reset()
-        self.num_seen = state["values"].shape[1]
+        _, self.num_seen, self.num_kept = state["values"].shape
         self.loss_sum.copy_(state["loss_sum"])
         values, classes = self._buffers()
         values[:, : self.num_seen].copy_(state["values"])

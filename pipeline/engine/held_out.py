@@ -15,18 +15,18 @@ from pipeline.paths import fold_dir
 from pipeline.stamps import note
 
 
-def write_held_out(path: Path, labelled: Labelled, fold: int | str, predicted: Predicted) -> dict[str, float | None]:
+def write_held_out(path: Path, labelled: Labelled, fold: int | str, predicted: Predicted) -> dict[str, Any]:
     """Write the predictions of a fold's images.
 
     Returns:
-        Their scores, decided plainly, by all views and by the first alone: whether the views are of use.
+        Their scores by the metric, decided plainly, by all views and by the first alone: whether the views are of use.
     """
     _, indices = labelled.split(fold)
     task, targets = labelled.task, labelled.targets[indices]
     write_predictions(path, Predictions(labelled.ids(indices), task.classes, predicted.probs))
     score = scoring.score(task, targets, predicted.probs)
     first = score if predicted.first_view is None else scoring.score(task, targets, predicted.first_view)
-    return {"all views": score, "first view": first}
+    return {"metric": task.metric, "all views": score, "first view": first}
 
 
 def write_valid(cfg: Config, labelled: Labelled, fold: int | str, predicted: Predicted) -> dict[str, Any]:
@@ -40,15 +40,16 @@ def write_valid(cfg: Config, labelled: Labelled, fold: int | str, predicted: Pre
     return {"asked": _asked(cfg, predicted.batch_size), "scores": scores, "sha256": digest_file(path)}
 
 
-def said_in_training(cfg: Config, fold: int | str) -> tuple[Path, dict[str, float | None]] | None:
+def said_in_training(cfg: Config, fold: int | str) -> tuple[Path, dict[str, Any]] | None:
     """What a model said of its fold after its last epoch, with its scores; None where that is not there, or inference
     would ask in another way (views, or batches, whose sizes differ by rounding).
     """
     path, known = fold_dir(cfg, fold) / "valid.parquet", note(train_stamp(cfg, fold), "valid")
+    known = known if isinstance(known, dict) else {}
     asked = _asked(cfg, evaluation_batch(cfg.infer, cfg.train.batch_size))
-    if not known or known["asked"] != asked or not path.is_file() or digest_file(path) != known["sha256"]:
+    if known.get("asked") != asked or not path.is_file() or digest_file(path) != known.get("sha256"):
         return None
-    return path, known["scores"]
+    return path, known.get("scores", {})
 
 
 def _asked(cfg: Config, batch_size: int) -> dict[str, Any]:

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import safetensors
 import safetensors.torch
 import torch
 from torch import Tensor
@@ -21,6 +22,7 @@ from pipeline.engine.nested import put_together, take_apart
 from pipeline.files import InputError, atomic_path
 from pipeline.log import log
 from pipeline.model.checkpoint import read_safetensors
+from pipeline.paths import STATES
 from pipeline.stamps import versions
 
 if TYPE_CHECKING:
@@ -45,8 +47,7 @@ class Store:
     """
 
     def __init__(self, folder: Path, made_from: Mapping[str, Any], minutes: float) -> None:
-        self.within_epoch = folder / "resume.safetensors"
-        self.epoch_end = folder / "resume-epoch.safetensors"
+        self.within_epoch, self.epoch_end = (folder / name for name in STATES)
         self.made_from = json.loads(json.dumps(made_from))
         self.has_epoch_end = False
         self.seconds = 60 * minutes
@@ -168,6 +169,18 @@ class Store:
         self.wait()
         for path in (self.within_epoch, self.epoch_end):
             path.unlink(missing_ok=True)
+
+
+def is_of(folder: Path, made_from: Mapping[str, Any]) -> bool:
+    """Whether a state of the training that is made from this lies in a folder, whole or not."""
+    for path in (folder / name for name in STATES):
+        try:
+            with safetensors.safe_open(path, framework="pt") as file:
+                if json.loads((file.metadata() or {})[_KEY])["made_from"] == json.loads(json.dumps(made_from)):
+                    return True
+        except (OSError, safetensors.SafetensorError, LookupError, ValueError, TypeError):
+            continue
+    return False
 
 
 @dataclass(frozen=True)

@@ -11,23 +11,14 @@ class Training:
 
     Args:
         state: of the training.
-        validates: whether a validation follows each epoch.
         store: where the state is kept, to go on from; None: nowhere.
         forecast: says how long it will take; None: nobody does.
     """
 
-    def __init__(
-        self, state: TrainState, validates: bool, store: Store | None = None, forecast: Forecast | None = None
-    ) -> None:
+    def __init__(self, state: TrainState, store: Store | None = None, forecast: Forecast | None = None) -> None:
         self.state = state
-        self.validates = validates
         self.store = store
         self.forecast = forecast
-
-    @property
-    def is_last_epoch(self) -> bool:
-        """Whether no epoch follows the one under way."""
-        return self.state.epoch + 1 == self.state.cfg.num_epochs
 
     def count_images(self, num_images: int) -> None:
         """Take note of a step's images, for the forecast."""
@@ -35,13 +26,12 @@ class Training:
             self.forecast.step(num_images)
 
     def checkpoint_is_due(self) -> bool:
-        """Whether the state is to be saved after this step: when it is time to, where the process is asked to stop, and
-        after an epoch's last step, but where the epoch's end is saved right behind it.
+        """Whether the state is to be saved after this step: when it is time to, after an epoch's last, and where the
+        process is asked to stop.
         """
         if self.store is None or not self.state.is_between_updates:
             return False
-        is_last_step = self.state.step == self.state.num_steps
-        return stop_requested() or self.store.is_due or (is_last_step and (self.validates or self.is_last_epoch))
+        return self.store.is_due or self.state.step == self.state.num_steps or stop_requested()
 
     def is_sound(self) -> bool:
         """Whether all losses and weights so far are finite, with a wait for the device."""

@@ -81,7 +81,7 @@ def make_loop(
     task = Task("single", tuple(map(str, range(10))), "accuracy", ("label",))
     sizes = [batch_size] * (num_images // batch_size)
     gathered = Gathered(task, num_images, machine.device)
-    training = Training(TrainState(cfg, 0, model, machine, sizes, gathered), False)
+    training = Training(TrainState(cfg, 0, model, machine, sizes, gathered))
     resident = on_device(images, machine.device)
     epochs = iter(range(NUM_EPOCHS))
 

@@ -314,6 +314,35 @@ def test_a_model_of_all_images_goes_back_too(
     assert rates == ["0.01", "0.01", "0.005", "0.005"]
 
 
+def test_an_epoch_that_nothing_validates_is_saved_before_it_is_scored(
+    competition: Callable[..., Config], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    competition()
+    settings = (*STEPS, "folds.full_fit=true")
+    with monkeypatch.context() as patch:
+        patch.setattr(fit_room.scoring, "score", lambda *_: (_ for _ in ()).throw(Killed))
+        with pytest.raises(Killed):
+            train_one(*settings, fold="full")
+    capsys.readouterr()
+    assert train_one(*settings, fold="full") == 0
+    assert "goes on in epoch 1 after 6 steps" in capsys.readouterr().out
+
+
+def test_a_file_that_is_called_like_a_state_is_none(
+    competition: Callable[..., Config], capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A model is never replaced in silence: without its stamp it is another training's, unless a state says not."""
+    competition()
+    assert train_one(*STEPS) == 0
+    fold = RUN / "fold0"
+    whole = (fold / "model.safetensors").read_bytes()
+    (fold / "train.json").unlink()
+    for name in ("resume-mine.safetensors", "resume.safetensors"):
+        (fold / name).write_bytes(b"mine")
+        assert train_one(*STEPS) == 1 and "is missing or broken" in capsys.readouterr().err
+    assert (fold / "model.safetensors").read_bytes() == whole
+
+
 @pytest.mark.parametrize(("step", "validation"), [(4, False), (6, True)])
 def test_what_was_gone_back_on_is_remembered(
     competition: Callable[..., Config],

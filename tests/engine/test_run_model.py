@@ -83,7 +83,7 @@ def test_only_training_has_gradients_and_changes_the_network(images: cache.Image
     model = small()
     before = {name: value.clone() for name, value in model.state_dict().items()}
     cfg = TrainConfig(num_epochs=1, batch_size=8, schedule="constant")
-    training = Training(state_of(cfg, model, [8] * 3), False) if learns else None
+    training = Training(state_of(cfg, model, [8] * 3)) if learns else None
     result = training.state.gathered if training else gather(24)
     loss = None if mode == "test" else LOSS
     run_model(model, batches(images, 8), mode, CPU, result, loss, training)  # type: ignore[arg-type]
@@ -107,7 +107,7 @@ def epochs(images: cache.Images, **settings: object) -> tuple[nn.Module, TrainSt
         **{"num_epochs": 2, "batch_size": 4, "schedule": "cosine", "lr": 0.1, "optimizer": "sgd", **settings}
     )  # type: ignore[arg-type]
     model = small()
-    training = Training(state_of(cfg, model, [4] * 6), False)
+    training = Training(state_of(cfg, model, [4] * 6))
     rates = []
     for _ in range(2):
         rates.append(training.state.epoch_lr)
@@ -143,7 +143,7 @@ def test_it_runs_on_a_gpu(images: cache.Images) -> None:
     machine = Machine(torch.device("cuda", 0), "bfloat16")
     model = machine.place(small())
     on_gpu = Batches(images, np.arange(24), 8, 12, NORM, machine.device, machine.dtype, TARGETS)
-    training = Training(state_of(TrainConfig(num_epochs=1), model, [8] * 3, machine), False)
+    training = Training(state_of(TrainConfig(num_epochs=1), model, [8] * 3, machine))
     run_model(model, on_gpu, "train", machine, training.state.gathered, LOSS, training)
     assert np.isfinite(training.state.gathered.loss)
     predicted = gather(24, machine)
@@ -153,7 +153,7 @@ def test_it_runs_on_a_gpu(images: cache.Images) -> None:
 
 def test_a_step_that_the_scaler_of_float16_skips_is_no_loss_that_diverged(images: cache.Images) -> None:
     machine, model = Machine(torch.device("cpu"), "float16"), small()
-    training = Training(state_of(TrainConfig(num_epochs=1, batch_size=8), model, [8] * 3, machine), False)
+    training = Training(state_of(TrainConfig(num_epochs=1, batch_size=8), model, [8] * 3, machine))
     state, result = training.state, training.state.gathered
     state.scaler = torch.amp.GradScaler("cpu", init_scale=2.0**127)  # gradients overflow at first
     before = model.linear.weight.clone()

@@ -80,7 +80,7 @@ def _words(name: str) -> list[str]:
 
 
 def doubts_of_flips(
-    cfg: Config, task: Task, targets: Array, oof: Folds, by_view: Mapping[str, Mapping[str, float | None] | None]
+    cfg: Config, task: Task, targets: Array, oof: Folds, by_view: Mapping[str, Mapping[str, Any] | None]
 ) -> list[str]:
     """What out-of-fold predictions say against flips, a sentence each: views that lower the score of every fold, and
     classes that flips may have made one.
@@ -90,13 +90,15 @@ def doubts_of_flips(
         task: kind, classes and metric.
         targets: of every train image.
         oof: for each fold the indices of its images and their probabilities, by all views.
-        by_view: for each fold the score by `all views` and by the `first view` alone; None where it is not known.
+        by_view: for each fold the score, by which `metric`, by `all views` and by the `first view` alone; None where it
+            is not known.
     """
     doubts = []
     if len(oof) > 1 and len(cfg.infer.views) > 1 and cfg.infer.views[0] == "identity":
         sign = 1 if metrics.get(task.metric).higher_is_better else -1
-        known = [(scores["all views"], scores["first view"]) for fold in oof if (scores := by_view.get(fold))]
-        pairs = [(all_views, first) for all_views, first in known if all_views is not None and first is not None]
+        known = [scores for fold in oof if (scores := by_view.get(fold)) and scores.get("metric") == task.metric]
+        pairs = [(scores["all views"], scores["first view"]) for scores in known]
+        pairs = [(all_views, first) for all_views, first in pairs if all_views is not None and first is not None]
         if len(pairs) == len(oof) and all(sign * (all_views - first) < 0 for all_views, first in pairs):
             together, alone = (float(np.mean(scores)) for scores in zip(*pairs, strict=True))
             doubts.append(

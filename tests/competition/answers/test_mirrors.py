@@ -94,6 +94,7 @@ def doubts(settings: dict, metric: str, oof: Folds, first_view: Folds) -> list[s
     task = Task("single", ("down", "left", "right", "up"), metric, ("y",))
     by_view = {
         fold: {
+            "metric": metric,
             "all views": score(task, targets[oof[fold][0]], oof[fold][1]),
             "first view": score(task, targets[indices], probs),
         }
@@ -121,3 +122,15 @@ def test_what_is_said_of_flips(metric: str) -> None:
     (pair,) = doubts({"augment": {"hflip": 0.5}}, metric, oof, {})
     assert "set augment.hflip = 0" in pair
     assert doubts(flipped, metric, sure, oof) == [], "the views make it better"
+
+
+def test_scores_by_another_metric_say_nothing_of_views() -> None:
+    """They are of the training, and the metric has been changed since."""
+    targets, probs = predictions(400, (1, 2))
+    oof = {str(fold): (np.arange(400)[fold::2], probs[fold::2]) for fold in (0, 1)}
+    task = Task("single", ("down", "left", "right", "up"), "error", ("y",))
+    cfg = check({"infer": {"views": ["identity", "shift_up"]}})
+    by_view = {fold: {"metric": "error", "all views": 0.5, "first view": 0.4} for fold in oof}
+    assert "make the error of every fold worse" in doubts_of_flips(cfg, task, targets, oof, by_view)[0]
+    other = {fold: {**scores, "metric": "accuracy"} for fold, scores in by_view.items()}
+    assert doubts_of_flips(cfg, task, targets, oof, other) == []
