@@ -24,8 +24,8 @@ from pipeline.engine import state
 from pipeline.engine.fit import Trainer, fit
 from pipeline.images.cache import open_images
 
-# Gamma and power of timm's warm-up: as the pipeline sets them, timm's own, and timm's for shorter trainings.
-WARM_UPS = {"9, 1": (9.0, 1.0), "1, 2/3": (1.0, 2 / 3), "1, 3/4": (1.0, 3 / 4)}
+# Gamma, power and first update of timm's warm-up: as the pipeline sets them, timm's own, and timm's for shorter trainings.
+WARM_UPS = {"9, 1": (9.0, 1.0, -2), "1, 2/3": (1.0, 2 / 3, 0), "1, 3/4": (1.0, 3 / 4, 0)}
 DECAYS = (0.9, 0.99, 0.999)
 SETTINGS = {"clothing": ("image.size=64", "train.num_epochs=8"), "cifar10": ("image.size=32", "train.num_epochs=4")}
 TRAINING = ("model.width=16", "train.optimizer=nesterov", "train.lr=0.05", "train.batch_size=128", "train.ema=0.9")
@@ -36,8 +36,10 @@ class Averages:
 
     def __init__(self, model: nn.Module) -> None:
         self.by_name = {
-            (warm_up, decay): ModelEmaV3(model, decay, use_warmup=True, warmup_gamma=gamma, warmup_power=power)
-            for warm_up, (gamma, power) in WARM_UPS.items()
+            (warm_up, decay): ModelEmaV3(
+                model, decay, update_after_step=after, use_warmup=True, warmup_gamma=gamma, warmup_power=power
+            )
+            for warm_up, (gamma, power, after) in WARM_UPS.items()
             for decay in DECAYS
         }
         self.module = next(iter(self.by_name.values())).module
