@@ -209,8 +209,8 @@ class Trainer:
     def _end_epoch(self, row: Row) -> None:
         """Go on to the next epoch, and have the state saved where that saves a validation, or it may be gone `back` to.
 
-        That after the last step is there anyway. None after the last epoch: what was said of the fold then is no part of
-        a state, and is said again.
+        That after the last step is there anyway. None after the last epoch: what was said of the fold then is no part
+        of a state, and is said again.
         """
         self.training.state.end_epoch(row)
         worth = len(self.valid_indices) > 0 or self._may_go_back

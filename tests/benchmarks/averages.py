@@ -24,7 +24,7 @@ from pipeline.engine import state
 from pipeline.engine.fit import Trainer, fit
 from pipeline.images.cache import open_images
 
-# Gamma, power and first update of timm's warm-up: as the pipeline sets them, timm's own, and timm's for shorter trainings.
+# Gamma, power and first update of timm's warm-up: the pipeline's, timm's own, and timm's for shorter trainings.
 WARM_UPS = {"9, 1": (9.0, 1.0, -2), "1, 2/3": (1.0, 2 / 3, 0), "1, 3/4": (1.0, 3 / 4, 0)}
 DECAYS = (0.9, 0.99, 0.999)
 SETTINGS = {"clothing": ("image.size=64", "train.num_epochs=8"), "cifar10": ("image.size=32", "train.num_epochs=4")}
