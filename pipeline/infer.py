@@ -1,15 +1,13 @@
 """models, images -> output/<run>/fold<K>/{oof.parquet, test.parquet}, both through the same `predict`."""
 
-import functools
 import sys
 from collections.abc import Sequence
 from contextlib import ExitStack
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
 
 from pipeline.cli import run_stage
 from pipeline.config import Config
-from pipeline.files import InputError, atomic_write, digest_file, lock
+from pipeline.files import InputError, digest_file, lock
 from pipeline.freshness import (
     Inputs,
     infer_stamp,
@@ -23,13 +21,6 @@ from pipeline.freshness import (
 from pipeline.log import log
 from pipeline.paths import chosen_folds, fold_dir
 from pipeline.stamps import made_from, note, stamped, write_stamp
-
-if TYPE_CHECKING:
-    from torch import Tensor
-
-    from pipeline.competition.folds.fold_table import Labelled
-    from pipeline.engine.predictor import Predictor
-    from pipeline.images.cache import Images
 
 
 def infer(cfg: Config, chosen: Sequence[int | str]) -> None:
@@ -63,6 +54,7 @@ def _infer(cfg: Config, due: Sequence[int | str], inputs: Inputs) -> None:
     from pipeline.competition.answers.predictions import Predictions, write_predictions
     from pipeline.competition.folds.fold_table import read_labelled
     from pipeline.competition.tables.table import read_test
+    from pipeline.engine.held_out import HeldOut
     from pipeline.engine.predict import predict
     from pipeline.engine.predictor import read_predictor
     from pipeline.images.cache import open_images
@@ -83,7 +75,7 @@ def _infer(cfg: Config, due: Sequence[int | str], inputs: Inputs) -> None:
         classes = predictors[0].task.classes
         write_predictions(fold_dir(cfg, fold) / "test.parquet", Predictions(test.ids, classes, predicted.probs))
     labelled = read_labelled(cfg) if inputs.has_train else None
-    held_out = _HeldOut(cfg, labelled) if labelled is not None else None
+    held_out = HeldOut(cfg, labelled) if labelled is not None else None
     for fold, predictor in zip(due, predictors, strict=True):
         files, scores = [fold_dir(cfg, fold) / "test.parquet"], None
         if held_out is None:
@@ -95,46 +87,6 @@ def _infer(cfg: Config, due: Sequence[int | str], inputs: Inputs) -> None:
         write_stamp(infer_stamp(cfg, fold), made_of[fold], files, scores=scores)
         seen = f", {len(labelled.split(fold)[1]):,} oof" if labelled is not None and fold != "full" else ""
         log.info("infer %s: %s test images%s", fold, f"{len(test):,}", seen)
-
-
-class _HeldOut:
-    """The images of the folds, each to be predicted by the model that has not seen them; opened once, if at all."""
-
-    def __init__(self, cfg: Config, labelled: "Labelled") -> None:
-        self.cfg = cfg
-        self.labelled = labelled
-
-    @functools.cached_property
-    def images(self) -> "Images":
-        from pipeline.images.cache import open_images
-
-        return open_images(self.cfg, "train", self.labelled.samples.keys)
-
-    @functools.cached_property
-    def targets(self) -> "Tensor":
-        import torch
-
-        return torch.tensor(self.labelled.targets)
-
-    def predict(self, fold: int | str, predictor: "Predictor") -> dict[str, Any]:
-        """Write what a model says of its fold, as training wrote it where it asked in the same way.
-
-        Returns:
-            Its scores.
-        """
-        from pipeline.engine.held_out import said_in_training, write_held_out
-        from pipeline.engine.predict import predict
-
-        path = fold_dir(self.cfg, fold) / "oof.parquet"
-        if known := said_in_training(self.cfg, fold):
-            source, scores = known
-            with atomic_write(path) as stream:
-                stream.write(source.read_bytes())
-            return scores
-        _, indices = self.labelled.split(fold)
-        batches = predictor.batches(self.images, indices, self.cfg.infer, f"infer {fold} oof", self.targets)
-        (predicted,) = predict([predictor], batches, self.cfg.infer)
-        return write_held_out(path, self.labelled, fold, predicted)
 
 
 def _measured_before(cfg: Config, fold: int | str) -> list[Path]:

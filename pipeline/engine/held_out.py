@@ -1,16 +1,21 @@
 """What a model says of the fold that it has not seen: after training, and in inference where it is asked otherwise."""
 
+import functools
 from pathlib import Path
 from typing import Any
+
+import torch
+from torch import Tensor
 
 from pipeline.competition.answers import scoring
 from pipeline.competition.answers.predictions import Predictions, write_predictions
 from pipeline.competition.folds.fold_table import Labelled
 from pipeline.config import Config
-from pipeline.engine.predict import Predicted
-from pipeline.engine.predictor import evaluation_batch
-from pipeline.files import digest_file
+from pipeline.engine.predict import Predicted, predict
+from pipeline.engine.predictor import Predictor, evaluation_batch
+from pipeline.files import atomic_write, digest_file
 from pipeline.freshness import train_stamp
+from pipeline.images.cache import Images, open_images
 from pipeline.paths import fold_dir
 from pipeline.stamps import note
 
@@ -55,3 +60,43 @@ def said_in_training(cfg: Config, fold: int | str) -> tuple[Path, dict[str, Any]
 def _asked(cfg: Config, batch_size: int) -> dict[str, Any]:
     """How a fold's images are predicted; fewer at once than asked for where memory was too little."""
     return {"views": list(cfg.infer.views), "keep_top": cfg.infer.keep_top, "batch_size": batch_size}
+
+
+class HeldOut:
+    """The images of the folds, each to be predicted by the model that has not seen them; opened once, if at all.
+
+    Args:
+        cfg: the settings.
+        labelled: the labelled images with their folds.
+    """
+
+    def __init__(self, cfg: Config, labelled: Labelled) -> None:
+        self.cfg = cfg
+        self.labelled = labelled
+
+    @functools.cached_property
+    def images(self) -> Images:
+        """The mapped images."""
+        return open_images(self.cfg, "train", self.labelled.samples.keys)
+
+    @functools.cached_property
+    def targets(self) -> Tensor:
+        """Their targets, as `Task.encode` gives them."""
+        return torch.tensor(self.labelled.targets)
+
+    def predict(self, fold: int | str, predictor: Predictor) -> dict[str, Any]:
+        """Write what a model says of its fold, as training wrote it where it asked in the same way.
+
+        Returns:
+            Its scores.
+        """
+        path = fold_dir(self.cfg, fold) / "oof.parquet"
+        if known := said_in_training(self.cfg, fold):
+            source, scores = known
+            with atomic_write(path) as stream:
+                stream.write(source.read_bytes())
+            return scores
+        _, indices = self.labelled.split(fold)
+        batches = predictor.batches(self.images, indices, self.cfg.infer, f"infer {fold} oof", self.targets)
+        (predicted,) = predict([predictor], batches, self.cfg.infer)
+        return write_held_out(path, self.labelled, fold, predicted)
