@@ -81,7 +81,8 @@ def must_reach(url: str, *, hub: bool) -> None:
     if hub and constants.HF_HUB_OFFLINE:
         raise OSError("HF_HUB_OFFLINE is set")
     target = urlsplit(url)
-    proxy = urllib.request.getproxies().get(target.scheme)
+    proxies = urllib.request.getproxies()
+    proxy = proxies.get(target.scheme) or proxies.get("all")
     if proxy and not urllib.request.proxy_bypass(target.hostname or ""):
         target = urlsplit(proxy if "//" in proxy else f"//{proxy}")
     host, port = target.hostname or "", target.port or (80 if target.scheme == "http" else 443)

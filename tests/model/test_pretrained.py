@@ -146,9 +146,10 @@ def test_names_on_the_hub_are_tried_once_too(nowhere: PlayedHub) -> None:
     assert nowhere.hosts == ["huggingface.co"]
 
 
-def test_a_proxy_is_what_must_be_reached(nowhere: PlayedHub, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("variable", ["https_proxy", "ALL_PROXY"])
+def test_a_proxy_is_what_must_be_reached(variable: str, nowhere: PlayedHub, monkeypatch: pytest.MonkeyPatch) -> None:
     nowhere.is_reached = False
-    monkeypatch.setenv("https_proxy", "http://proxy.example:3128")
+    monkeypatch.setenv(variable, "http://proxy.example:3128")
     with pytest.raises(InputError, match=r"proxy\.example is not reached"):
         build(pretrained=True)
     assert nowhere.hosts == ["proxy.example"]
