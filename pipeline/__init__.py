@@ -7,6 +7,7 @@ train     folds, cache                           -> output/<run>/fold<K>/{model.
 infer     models, cache                          -> output/<run>/fold<K>/{oof.parquet, test.parquet}
 ensemble  every oof.parquet, test.parquet        -> output/<run>/{oof,test}.parquet, scores.json, submission.csv
 practice  scikit-learn, torchvision, or a folder -> input/<name>/, a competition with hidden answers
+weights   folders, caches, packages, the hub     -> where published weights are; output/cache/weights/
 
 __main__  several stages in one process, as run.sh runs them: python -m pipeline STAGE...
 
@@ -33,6 +34,7 @@ images/               headers, decode, index, cache, fill, batches: from files t
                       augment/ (augment, policies, geometry, colour, erasing, mix, albumentations_file, epoch_changes)
 recipes               image size, network and training by rule, from what detection knows
 model/                networks, build, trial, weights, weight_file, checkpoint, fuse_norms, convolutions
+                      pretrained, published, weight_names, lite, hub: published weights, found here or fetched
 engine/               run_model, the one loop, over a network on its machine; what it says is gathered
                       fit, start, training, state, resume, nested, history, forecast, optimizer, muon, losses: training
                       predictor, predict, held_out: validation and inference

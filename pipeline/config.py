@@ -236,9 +236,14 @@ class ModelConfig(Section):
 
     stages = Stages("train")
     name: str = Field("resnet18", min_length=1, description="lenet5, net, mlp, resnet9, cifarnet, or any name of timm")
-    pretrained: bool = Field(False, description="start from timm's published weights (fetched once by timm)")
+    pretrained: bool = Field(
+        False,
+        description="start from timm's published weights, wherever they are found first; fetched where they are not",
+    )
     weights: str = Field(
-        "", description="start from a local file instead (.safetensors, .pth, .ckpt ...): nothing is fetched"
+        "",
+        description="start from a local file instead (.safetensors, .pth, .ckpt ...), or from the network's own in a "
+        "folder: nothing is fetched",
     )
     width: int = Field(64, ge=1, le=1024, description="resnet9, cifarnet: channels of the first layers")
     dropout: float = Field(0.0, ge=0.0, lt=1.0, description="dropout before the classifier, where the network has it")

@@ -7,7 +7,9 @@ import json
 import os
 import re
 import tempfile
+from collections import deque
 from collections.abc import Iterable, Iterator
+from itertools import islice
 from pathlib import Path
 from typing import IO, Any
 
@@ -68,6 +70,40 @@ def walk(root: Path, *, any_name: bool = False) -> Iterator[str]:
                 )
             yield prefix + name
         waiting += [f"{prefix}{name}/" for name in sorted(folders, reverse=True)]
+
+
+# A folder with more than so many entries holds data; no more than so many are looked at below one root.
+_MOST_IN_FOLDER, _MOST_IN_ALL = 1_000, 20_000
+_DEEPEST = 6
+
+
+def small_folders(root: Path) -> Iterator[tuple[Path, list[str]]]:
+    """Each folder of a root, itself included, with the names of its files, sorted; the nearest folders first.
+
+    For places where few files lie among a million that are none of ours: folders that hold data are left as they are,
+    with all that is in them; so are hidden folders, those that lie deeper than six, and those that cannot be read.
+    Linked folders are followed once.
+    """
+    waiting, num_entries = deque([(root, 0)]), 0
+    seen: set[str] = set()
+    while waiting and num_entries < _MOST_IN_ALL:
+        folder, depth = waiting.popleft()
+        real = os.path.realpath(folder)
+        if real in seen:
+            continue
+        seen.add(real)
+        try:
+            with os.scandir(folder) as entries:
+                found = [(entry.name, entry.is_dir()) for entry in islice(entries, _MOST_IN_FOLDER + 1)]
+        except OSError:  # it is not there, or another user's: whoever looks for something finds nothing in it
+            continue
+        num_entries += len(found)
+        if len(found) > _MOST_IN_FOLDER:
+            continue
+        yield folder, sorted(name for name, is_folder in found if not is_folder)
+        if depth < _DEEPEST:
+            folders = sorted(name for name, is_folder in found if is_folder and not name.startswith("."))
+            waiting += [(folder / name, depth + 1) for name in folders]
 
 
 def size_time(path: Path) -> list[int]:

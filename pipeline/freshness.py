@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from pipeline.config import Config, settings_of
-from pipeline.files import InputError, digest, digest_file, inside, size_time, walk
+from pipeline.files import InputError, digest, digest_file, inside, size_time, small_folders, walk
 from pipeline.paths import data_dir, fold_dir, folds_path, folds_settings, run_dir
 from pipeline.stamps import made_from, note, stale, stamped
 
@@ -129,7 +129,7 @@ def trained_from(cfg: Config, fold: int | str, inputs: Inputs) -> dict[str, Any]
     if not inputs.has_train:
         known = {name: value for name, value in made_from(train_stamp(cfg, fold)).items() if name != "order"}
         return {**known, **settings, "part": str(fold)}
-    files = {name: digest_file(Path(name)) for name in _named_files(cfg) if Path(name).is_file()}
+    files = {name: digest_file(Path(name)) for name in _named_files(cfg)}
     return {
         **settings,
         "part": str(fold),
@@ -229,4 +229,8 @@ def _table_state(cfg: Config, name: str) -> str:
 
 
 def _named_files(cfg: Config) -> list[str]:
-    return [name for name in (cfg.model.weights, cfg.augment.albumentations) if name]
+    """Files outside the competition that a model depends on; of a folder all, as any may hold the network's weights."""
+    named = [name for name in (cfg.model.weights, cfg.augment.albumentations) if name]
+    folders = [Path(name) for name in named if Path(name).is_dir()]
+    inner = [str(path / name) for folder in folders for path, names in small_folders(folder) for name in names]
+    return [name for name in (*named, *inner) if Path(name).is_file()]

@@ -15,6 +15,7 @@ from making import TOML, tiny_competition
 from pipeline import prepare
 from pipeline.config import Config
 from pipeline.config_file import load
+from played_hub import PlayedHub
 from running import CONFIG, run_all
 
 SHARED = Path(__file__).parent.parent.parent / "shared"
@@ -105,3 +106,22 @@ def trained(trained_place: Path, workplace: Path) -> Config:
     shutil.copytree(trained_place, workplace, ignore=shutil.ignore_patterns("cache"), dirs_exist_ok=True)
     assert prepare.main(CONFIG) == 0  # the images of another folder have another cache
     return load(Path("configs/tiny.toml"))
+
+
+@pytest.fixture
+def nowhere(workplace: Path, monkeypatch: pytest.MonkeyPatch) -> PlayedHub:
+    """A machine with no weights but those of installed packages, and a hub that is played, with nothing there yet."""
+    from huggingface_hub import constants
+
+    from pipeline.model import published
+
+    monkeypatch.delenv(published.VARIABLE, raising=False)
+    for name in ("http_proxy", "https_proxy", "HTTP_PROXY", "HTTPS_PROXY", "all_proxy", "ALL_PROXY"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("TORCH_HOME", str(workplace / "torch"))
+    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(workplace / "hub"))
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)
+    monkeypatch.setattr(published, "ATTACHED", workplace / "attached")
+    hub = PlayedHub()
+    hub.play(monkeypatch)
+    return hub

@@ -177,3 +177,16 @@ def test_only_what_depends_on_a_setting_is_made(
         )
     assert run_all(metric, setting) == 0
     assert len(stamps) == made
+
+
+def test_a_folder_of_weights_counts_by_what_lies_in_it(trained: Config) -> None:
+    cfg, inputs = load(Path(trained.path), ("model.weights=mine",)), read_inputs(trained)
+    empty = trained_from(cfg, 0, inputs)
+    file = Path("mine/deeper/resnet18.pth")
+    file.parent.mkdir(parents=True)
+    file.write_bytes(b"first")
+    first = trained_from(cfg, 0, inputs)
+    file.write_bytes(b"other")
+    other = trained_from(cfg, 0, inputs)
+    assert empty["files"] == {}
+    assert first["files"].keys() == other["files"].keys() == {str(file)} and first["files"] != other["files"]

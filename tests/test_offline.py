@@ -8,6 +8,8 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+import timm
+import torch
 
 from pipeline.config import Config
 
@@ -48,8 +50,31 @@ def test_published_weights_that_are_not_there_are_one_line(competition: Callable
         workplace, sys.executable, "-m", "pipeline", *stages, "--config", "configs/tiny.toml", "--set", *settings
     )
     assert done.returncode == 1 and done.stderr.count("\n") == 1, done.stderr
-    assert "model.weights" in done.stderr and ".safetensors" in done.stderr
-    assert (workplace / "reached.txt").exists(), "timm asked for them, and nothing else did"
+    assert "huggingface.co" in done.stderr and "input/weights as resnet18.a1_in1k.safetensors" in done.stderr
+    assert len((workplace / "reached.txt").read_text().splitlines()) == 1, "one attempt, and none again"
+
+
+def test_published_weights_that_are_brought_need_neither(competition: Callable[..., Config], workplace: Path) -> None:
+    competition()
+    place = workplace / "input" / "weights"
+    place.mkdir()
+    torch.save(timm.create_model("test_resnet").state_dict(), place / "test_resnet.r160_in1k.pth")
+    settings = ("model.name=test_resnet", "model.pretrained=true", "image.size=32", "train.num_epochs=1")
+    stages = ("prepare", "folds", "train", "infer", "ensemble")
+    done = run_offline(
+        workplace, sys.executable, "-m", "pipeline", *stages, "--config", "configs/tiny.toml", "--set", *settings
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "test_resnet.r160_in1k are input/weights/test_resnet.r160_in1k.pth" in done.stdout
+    assert not (workplace / "reached.txt").exists()
+    place.rename(workplace / "attached")
+    environ = {"PIPELINE_WEIGHTS": str(workplace / "attached")}
+    again = run_offline(
+        workplace,
+        *("env", *(f"{name}={value}" for name, value in environ.items()), sys.executable, "-m", "pipeline", "train"),
+        *("--config", "configs/tiny.toml", "--set", *settings),
+    )
+    assert again.returncode == 0 and again.stdout.count("up to date") == 2, "the same weights at another place"
 
 
 @pytest.mark.slow

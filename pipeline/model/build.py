@@ -1,7 +1,6 @@
 """A network's name -> the network: our own few, and all of timm's."""
 
 import difflib
-import logging
 from pathlib import Path
 from typing import Any
 
@@ -11,8 +10,12 @@ from torch import nn
 from pipeline.config import ConfigError, ModelConfig
 from pipeline.files import InputError
 from pipeline.log import log
+from pipeline.model.checkpoint import saved_normalisation
 from pipeline.model.networks import MLP, CifarNet, LeNet5, Net, ResNet9
+from pipeline.model.pretrained import create, from_elsewhere, with_published_weights
+from pipeline.model.published import find_in
 from pipeline.model.trial import REFUSED, refuse_ignored_rates, try_out
+from pipeline.model.weight_names import Network, timm_network_of_any_tag
 from pipeline.model.weights import load_weights, published_channels, timm_adapts
 
 _OWN: dict[str, type[LeNet5] | type[Net] | type[MLP] | type[ResNet9] | type[CifarNet]] = {
@@ -29,8 +32,8 @@ def build_model(cfg: ModelConfig, size: int, channels: int, num_outputs: int, se
     """Build the network that the settings name, on the CPU, in training mode.
 
     Its initial weights are a function of `seed` alone; no generator of the process is disturbed. Nothing is fetched
-    unless `cfg.pretrained` asks for it. A timm network is tried on one black image, so that what it cannot do with this
-    size is known before training.
+    unless `cfg.pretrained` asks for published weights that are nowhere here. A timm network is tried on one black
+    image, so that what it cannot do with this size is known before training.
 
     Args:
         cfg: name, pretrained or weights, dropout, drop path, width.
@@ -53,7 +56,7 @@ def build_model(cfg: ModelConfig, size: int, channels: int, num_outputs: int, se
         else:
             model = _timm_network(cfg, size, channels, num_outputs)
         if cfg.weights:
-            load_weights(model, Path(cfg.weights), channels)
+            _load_weights(model, cfg, channels)
     return model.train()
 
 
@@ -128,7 +131,7 @@ def _timm_network(cfg: ModelConfig, size: int, channels: int, num_outputs: int) 
     )
     try:
         # Names that are fetched have no network without their weights.
-        model = _fetch(cfg, arguments, _advice(published)) if fetched else _create(cfg.name, arguments)
+        model = from_elsewhere(cfg.name, arguments) if fetched else create(cfg.name, arguments)
         used = try_out(model, size, channels, num_outputs)
     except InputError:
         raise
@@ -139,7 +142,7 @@ def _timm_network(cfg: ModelConfig, size: int, channels: int, num_outputs: int) 
     refuse_ignored_rates(cfg, used)
     _refuse_random_start(cfg, model, channels)
     if cfg.pretrained and not fetched:
-        return _fetch(cfg, arguments, _advice(published))
+        return with_published_weights(cfg.name, arguments)
     return model
 
 
@@ -171,48 +174,19 @@ def _published(cfg: ModelConfig) -> Any:
     return published
 
 
-def _create(name: str, arguments: dict[str, Any], *, pretrained: bool = False) -> nn.Module:
-    import timm
-
-    try:
-        model: nn.Module = timm.create_model(name, pretrained=pretrained, **arguments)
-    except TypeError as error:
-        if "img_size" not in str(error) or "img_size" not in arguments:
-            raise
-        arguments.pop("img_size")
-        model = timm.create_model(name, pretrained=pretrained, **arguments)
-    return model
-
-
-def _fetch(cfg: ModelConfig, arguments: dict[str, Any], advice: str) -> nn.Module:
-    """Build a network with its published weights, from timm's cache or over the network."""
-    import safetensors
-    from huggingface_hub.errors import HfHubHTTPError
-
-    log.info("model: the published weights of %s are read, or fetched once", cfg.name)
-    # It warns of every attempt, for the better part of a minute; what it gives up with is said below.
-    logging.getLogger("huggingface_hub").setLevel(logging.ERROR)
-    # The hub passes on the errors of its transport, whichever library that is in its version.
-    transport: type[Exception] = HfHubHTTPError.__bases__[0]
-    try:
-        return _create(cfg.name, arguments, pretrained=True)
-    except (OSError, RuntimeError, ValueError, safetensors.SafetensorError, transport) as error:
-        reason = str(error).strip().splitlines()[0][:160] if str(error).strip() else ""
-        raise InputError(
-            f"the pretrained weights of {cfg.name} could not be fetched or used ({type(error).__name__}: {reason}). "
-            f"Where there is no network {advice}"
-        ) from None
-
-
-def _advice(published: Any) -> str:
-    """Say what to do where published weights cannot be fetched."""
-    if published is None:
-        return "bring the folder of its files and set model.name to local-dir:FOLDER"
-    address = published.url
-    if published.hf_hub_id:
-        name = published.hf_hub_filename or "model.safetensors"
-        address = f"https://huggingface.co/{published.hf_hub_id}/resolve/main/{name}"
-    return f"bring {address}, set model.weights to that file and model.pretrained to false"
+def _load_weights(model: nn.Module, cfg: ModelConfig, channels: int) -> None:
+    """Fill a network with the file that `model.weights` means: itself, or in a folder the one called as the network."""
+    named = Path(cfg.weights)
+    path = named
+    if named.is_dir():
+        path = find_in(named, Network(cfg.name) if cfg.name in _OWN else timm_network_of_any_tag(cfg.name)).path
+        log.info("model: the weights of %s are %s", cfg.name, path)
+    load_weights(model, path, channels)
+    if path != named and saved_normalisation(path) is not None:
+        raise ConfigError(
+            f"model.weights must be the file where it is a model of this pipeline, whose images have a mean and std of "
+            f"their own. Set it to {path}"
+        )
 
 
 def _refuse_random_start(cfg: ModelConfig, model: nn.Module, channels: int) -> None:

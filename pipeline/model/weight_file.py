@@ -44,20 +44,27 @@ def read_weights(path: Path) -> dict[str, Tensor]:
     Raises:
         InputError: there is no such file, it is of another type, damaged, holds code, or holds no tensors.
     """
-    if not path.is_file():
-        raise InputError(f"model.weights must be an existing file. Got {str(path)!r}")
-    if path.suffix == ".safetensors":
-        content, _ = read_safetensors(path)
-    elif path.suffix in _TORCH_SUFFIXES:
-        content = _unpickled(path)
-    else:
-        raise InputError(
-            f"model.weights must end in .safetensors, {', '.join(_TORCH_SUFFIXES)}. Got {str(path)!r}: convert it"
-        )
-    weights = _by_name(content)
+    weights = _by_name(read_content(path))
     if not weights:
-        raise InputError(f"model.weights must hold tensors by name. {path} holds none: save the network's state_dict")
+        raise InputError(f"a file of weights must hold tensors by name. {path} holds none: save a network's state_dict")
     return weights
+
+
+def read_content(path: Path) -> Any:
+    """Read what a file of weights holds, on the CPU: tensors by name, or what they were saved with.
+
+    Raises:
+        InputError: see `read_weights`.
+    """
+    if not path.is_file():
+        raise InputError(f"model.weights must be an existing file or folder. Got {str(path)!r}")
+    if path.suffix == ".safetensors":
+        return read_safetensors(path)[0]
+    if path.suffix in _TORCH_SUFFIXES:
+        return _unpickled(path)
+    raise InputError(
+        f"a file of weights must end in .safetensors, {', '.join(_TORCH_SUFFIXES)}. Got {str(path)!r}: convert it"
+    )
 
 
 def _unpickled(path: Path) -> Any:
@@ -70,13 +77,13 @@ def _unpickled(path: Path) -> Any:
         # "... unsupported GLOBAL posix.system ...": what it would have to import.
         if code := re.search(r"GLOBAL ([\w.]+)", text):
             raise InputError(
-                f"model.weights must be a file of tensors and plain values; code in it is not run. {path} asks for "
+                f"a file of weights must hold tensors and plain values; code in it is not run. {path} asks for "
                 f"{code[1]}. Where you trust the file, torch.load it with weights_only=False and torch.save the "
                 "network's state_dict alone"
             ) from None
         reason = re.search(r"WeightsUnpickler error:\s*(.+)|^\s*(.+)", text)
         raise InputError(
-            "model.weights must be a whole file that torch.save wrote; code in it is not run. "
+            "a file of weights must be whole and written by torch.save; code in it is not run. "
             f"{path} gives {type(error).__name__}{f': {reason[reason.lastindex or 0][:120]}' if reason else ''}. "
             "Bring the file again, or save its tensors as safetensors where you trust it"
         ) from None

@@ -112,41 +112,6 @@ def test_statistics_are_those_of_the_published_weights():
     assert pretrained_statistics(build("mlp")) is None
 
 
-def test_pretrained_weights_are_timms(monkeypatch):
-    import timm
-
-    source = timm.create_model("test_resnet").state_dict()
-    asked = []
-    monkeypatch.setattr(
-        "timm.models._builder.load_state_dict_from_hf", lambda *names, **_: asked.append(names) or dict(source)
-    )
-    model = build("test_resnet", channels=1, pretrained=True)
-    assert asked == [("timm/test_resnet.r160_in1k",)]
-    assert torch.equal(model.layer1[0].conv1.weight, source["layer1.0.conv1.weight"])
-    torch.testing.assert_close(model.conv1[0].weight, source["conv1.0.weight"].sum(1, keepdim=True))
-    again = build("test_resnet", channels=1, pretrained=True)
-    assert torch.equal(model.fc.weight, again.fc.weight), "the new classifier depends on the seed alone"
-
-
-@pytest.mark.parametrize("error", [FileNotFoundError("no route"), RuntimeError("invalid hash value"), None])
-def test_a_failed_download_names_the_file_to_bring(monkeypatch, error):
-    import timm.models._builder  # noqa: F401
-    from huggingface_hub.errors import HfHubHTTPError
-
-    transport_error = HfHubHTTPError.__bases__[0]
-
-    def fail(*_, **__):
-        raise error or transport_error("the line went dead")
-
-    monkeypatch.setattr("timm.models._builder.load_state_dict_from_hf", fail)
-    with pytest.raises(InputError) as caught:
-        build("test_resnet", pretrained=True)
-    message = str(caught.value)
-    assert "https://huggingface.co/timm/test_resnet.r160_in1k/resolve/main/model.safetensors" in message
-    assert "model.weights" in message
-    assert str(error or "the line went dead") in message
-
-
 def test_hub_names_are_fetched_with_pretrained(monkeypatch, tmp_path):
     import json
 
@@ -199,10 +164,12 @@ def test_own_networks_do_without_timm():
 
 
 @pytest.mark.parametrize(("name", "channels"), [("test_resnet", 4), ("tresnet_m", 1), ("tresnet_m", 4)])
-def test_published_weights_are_refused_where_timm_would_start_the_first_layer_at_random(name, channels, monkeypatch):
+def test_published_weights_are_refused_where_timm_would_start_the_first_layer_at_random(
+    name, channels, nowhere, workplace
+):
+    import safetensors.torch
     import timm
 
-    asked = []
     # timm's own answer: it raises what its loader takes for "random".
     weight = timm.create_model(name).get_submodule(timm.get_pretrained_cfg(name).first_conv).weight
     try:
@@ -210,16 +177,12 @@ def test_published_weights_are_refused_where_timm_would_start_the_first_layer_at
         adapts = True
     except NotImplementedError:
         adapts = False
-    create = timm.create_model
-
-    def created(name, pretrained=False, **arguments):
-        asked.extend([name] * pretrained)
-        return create(name, **arguments)
-
-    monkeypatch.setattr(timm, "create_model", created)
+    network = timm.get_pretrained_cfg(name)
+    (workplace / "input" / "weights").mkdir()
+    source = timm.create_model(name).state_dict()
+    safetensors.torch.save_file(source, workplace / "input" / "weights" / f"{name}.{network.tag}.safetensors")
     if adapts:
         build(name, size=32, channels=channels, pretrained=True)
     else:
         with pytest.raises(ConfigError, match=rf"image\.channels must be 3 .*random for others\. Got {channels}"):
             build(name, size=32, channels=channels, pretrained=True)
-    assert bool(asked) == adapts

@@ -28,7 +28,7 @@ def build(name, size=64, channels=3, num_outputs=5, seed=0, **settings):
 def test_refuses_a_rate_that_the_network_takes_and_ignores(rate, monkeypatch):
     import timm
 
-    def deaf(name, pretrained, in_chans, num_classes, **ignored):
+    def deaf(name, in_chans, num_classes, **ignored):
         return torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(in_chans * 64 * 64, num_classes))
 
     monkeypatch.setattr(timm, "create_model", deaf)
