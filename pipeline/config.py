@@ -279,6 +279,19 @@ class TrainConfig(Section):
         "networks with a norm behind each hidden layer), or timm's by name",
     )
     lr: float = Field(1e-3, gt=0.0, le=100.0, description="learning rate, the highest of its schedule")
+    head_lr: float = Field(1.0, gt=0.0, le=1000.0, description="rate of the classifier / lr")
+    layer_decay: float = Field(
+        1.0,
+        gt=0.0,
+        le=1.0,
+        description="rate of a layer / that of the layer behind it, where the network is timm's: the first learn least",
+    )
+    freeze_epochs: int = Field(
+        0, ge=0, le=100_000, description="epochs in which the classifier alone learns, before all does"
+    )
+    freeze_norms: bool = Field(
+        False, description="batch norms keep their statistics and parameters: for published weights and few images"
+    )
     momentum: float = Field(
         0.9, ge=0.0, lt=1.0, description="of sgd, nesterov, rmsprop and muon; the first beta of adam"
     )

@@ -69,6 +69,8 @@ CHANGES: dict[str, tuple[str, str]] = {
     "train.on_nan": ("rollback", ""),
 }
 OTHERS = {
+    "train.freeze_epochs": "1",
+    "train.freeze_norms": "true",
     "augment.policy": "randaugment",
     "augment.pad_crop": "1",
     "augment.albumentations": "a.json",

@@ -31,7 +31,7 @@ def make_optimizer(cfg: TrainConfig, model: nn.Module) -> torch.optim.Optimizer:
     Raises:
         ConfigError: an unknown name, or an optimizer that cannot be had with these settings here.
     """
-    groups = _groups(model, cfg.weight_decay)
+    groups = _groups(model, cfg)
     device = groups[0]["params"][0].device.type
     fast: dict[str, Any] = {"fused": True} if device in _FUSED else {"foreach": True}
     match cfg.optimizer:
@@ -52,18 +52,44 @@ def make_optimizer(cfg: TrainConfig, model: nn.Module) -> torch.optim.Optimizer:
     return _timm_optimizer(cfg, groups)
 
 
-def _groups(model: nn.Module, weight_decay: float) -> list[dict[str, Any]]:
-    """Parameters with and without weight decay; no empty group."""
-    listed = _listed(model)
-    groups: dict[bool, list[nn.Parameter]] = {True: [], False: []}
+def _groups(model: nn.Module, cfg: TrainConfig) -> list[dict[str, Any]]:
+    """Parameters with one rate, with and without weight decay; the classifier's apart where it learns before the rest,
+    as optimizers count the steps of a group.
+    """
+    listed, scales, head = _listed(model), _lr_scales(model, cfg), head_prefixes(model)
+    groups: dict[tuple[bool, float, bool], list[nn.Parameter]] = {}
     for name, parameter in model.named_parameters():
         if parameter.requires_grad:
-            groups[parameter.ndim > 1 and name not in listed].append(parameter)
+            plain = parameter.ndim <= 1 or name in listed
+            waits = cfg.freeze_epochs > 0 and not name.startswith(head)
+            groups.setdefault((plain, scales[name], waits), []).append(parameter)
+    in_order = sorted(groups.items(), key=lambda item: item[0])
     return [
-        {"params": parameters, "weight_decay": weight_decay if decays else 0.0}
-        for decays, parameters in groups.items()
-        if parameters
+        {"params": parameters, "weight_decay": 0.0 if plain else cfg.weight_decay, "lr": cfg.lr * scale}
+        for (plain, scale, _), parameters in in_order
     ]
+
+
+def _lr_scales(model: nn.Module, cfg: TrainConfig) -> dict[str, float]:
+    """Each parameter's rate / `train.lr`: a power of `layer_decay`, 0 for the last layer and one more a layer before,
+    as timm groups them, times `head_lr` for the classifier.
+
+    Raises:
+        ConfigError: layers are to be told apart in a network that does not group them.
+    """
+    head, decays = head_prefixes(model), dict.fromkeys((name for name, _ in model.named_parameters()), 1.0)
+    if cfg.layer_decay < 1:
+        if not hasattr(model, "group_matcher"):
+            raise ConfigError(
+                f"train.layer_decay must be 1 for networks that do not group their layers, as timm's do. Got "
+                f"{cfg.layer_decay}"
+            )
+        from timm.optim import param_groups_layer_decay  # it takes seconds
+
+        names = {id(parameter): name for name, parameter in model.named_parameters()}
+        for group in param_groups_layer_decay(model, layer_decay=cfg.layer_decay):
+            decays |= dict.fromkeys((names[id(parameter)] for parameter in group["params"]), group["lr_scale"])
+    return {name: scale * (cfg.head_lr if name.startswith(head) else 1.0) for name, scale in decays.items()}
 
 
 def _listed(model: nn.Module) -> set[str]:

@@ -48,6 +48,8 @@ def run_model(
     assert (mode == "train") == (training is not None), "a training belongs to mode 'train'"
     assert (mode == "test") == (loss is None), "a loss belongs to modes 'train' and 'valid'"
     model.train(mode == "train")
+    if training is not None:
+        training.state.freeze()
     first_step = training.state.step if training else 0
     name, shown = batches.name or mode, _MeanLoss(machine)
     with (

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from pipeline.config import TrainConfig
+from pipeline.engine.freezing import freeze
 from pipeline.engine.gathered import Gathered
 from pipeline.engine.machine import Machine
 from pipeline.engine.optimizer import lr_factor, make_optimizer
@@ -85,6 +86,10 @@ class TrainState:
     def _lr_factor(self, update: int) -> float:
         in_all = self.updates_per_epoch * self.cfg.num_epochs
         return self.lr_scale * lr_factor(self.cfg, update, in_all, self.updates_per_epoch)
+
+    def freeze(self) -> None:
+        """Have the network, in training mode, learn what it is to learn in the epoch under way."""
+        freeze(self.model, self.cfg, self.epoch)
 
     def seed_step(self) -> None:
         """Seed what the network draws in the next step (dropout)."""

@@ -105,6 +105,7 @@ def train_one(*settings: str, fold: str = "0") -> int:
         ("resnet9", ("train.optimizer=nesterov", "augment.first_size=0.75", "train.clip_grad=1.0")),
         ("mlp", ("train.optimizer=normed_muon",)),
         ("resnet9", ("train.optimizer=lamb",)),
+        ("resnet9", ("train.freeze_epochs=1", "train.freeze_norms=true", "train.head_lr=3")),
     ],
 )
 def test_killed_after_any_step(
