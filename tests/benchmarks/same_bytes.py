@@ -24,6 +24,8 @@ ROOT = Path(__file__).parent.parent.parent
 STAGES = ("detect", "prepare", "folds", "train", "infer", "ensemble")
 PRODUCTS = ("oof.parquet", "test.parquet", "submission.csv", "model.safetensors")
 NUM_CLASSES = 1100
+# As detection chose before there were published weights everywhere.
+SCRATCH = ("model.pretrained=false", "train.freeze_norms=false")
 
 
 def main() -> int:
@@ -40,7 +42,7 @@ def main() -> int:
         made |= run_all(place, "configs/digits.toml", "train.num_epochs=2")
         for name in ("cassava-leaf-disease-classification", "plant-pathology-2021-fgvc8"):
             shutil.copytree(mini / name / "public", place / "input" / name)
-        views, small = 'infer.views=["identity", "hflip"]', ("image.size=32", "train.num_epochs=2")
+        views, small = 'infer.views=["identity", "hflip"]', ("image.size=32", "train.num_epochs=2", *SCRATCH)
         mixed = ("augment.mixup=0.2", "train.ema=0.9", "train.accumulate=2", "model.name=resnet18", views)
         made |= run_all(place, "input/cassava-leaf-disease-classification", *small, *mixed)
         made |= run_all(place, "input/plant-pathology-2021-fgvc8", *small, "model.name=resnet9", "model.width=8")

@@ -25,7 +25,7 @@ from pipeline.detection.label_columns import tag_separator
 from pipeline.detection.recognise import Found, recognise, render
 from pipeline.engine.losses import make_loss
 from pipeline.files import InputError
-from pipeline.recipes import recipe
+from pipeline.recipes import PUBLISHED, recipe
 
 
 def test_two_tables_and_flat_folders(tmp_path: Path) -> None:
@@ -335,6 +335,7 @@ def test_test_images_are_never_the_train_images(tmp_path: Path) -> None:
     numbers=st.booleans(),
     versions=st.booleans(),
     sides=st.sampled_from(["", "'left' and 'right' are mirror images by their names"]),
+    published=st.sampled_from(["", *PUBLISHED]),
 )
 @settings(max_examples=60)
 def test_every_recipe_loads(
@@ -346,9 +347,10 @@ def test_every_recipe_loads(
     numbers: bool,
     versions: bool,
     sides: str,
+    published: str,
 ) -> None:
     facts = Facts(side, grey, "one image", num_images, numbers, versions, sides)
-    choices = recipe(facts, has_gpu=has_gpu)
+    choices = recipe(facts, has_gpu=has_gpu, published=published)
     path = tmp_path_factory.getbasetemp() / "recipe.toml"
     path.write_text(render(Found("recipe", "c", (), tuple(choices), facts)), encoding="utf-8")
     cfg = load(path)
@@ -358,7 +360,10 @@ def test_every_recipe_loads(
         return
     assert make_loss(cfg.train, "number" if numbers else "single", None)
     assert (cfg.augment.hflip > 0) == (not grey and not sides) == ("hflip" in cfg.infer.views)
-    assert cfg.image.stored >= cfg.image.size and 4 <= cfg.train.num_epochs <= 40
+    assert cfg.image.stored >= cfg.image.size and 3 <= cfg.train.num_epochs <= 40
+    assert (cfg.model.pretrained, cfg.model.name == published) == (
+        (True, True) if published and side > 40 else (False, False)
+    )
 
 
 FACTS = Facts(32, False, "one image", 10)
