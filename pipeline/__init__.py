@@ -19,6 +19,7 @@ cores                 how many cores there are to keep busy
 files, paths          how files are found, written, locked; where they live
 stamps, freshness     what a product was made from, what it must be made from
 randomness            what is drawn: counted, not carried
+nearest               which known names may be meant
 practice_sources      where practice competitions come from
 cli, environment      the command line that all stages share; whether a python has the packages
 competition/          what it gives and asks for, never torch

@@ -32,7 +32,7 @@ _MACHINE_S = {
 
 def parse(stage: str, about: str, argv: Sequence[str] | None, *, fold: bool = False) -> argparse.Namespace:
     """Read a stage's arguments; a mistake is one line on stderr and exit 2."""
-    parser = _Parser(f"python -m pipeline.{stage}", description=about, allow_abbrev=False)
+    parser = Parser(stage, about)
     parser.add_argument(
         "--config",
         type=Path,
@@ -131,9 +131,13 @@ def _in_words(error: Exception) -> str:
     return f"{_MACHINE_S[error.errno]}{where}; nothing that was finished is lost, the same command goes on from here"
 
 
-class _Parser(argparse.ArgumentParser):
-    """Usage errors are one line, not the whole usage."""
+class Parser(argparse.ArgumentParser):
+    """The arguments of `python -m pipeline.<command>`; usage errors are one line and exit 2, not the whole usage."""
+
+    def __init__(self, command: str, about: str) -> None:
+        super().__init__(f"python -m pipeline.{command}", description=about, allow_abbrev=False)
 
     def error(self, message: str) -> NoReturn:
+        """Say what is wrong, and end."""
         say(f"{self.prog}: {message}", sys.stderr)
         raise SystemExit(2)

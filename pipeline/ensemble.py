@@ -1,8 +1,9 @@
 """oof.parquet, test.parquet of every fold -> output/<run>/{oof,test}.parquet, scores.json, submission.csv."""
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from pipeline.cli import run_stage
 from pipeline.config import Config
@@ -119,11 +120,11 @@ def _report(cfg: Config, ready: list[int | str], inputs: Inputs) -> None:
         why = why if inputs.has_train else "there are no train images"
         log.info("CV %s: none, %s", scores["metric"], why)
     if cfg.data.answers:
-        _report_answers(cfg, inputs)
+        _report_answers(cfg, inputs, scores)
     log.info("submission: %s", run_dir(cfg) / "submission.csv")
 
 
-def _report_answers(cfg: Config, inputs: Inputs) -> None:
+def _report_answers(cfg: Config, inputs: Inputs, scores: Mapping[str, Any]) -> None:
     """Say how the submission scores on `data.answers`: read here and nowhere else, after the submission is written."""
     path = inside(data_dir(cfg), cfg.data.answers, "data.answers")
     if not path.is_file():
@@ -131,7 +132,7 @@ def _report_answers(cfg: Config, inputs: Inputs) -> None:
         return
     from pipeline.scores import score_on_answers
 
-    value = score_on_answers(cfg, inputs, path, read_json(_scores_path(cfg, inputs)))
+    value = score_on_answers(cfg, inputs, path, scores)
     if value is not None:
         log.info("score on the hidden answers: %.5f", value)
 

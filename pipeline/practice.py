@@ -4,7 +4,6 @@ The only stage that writes under `input/`. It makes `train.csv` and `answers.csv
 with the first class for every test image, `train/ID.png` and `test/ID.png`; all of it, or nothing.
 """
 
-import argparse
 import csv
 import os
 import shutil
@@ -13,7 +12,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from pipeline.cli import guarded
+from pipeline.cli import Parser, guarded
 from pipeline.config import ConfigError
 from pipeline.files import InputError, lock
 from pipeline.log import log
@@ -141,9 +140,7 @@ def _write_table(path: Path, rows: Iterable[tuple[str, str]]) -> None:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the stage; usage errors are one line and exit 2."""
-    parser = argparse.ArgumentParser(
-        "python -m pipeline.practice", description=(__doc__ or "").partition("\n")[0], allow_abbrev=False
-    )
+    parser = Parser("practice", (__doc__ or "").partition("\n")[0])
     parser.add_argument("name", metavar="NAME", choices=NAMES, help=f"one of {', '.join(NAMES)}")
     parser.add_argument(
         "--source",
@@ -151,7 +148,6 @@ def main(argv: Sequence[str] | None = None) -> int:
         metavar="PATH",
         help="a folder with its images instead of a download: class folders, torchvision's files, or a competition",
     )
-    parser.error = lambda message: parser.exit(2, f"{parser.prog}: {message}\n")  # type: ignore[method-assign]
     arguments = parser.parse_args(argv)
     out_dir = Path("input") / arguments.name
     return guarded("practice", lambda: practice(arguments.name, arguments.source, out_dir), None)

@@ -1,7 +1,7 @@
 """folds, cache -> output/<run>/fold<K>/{model.safetensors, history.csv, valid.parquet}."""
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
 
@@ -30,7 +30,8 @@ def train(cfg: Config, fold: int | str, inputs: Inputs, num_models: int = 0) -> 
     Raises:
         InputError: there are no images to train on, or there is a model that was made from something else.
     """
-    if _is_current(cfg, fold, inputs):
+    made_from = trained_from(cfg, fold, inputs)
+    if _is_current(cfg, fold, made_from):
         for name in STATES:
             (fold_dir(cfg, fold) / name).unlink(missing_ok=True)  # it was killed between its last two acts
         return False
@@ -48,9 +49,8 @@ def train(cfg: Config, fold: int | str, inputs: Inputs, num_models: int = 0) -> 
 
     folder = fold_dir(cfg, fold)
     with lock(folder / "lock", f"fold {fold} of {cfg.name}"):
-        if _is_current(cfg, fold, inputs):  # by now: another process may just have made it
+        if _is_current(cfg, fold, made_from):  # by now: another process may just have made it
             return False
-        made_from = trained_from(cfg, fold, inputs)
         labelled = read_labelled(cfg)
         if num_models:
             # A sample that these labels cannot fill is said before the hours of training, not after.
@@ -77,26 +77,27 @@ def train(cfg: Config, fold: int | str, inputs: Inputs, num_models: int = 0) -> 
     return True
 
 
-def _is_current(cfg: Config, fold: int | str, inputs: Inputs) -> bool:
+def _is_current(cfg: Config, fold: int | str, made_from: Mapping[str, Any]) -> bool:
     """Whether the model is there.
 
     Raises:
         InputError: it is, but made from something else.
     """
-    reason = stale(train_stamp(cfg, fold), trained_from(cfg, fold, inputs))
+    folder, stamp = fold_dir(cfg, fold), train_stamp(cfg, fold)
+    reason = stale(stamp, made_from)
     if reason is None:
-        log.info("train %s: up to date%s", fold, other_versions(train_stamp(cfg, fold)))
-    elif (fold_dir(cfg, fold) / "model.safetensors").is_file() and not _is_under_way(cfg, fold, inputs, reason):
-        lost = f"{train_stamp(cfg, fold).name}, which says what it was made from, is missing or broken"
-        raise other_model(cfg, fold, lost if reason == "not made yet" else reason)
-    return reason is None
-
-
-def _is_under_way(cfg: Config, fold: int | str, inputs: Inputs, reason: str) -> bool:
-    """Whether a model without a stamp is what this training had just written when it was killed."""
+        log.info("train %s: up to date%s", fold, other_versions(stamp))
+        return True
+    if not (folder / "model.safetensors").is_file():
+        return False
+    if reason != "not made yet":
+        raise other_model(cfg, fold, reason)
     from pipeline.engine.resume import is_of
 
-    return reason == "not made yet" and is_of(fold_dir(cfg, fold), trained_from(cfg, fold, inputs))
+    # Without a stamp it may be what this training had just written when it was killed.
+    if not is_of(folder, made_from):
+        raise other_model(cfg, fold, f"{stamp.name}, which says what it was made from, is missing or broken")
+    return False
 
 
 def _write_resolved(cfg: Config, kind: str, precision: str) -> None:

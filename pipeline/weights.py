@@ -1,14 +1,13 @@
 """folders, caches, packages, the hub -> where published weights are; fetched ones in output/cache/weights/."""
 
-import argparse
-import difflib
 import sys
 from collections.abc import Sequence
 
-from pipeline.cli import guarded
+from pipeline.cli import Parser, guarded
 from pipeline.config import ConfigError
 from pipeline.files import digest_file
 from pipeline.log import log
+from pipeline.nearest import did_you_mean
 
 # A ladder from what two cores train to what a GPU does; others are as good, and any name of timm will do.
 RECOMMENDED = (
@@ -39,10 +38,9 @@ def show(name: str) -> None:
     published = timm.list_models(pretrained=True)
     known = {*published, *(tagged.partition(".")[0] for tagged in published), *timm.models.get_deprecated_models()}
     if name not in known:
-        near = difflib.get_close_matches(name, sorted(known), 3, 0.5)
         raise ConfigError(
             f"NAME must be a network of timm that has published weights. Got {name!r}"
-            + (f". Did you mean {' or '.join(map(repr, near))}?" if near else "")
+            + did_you_mean(name, sorted(known))
         )
     network = timm_network(name)
     found = find(network) or fetch(network)
@@ -84,13 +82,10 @@ def _size(num_bytes: int) -> str:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command; usage errors are one line and exit 2."""
-    parser = argparse.ArgumentParser(
-        "python -m pipeline.weights", description=(__doc__ or "").partition("\n")[0], allow_abbrev=False
-    )
+    parser = Parser("weights", (__doc__ or "").partition("\n")[0])
     parser.add_argument(
         "name", metavar="NAME", nargs="?", help="a network of timm, with or without a tag (default: list what is here)"
     )
-    parser.error = lambda message: parser.exit(2, f"{parser.prog}: {message}\n")  # type: ignore[method-assign]
     name = parser.parse_args(argv).name
     return guarded("weights", lambda: show(name) if name else show_all(), None)
 

@@ -100,6 +100,7 @@ class Trainer:
         self.valid_indices = self.held_out[images.readable[self.held_out]]
         if not len(self.train_indices):
             raise InputError(f"fold {fold} leaves no image to train on. Lower folds.num_folds")
+        self.prior = self._prior()
         with memory_named("to train", SMALLER):
             self._make(store, num_models)
 
@@ -263,7 +264,7 @@ class Trainer:
             model=for_inference(final, image.size, image.channels),
             task=self.labelled.task,
             normalisation=self.start.normalisation,
-            prior=np.array(self._prior(), np.float32),
+            prior=np.array(self.prior, np.float32),
             size=image.size,
             train_batch=self.cfg.train.batch_size,
             machine=self.machine,
@@ -299,7 +300,7 @@ class Trainer:
             task=self.labelled.task,
             normalisation=self.start.normalisation,
             fold=str(self.fold),
-            prior=self._prior(),
+            prior=self.prior,
             network=self.start.name,
             smallest_size=min(self.start.sizes),
         )

@@ -1,6 +1,5 @@
 """Optimizer, and the schedule of the learning rate."""
 
-import difflib
 import math
 from typing import Any
 
@@ -11,6 +10,7 @@ from pipeline.config import ConfigError, TrainConfig
 from pipeline.engine.muon import Muon
 from pipeline.engine.nested import take_apart
 from pipeline.model.weights import first_layers, head_prefixes
+from pipeline.nearest import did_you_mean
 
 OWN_OPTIMIZERS = ("sgd", "nesterov", "adam", "adamw", "rmsprop", "muon", "normed_muon")
 # Devices with fused kernels of SGD, Adam and AdamW in torch >= 2.4: one pass over the weights instead of several.
@@ -123,10 +123,9 @@ def _timm_optimizer(cfg: TrainConfig, groups: list[dict[str, Any]]) -> torch.opt
     known = list_optimizers()
     name = cfg.optimizer.lower().removeprefix("lookahead_")
     if name not in known:
-        near = difflib.get_close_matches(name, sorted({*OWN_OPTIMIZERS, *known}), 3, 0.5)
         raise ConfigError(
             f"'train.optimizer' must be one of {', '.join(OWN_OPTIMIZERS)} or an optimizer of timm. "
-            f"Got {cfg.optimizer!r}" + (f". Did you mean {' or '.join(map(repr, near))}?" if near else "")
+            f"Got {cfg.optimizer!r}{did_you_mean(name, sorted({*OWN_OPTIMIZERS, *known}))}"
         )
     if get_optimizer_info(name).second_order:
         raise ConfigError(f"train.optimizer must work with first derivatives. Got {cfg.optimizer!r}: take another")

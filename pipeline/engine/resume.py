@@ -48,7 +48,7 @@ class Store:
 
     def __init__(self, folder: Path, made_from: Mapping[str, Any], minutes: float) -> None:
         self.within_epoch, self.epoch_end = (folder / name for name in STATES)
-        self.made_from = json.loads(json.dumps(made_from))
+        self.made_from = _as_read(made_from)
         self.has_epoch_end = False
         self.seconds = 60 * minutes
         self.saved_at = time.monotonic()
@@ -173,10 +173,11 @@ class Store:
 
 def is_of(folder: Path, made_from: Mapping[str, Any]) -> bool:
     """Whether a state of the training that is made from this lies in a folder, whole or not."""
+    wanted = _as_read(made_from)
     for path in (folder / name for name in STATES):
         try:
             with safetensors.safe_open(path, framework="pt") as file:
-                if json.loads((file.metadata() or {})[_KEY])["made_from"] == json.loads(json.dumps(made_from)):
+                if json.loads((file.metadata() or {})[_KEY])["made_from"] == wanted:
                     return True
         except (OSError, safetensors.SafetensorError, LookupError, ValueError, TypeError):
             continue
@@ -195,6 +196,12 @@ class _Saved:
         """The state as it was saved, in new tensors on the CPU."""
         state: dict[str, Any] = put_together(self.tensors, self.described)
         return state
+
+
+def _as_read(made_from: Mapping[str, Any]) -> dict[str, Any]:
+    """What a training is made from as a file gives it back: lists, not tuples."""
+    plain: dict[str, Any] = json.loads(json.dumps(made_from))
+    return plain
 
 
 def _described(machine: "Machine") -> str:

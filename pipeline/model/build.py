@@ -1,6 +1,5 @@
 """A network's name -> the network: our own few, and all of timm's."""
 
-import difflib
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +16,7 @@ from pipeline.model.published import find_in
 from pipeline.model.trial import REFUSED, refuse_ignored_rates, try_out
 from pipeline.model.weight_names import Network, timm_network_of_any_tag
 from pipeline.model.weights import load_weights, published_channels, timm_adapts
+from pipeline.nearest import did_you_mean
 
 _OWN: dict[str, type[LeNet5] | type[Net] | type[MLP] | type[ResNet9] | type[CifarNet]] = {
     "lenet5": LeNet5,
@@ -157,10 +157,9 @@ def _published(cfg: ModelConfig) -> Any:
 
     known = timm.is_model(cfg.name) and not set(cfg.name) & set("/\\:")
     if not known:
-        near = difflib.get_close_matches(cfg.name, [*_OWN, *timm.list_models()], 3, 0.5)
         raise ConfigError(
             f"'model.name' must be {', '.join(_OWN)} or a network of timm. Got {cfg.name!r}"
-            + (f". Did you mean {' or '.join(map(repr, near))}?" if near else "")
+            + did_you_mean(cfg.name, [*_OWN, *timm.list_models()])
         )
     try:
         published = timm.models.get_pretrained_cfg(cfg.name)

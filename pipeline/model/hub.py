@@ -20,7 +20,7 @@ from huggingface_hub.errors import EntryNotFoundError, HfHubHTTPError
 from pipeline.files import InputError, atomic_path
 from pipeline.log import log
 from pipeline.model.published import ATTACHED, BROUGHT, FETCHED, VARIABLE, Found
-from pipeline.model.weight_names import GENERIC, Network, suffix_of
+from pipeline.model.weight_names import GENERIC, Network, repository_and_revision, suffix_of
 
 # Within these a host that is reached at all answers; what is looked up and retried later takes a minute.
 _SECONDS = 3.0
@@ -39,8 +39,8 @@ def address(network: Network) -> str:
     """The address of a network's published weights; the hub's where they are there."""
     if not network.repository:
         return network.url
-    repository, _, revision = network.repository.partition("@")
-    return str(huggingface_hub.hf_hub_url(repository, GENERIC[0], revision=revision or None))
+    repository, revision = repository_and_revision(network.repository)
+    return str(huggingface_hub.hf_hub_url(repository, GENERIC[0], revision=revision))
 
 
 def fetch(network: Network) -> Found:
@@ -124,15 +124,15 @@ def quiet_hub() -> Iterator[None]:
 
 def _from_hub(network: Network, folder: str) -> Path:
     """Fetch as timm does: safetensors, or the older file where there are none."""
-    repository, _, revision = network.repository.partition("@")
+    repository, revision = repository_and_revision(network.repository)
     for file in GENERIC:
-        url = huggingface_hub.hf_hub_url(repository, file, revision=revision or None)
+        url = huggingface_hub.hf_hub_url(repository, file, revision=revision)
         try:
             size = huggingface_hub.get_hf_file_metadata(url).size
         except EntryNotFoundError:
             continue
         _announce(network, url, size)
-        return Path(huggingface_hub.hf_hub_download(repository, file, revision=revision or None, cache_dir=folder))
+        return Path(huggingface_hub.hf_hub_download(repository, file, revision=revision, cache_dir=folder))
     raise OSError(f"{repository} has neither {' nor '.join(GENERIC)}")
 
 

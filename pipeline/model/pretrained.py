@@ -8,7 +8,7 @@ from torch import nn
 from pipeline.files import InputError, digest_file
 from pipeline.log import log
 from pipeline.model.published import find, read
-from pipeline.model.weight_names import timm_network
+from pipeline.model.weight_names import repository_and_revision, timm_network
 
 
 def create(name: str, arguments: dict[str, Any], **source: Any) -> nn.Module:
@@ -103,6 +103,6 @@ def _is_cached(name: str) -> bool:
     """Whether the hub's cache has what describes a network."""
     import huggingface_hub
 
-    repository, _, revision = name.partition(":")[2].partition("@")
-    cached = huggingface_hub.try_to_load_from_cache(repository, "config.json", revision=revision or None)
+    repository, revision = repository_and_revision(name.partition(":")[2])
+    cached = huggingface_hub.try_to_load_from_cache(repository, "config.json", revision=revision)
     return isinstance(cached, str)

@@ -11,7 +11,7 @@ from torch import Tensor
 from pipeline.files import InputError, small_folders
 from pipeline.model.lite import PACKAGES, read_package
 from pipeline.model.weight_file import read_content
-from pipeline.model.weight_names import GENERIC, Network, known_by, suffix_of
+from pipeline.model.weight_names import GENERIC, Network, known_by, repository_and_revision, suffix_of
 
 BROUGHT = Path("input/weights")
 FETCHED = Path("output/cache/weights")
@@ -145,9 +145,9 @@ def _cached(network: Network) -> Iterator[Found]:
         path = Path(torch.hub.get_dir()) / "checkpoints" / file
         if suffix_of(file) and os.path.isfile(path):
             yield Found(path, "torch's cache")
-    repository, _, revision = network.repository.partition("@")
+    repository, revision = repository_and_revision(network.repository)
     for file in GENERIC if repository else ():
-        cached = huggingface_hub.try_to_load_from_cache(repository, file, revision=revision or None)
+        cached = huggingface_hub.try_to_load_from_cache(repository, file, revision=revision)
         if isinstance(cached, str):
             yield Found(Path(cached), "the hub's cache")
     package = PACKAGES.get(str(network))

@@ -77,6 +77,12 @@ def _network(name: str, entries: Sequence[Any]) -> Network:
     )
 
 
+def repository_and_revision(address: str) -> tuple[str, str | None]:
+    """Part an address of the hub, `owner/name` or `owner/name@revision`, as its functions take it."""
+    repository, _, revision = address.partition("@")
+    return repository, revision or None
+
+
 def suffix_of(name: str) -> str:
     """The suffix by which a file's name says that it may hold weights; "" where it does not."""
     return next((suffix for suffix in _SUFFIXES if name.lower().endswith(suffix)), "")
