@@ -13,7 +13,8 @@ __main__  several stages in one process, as run.sh runs them: python -m pipeline
 
 Rooms, each importing only those before it (pandas and scikit-learn in competition/, torch from images/ on):
 
-config, config_file   every setting and the stages that depend on it; reading them
+section, config       every setting and the stages that depend on it
+config_file           reading them from TOML
 log, signals          what is said; how a stage stops
 cores                 how many cores there are to keep busy
 files, paths          how files are found, written, locked; where they live

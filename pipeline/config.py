@@ -10,9 +10,11 @@ import re
 import shlex
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Annotated, Any, ClassVar, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationInfo, field_validator, model_validator
+from pydantic import AfterValidator, Field, model_validator
+
+from pipeline.section import Section, Stage, Stages
 
 # How an image is moved to be predicted once more.
 MOVES = ("hflip", "vflip", "rot90", "rot180", "rot270", "shift_up", "shift_down", "shift_left", "shift_right")
@@ -26,38 +28,10 @@ def _moves(view: str) -> str:
 
 View = Annotated[str, AfterValidator(_moves)]
 Probability = Annotated[float, Field(ge=0.0, le=1.0)]
-Stage = Literal["prepare", "folds", "train", "infer", "ensemble"]
-
-
-class Stages:
-    """The stages whose products depend on a setting by themselves, not only through what a stage before them makes."""
-
-    def __init__(self, *names: Stage) -> None:
-        self.names = names
 
 
 class ConfigError(ValueError):
     """A setting that cannot be used; the message names the key, what must hold and what was got."""
-
-
-class Section(BaseModel):
-    """A table of the TOML file."""
-
-    model_config = ConfigDict(extra="forbid", strict=True, frozen=True, allow_inf_nan=False, protected_namespaces=())
-    stages: ClassVar[Stages]
-
-    @classmethod
-    def stages_of(cls, key: str) -> tuple[Stage, ...]:
-        """The stages whose products depend on a setting: its own where it names some, else the section's."""
-        own = [named for named in cls.model_fields[key].metadata if isinstance(named, Stages)]
-        return (own[0] if own else cls.stages).names
-
-    @field_validator("*")
-    @classmethod
-    def _text(cls, value: Any, info: ValidationInfo) -> Any:
-        if any("\0" in text for text in (value if isinstance(value, tuple) else [value]) if isinstance(text, str)):
-            raise ValueError(f"{info.field_name!r} must be text without NUL characters. Got {value!r}")
-        return value
 
 
 class DataConfig(Section):

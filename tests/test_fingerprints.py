@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from making import write_table
-from pipeline.config import Config, Stage, sections
+from pipeline.config import Config, sections
 from pipeline.config_file import load
 from pipeline.freshness import (
     audited,
@@ -21,6 +21,7 @@ from pipeline.freshness import (
 )
 from pipeline.images.cache import cache_dir
 from pipeline.paths import folds_path
+from pipeline.section import Stage
 from running import run_all
 
 STAGES: dict[str, Stage] = {"P": "prepare", "F": "folds", "T": "train", "I": "infer", "E": "ensemble"}
