@@ -3,13 +3,15 @@
 detect    input/<competition>/ as downloaded     -> configs/<competition>.toml (only where there is none)
 prepare   tables, images, archives               -> output/cache/..., output/<run>/audit.csv
 folds     train table                            -> folds/<competition>-<hash of settings>.csv
-train     folds, cache                           -> output/<run>/fold<K>/{model.safetensors, history.csv, valid.parquet}
+probe     folds, cache, published weights        -> output/<run>/probe/{oof,test}.parquet: a first submission
+train     folds, cache, the probe's classifier   -> output/<run>/fold<K>/{model.safetensors, history.csv, valid.parquet}
 infer     models, cache                          -> output/<run>/fold<K>/{oof.parquet, test.parquet}
 ensemble  every oof.parquet, test.parquet        -> output/<run>/{oof,test}.parquet, scores.json, submission.csv
 practice  scikit-learn, torchvision, or a folder -> input/<name>/, a competition with hidden answers
 weights   folders, caches, packages, the hub     -> where published weights are; output/cache/weights/
 
-__main__  several stages in one process, as run.sh runs them: python -m pipeline STAGE...
+__main__  several stages in one process, as run.sh runs them: python -m pipeline STAGE...; a submission of the probe
+          before the first training, and another with every model
 
 Rooms, each importing only those before it (pandas and scikit-learn in competition/, torch from images/ on):
 
@@ -26,8 +28,9 @@ cli, environment      the command line that all stages share; whether a python h
 competition/          what it gives and asks for, never torch
                       archives/ (unpacking, opened): packed downloads
                       tables/ (csv_table, json_table, long_table, templates, table, sample)
-                      answers/ (spelling, probs, metrics, task, decide, predictions, scoring, ensembling, mirrors,
-                      form, submission): labels, scores, from probabilities to the file
+                      answers/ (spelling, probs, metrics, task, decide, predictions, scoring, ensembling, blending,
+                      linear, probing, mirrors, form, submission): labels, scores, classifiers of features, from
+                      probabilities to the file
                       folds/ (splits, greedy_split, fold_table)
 scores                what a run's predictions are worth: by its folds, brought along, on hidden answers
 detection/            recognise a download (download, survey), its tables (tables, train_table, asked), image files
@@ -41,4 +44,5 @@ engine/               run_model, the one loop, over a network on its machine; wh
                       fit, start, training, state, freezing, optimizer, muon, losses, resume, nested, history,
                       forecast: training
                       predictor, predict, held_out: validation and inference
+                      features, heads: of the network as it starts, for the probe
 """

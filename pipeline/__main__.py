@@ -1,31 +1,74 @@
 """Several stages in the order given, in one process: what all of them import (torch, timm) is imported once.
 
 python -m pipeline STAGE... [--config configs/x.toml] [--set KEY=VALUE ...]
+
+Where `train`, `infer` and `ensemble` are the last, they take turns: there is a submission of the probe before the first
+training, and another with every model that is trained, so that a run that is stopped leaves one.
 """
 
 import importlib
 import itertools
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
-STAGES = ("detect", "prepare", "folds", "train", "infer", "ensemble")
+STAGES = ("detect", "prepare", "folds", "probe", "train", "infer", "ensemble")
+TURNS = ("train", "infer", "ensemble")
+# A stage and its options.
+Step = tuple[str, list[str]]
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run each stage; the first that fails ends the run with its exit status."""
     arguments = list(sys.argv[1:] if argv is None else argv)
-    names = list(itertools.takewhile(lambda argument: not argument.startswith("-"), arguments))
+    names = tuple(itertools.takewhile(lambda argument: not argument.startswith("-"), arguments))
+    options = arguments[len(names) :]
     unknown = [name for name in names if name not in STAGES]
     if unknown or not names:
         got = repr(unknown[0]) if unknown else "none"
         print(f"python -m pipeline: name stages, of {', '.join(STAGES)}, then --config. Got {got}", file=sys.stderr)
         return 2
-    for name in names:
-        # A stage is imported when it is its turn: a usage error or a finished job pays for none of the later ones.
-        status: int = importlib.import_module(f"pipeline.{name}").main(arguments[len(names) :])
+    if names[-len(TURNS) :] != TURNS:
+        return _run((name, options) for name in names)
+    # The turns depend on the config, which the stages before may make.
+    return _run((name, options) for name in names[: -len(TURNS)]) or _run(_turns(options, after_probe="probe" in names))
+
+
+def _run(steps: Iterable[Step]) -> int:
+    """Run stages; a stage is imported when it is its turn: a usage error or a finished job pays for no later one."""
+    for name, options in steps:
+        status: int = importlib.import_module(f"pipeline.{name}").main(options)
         if status:
             return status
     return 0
+
+
+def _turns(options: list[str], *, after_probe: bool) -> list[Step]:
+    """The steps that train, predict and submit, model by model where any is yet to be made; at first, `after_probe`,
+    what that says is submitted.
+    """
+    from pipeline.cli import load_target, parse
+    from pipeline.config import ConfigError
+    from pipeline.freshness import has_probe, read_inputs, unpredicted
+    from pipeline.paths import all_folds
+
+    together = [(name, options) for name in TURNS]
+    arguments = parse("train", "", options)
+    try:
+        cfg = load_target(arguments.config, arguments.set)
+    except ConfigError:
+        return together  # the first of the stages says what is wrong
+    inputs = read_inputs(cfg)
+    folds = all_folds(cfg)
+    due = [fold for fold in folds if unpredicted(cfg, fold, inputs)] if inputs.has_train else []
+    if not due:
+        return together
+    steps: list[Step] = [("ensemble", options)] if after_probe and has_probe(cfg) else []
+    for fold in folds:
+        of_fold = [*options, "--fold", str(fold)]
+        steps += [("train", of_fold), ("infer", of_fold)]
+        if fold in due or fold == folds[-1]:
+            steps.append(("ensemble", options))
+    return steps
 
 
 if __name__ == "__main__":

@@ -43,13 +43,13 @@ class DataConfig(Section):
         "train.csv", min_length=1, description="the train table (csv), or a path template that makes it"
     )
     id: Annotated[str, Stages("prepare", "folds", "ensemble")] = Field("id", min_length=1, description="the id column")
-    labels: Annotated[tuple[str, ...], Stages("folds", "train", "ensemble")] = Field(
+    labels: Annotated[tuple[str, ...], Stages("folds", "probe", "train", "ensemble")] = Field(
         ("label",), min_length=1, description="the label column, or one column per class"
     )
-    tag_separator: Annotated[str, Stages("folds", "train", "ensemble")] = Field(
+    tag_separator: Annotated[str, Stages("folds", "probe", "train", "ensemble")] = Field(
         "", description='what separates several tags in one label cell; "" for one label'
     )
-    negative: Annotated[str, Stages("folds", "train")] = Field(
+    negative: Annotated[str, Stages("folds", "probe", "train")] = Field(
         "", description='the label for "nothing there", where one number is asked: it counts as 0, every other as 1'
     )
     image: str = Field("train/{id}.png", min_length=1, description="template of a train image's path")
@@ -63,7 +63,7 @@ class DataConfig(Section):
     sample_submission: Annotated[str, Stages("ensemble")] = Field(
         "sample_submission.csv", description='the sample submission; "" writes id and answer columns'
     )
-    rows: Annotated[str, Stages("prepare", "folds", "train", "ensemble")] = Field(
+    rows: Annotated[str, Stages("prepare", "folds", "probe", "train", "ensemble")] = Field(
         "",
         description="how an id names image and class where tables have a row for each of both, such as {id}_{class}; "
         '"": a row for each image',
@@ -114,7 +114,7 @@ class TaskConfig(Section):
     metric: str = Field(
         "accuracy", description="the competition's score, see `pipeline/competition/answers/metrics.py`"
     )
-    order: Annotated[tuple[str, ...], Stages("train", "ensemble")] = Field(
+    order: Annotated[tuple[str, ...], Stages("probe", "train", "ensemble")] = Field(
         (), description="grades that are names, from the lowest to the highest; [] for numbers and for classes"
     )
 
@@ -148,7 +148,7 @@ class FoldsConfig(Section):
 class ImageConfig(Section):
     """How an image file becomes pixels; what the decoded cache is made by."""
 
-    stages = Stages("prepare", "train")
+    stages = Stages("prepare", "probe", "train")
     size: int = Field(224, ge=1, le=4096, description="height and width that the network sees, in pixels")
     margin: float = Field(
         1.0, ge=1.0, le=4.0, description="side kept in the cache / size, to give random crops room; at least 1"
@@ -177,7 +177,9 @@ class AugmentConfig(Section):
     policy: Literal[
         "none", "autoaugment-imagenet", "autoaugment-cifar10", "autoaugment-svhn", "randaugment", "trivialaugment"
     ] = Field("none", description="the published policies; see `pipeline/images/augment/policies.py`")
-    hflip: Probability = Field(0.0, description="probability of a left-right flip")
+    hflip: Annotated[Probability, Stages("probe", "train")] = Field(
+        0.0, description="probability of a left-right flip; above 0 the probe sees each image flipped too"
+    )
     vflip: Probability = Field(0.0, description="probability of an upside-down flip")
     pad_crop: int = Field(0, ge=0, le=512, description="random crop after padding by this many pixels (reflected)")
     min_area: float = Field(
@@ -208,7 +210,7 @@ class AugmentConfig(Section):
 class ModelConfig(Section):
     """The network."""
 
-    stages = Stages("train")
+    stages = Stages("probe", "train")
     name: str = Field("resnet18", min_length=1, description="lenet5, net, mlp, resnet9, cifarnet, or any name of timm")
     pretrained: bool = Field(
         False,
@@ -227,6 +229,13 @@ class ModelConfig(Section):
         description="mean and std of the pixels: the training images' own, ImageNet's; "
         "auto: the pretrained weights' own, else the data's",
     )
+
+
+class ProbeConfig(Section):
+    """A classifier on the network as it starts, for a first submission, and a share in the last."""
+
+    stages = Stages()
+    enabled: bool = Field(True, description="make one where the network starts from published weights or a file's")
 
 
 class TrainConfig(Section):
@@ -253,6 +262,11 @@ class TrainConfig(Section):
         "networks with a norm behind each hidden layer), or timm's by name",
     )
     lr: float = Field(1e-3, gt=0.0, le=100.0, description="learning rate, the highest of its schedule")
+    head: Literal["random", "probe"] = Field(
+        "random",
+        description="the classifier's first weights; the probe's were fitted on the same images (Kumar et al. 2022, "
+        "Fine-tuning can distort pretrained features)",
+    )
     head_lr: float = Field(1.0, gt=0.0, le=1000.0, description="rate of the classifier / lr")
     layer_decay: float = Field(
         1.0,
@@ -278,7 +292,7 @@ class TrainConfig(Section):
     step_factor: float = Field(0.1, gt=0.0, le=1.0, description="schedule step: factor of a drop")
     ema: float = Field(0.0, ge=0.0, lt=1.0, description="decay of the averaged weights per step; 0: none")
     clip_grad: float = Field(0.0, ge=0.0, le=1e6, description="largest norm of the gradient; 0: any")
-    precision: Literal["auto", "float32", "bfloat16", "float16"] = Field(
+    precision: Annotated[Literal["auto", "float32", "bfloat16", "float16"], Stages("probe", "train")] = Field(
         "auto", description="of the multiplications; auto: by rule from the machine, the network and the image size"
     )
     checkpoint_minutes: Annotated[float, Stages()] = Field(
@@ -296,8 +310,8 @@ class TrainConfig(Section):
 class InferConfig(Section):
     """How a trained network predicts; validation and test alike."""
 
-    stages = Stages("infer")
-    views: tuple[View, ...] = Field(
+    stages = Stages("probe", "infer")
+    views: Annotated[tuple[View, ...], Stages("infer")] = Field(
         ("identity",),
         min_length=1,
         description="views whose probabilities are averaged, in validation too: identity, "
@@ -337,6 +351,7 @@ class Config(Section):
     image: ImageConfig = ImageConfig()
     augment: AugmentConfig = AugmentConfig()
     model: ModelConfig = ModelConfig()
+    probe: ProbeConfig = ProbeConfig()
     train: TrainConfig = TrainConfig()
     infer: InferConfig = InferConfig()
     ensemble: EnsembleConfig = EnsembleConfig()

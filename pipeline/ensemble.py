@@ -12,11 +12,14 @@ from pipeline.freshness import (
     Inputs,
     ensemble_stamp,
     ensembled_from,
+    has_probe,
     infer_stamp,
     must_be_ready,
+    probe_stamp,
     read_inputs,
     train_stamp,
     unpredicted,
+    unprobed,
 )
 from pipeline.log import log
 from pipeline.paths import all_folds, data_dir, run_dir
@@ -33,21 +36,22 @@ def ensemble(cfg: Config) -> None:
         InputError: no fold is ready, the folds do not fit each other, or the submission would be refused.
     """
     inputs = read_inputs(cfg)
-    if any(infer_stamp(cfg, fold).is_file() for fold in all_folds(cfg)):
+    if any(stamp.is_file() for stamp in (probe_stamp(cfg), *(infer_stamp(cfg, fold) for fold in all_folds(cfg)))):
         must_be_ready(cfg, inputs)
     reasons = {fold: unpredicted(cfg, fold, inputs) for fold in all_folds(cfg)}
     ready = [fold for fold, reason in reasons.items() if reason is None]
     for fold, reason in reasons.items():
         if reason not in (None, "not made yet"):
             log.info("ensemble: predictions of fold %s are left out, they are not current; %s", fold, reason)
-    if not ready:
+    probed = has_probe(cfg) and unprobed(cfg, inputs) is None
+    if not ready and not probed:
         # What is there is of other settings.
         (run_dir(cfg) / "submission.csv").unlink(missing_ok=True)
         raise InputError(
             f"no current predictions of this run are there, and so no submission. They are made by: python -m "
             f"pipeline.infer {cfg.options}"
         )
-    stamp, made_from = ensemble_stamp(cfg), ensembled_from(cfg, ready)
+    stamp, made_from = ensemble_stamp(cfg), ensembled_from(cfg, ready, probed=probed)
     # A submission made where the train images were, or were not, has its scores under the other name.
     if stale(stamp, made_from) is not None or not stamped(stamp, _scores_path(cfg, inputs).name):
         from pipeline.competition.answers import metrics
@@ -56,27 +60,30 @@ def ensemble(cfg: Config) -> None:
         metrics.must_allow(cfg.ensemble.method, metrics.get(cfg.task.metric))
         with lock(run_dir(cfg) / "ensemble.lock", f"the ensemble of {cfg.name}", LOCKED):
             (run_dir(cfg) / "submission.csv").unlink(missing_ok=True)
-            products = _combine(cfg, ready, inputs)
+            products = _combine(cfg, ready, inputs, probed=probed)
             write_stamp(stamp, made_from, [run_dir(cfg) / name for name in products])
     _report(cfg, ready, inputs)
 
 
-def _combine(cfg: Config, ready: list[int | str], inputs: Inputs) -> list[str]:
-    """Make the run's tables, scores and submission; returns their names."""
+def _combine(cfg: Config, ready: list[int | str], inputs: Inputs, *, probed: bool) -> list[str]:
+    """Make the run's tables, scores and submission; returns their names.
+
+    Args:
+        cfg: the settings.
+        ready: the models whose predictions are there.
+        inputs: what is here.
+        probed: whether the probe's are.
+    """
     from pipeline.competition.answers import submission
-    from pipeline.competition.answers.ensembling import combine
     from pipeline.competition.answers.form import read_form
     from pipeline.competition.answers.predictions import Predictions, write_predictions
     from pipeline.competition.folds.fold_table import read_labelled
     from pipeline.competition.tables.table import read_test
-    from pipeline.scores import decision_of, known_task, measured, measured_before, read_probs
+    from pipeline.scores import decision_of, known_task, measured, measured_before, share_of_probe, test_probs
 
     folder = run_dir(cfg)
     labelled = read_labelled(cfg) if inputs.has_train else None
     task, test = labelled.task if labelled else known_task(cfg), read_test(cfg)
-    tables = [read_probs(cfg, fold, "test.parquet", task, test.ids) for fold in ready]
-    combined = Predictions(test.ids, task.classes, combine(tables, cfg.ensemble.method, task, cfg.infer.keep_top))
-    write_predictions(folder / "test.parquet", combined)
 
     products = [*PRODUCTS, _scores_path(cfg, inputs).name]
     weights = {str(fold): stamped(train_stamp(cfg, fold), "model.safetensors") for fold in ready}
@@ -84,17 +91,22 @@ def _combine(cfg: Config, ready: list[int | str], inputs: Inputs) -> list[str]:
     models = {"metric": task.metric, "models": list(weights), "num_models": len(all_folds(cfg))}
     models |= {"weights": weights, "settings": asked}
     if labelled:
-        scores, has_oof = measured(cfg, labelled, [fold for fold in ready if fold != "full"])
+        scores, has_oof = measured(cfg, labelled, [fold for fold in ready if fold != "full"], probed=probed)
         products += ["oof.parquet"] if has_oof else []
     else:
-        scores = measured_before(cfg, models)
+        scores = measured_before(cfg, models, probed=probed)
+    share = share_of_probe(scores, ready) if probed else 0.0
+    if probed:
+        scores = {**scores, "probe": {"cv": {}, **scores.get("probe", {}), "share": share}}
+    probs = test_probs(cfg, task, test.ids, ready, share)
+    write_predictions(folder / "test.parquet", Predictions(test.ids, task.classes, probs))
     write_json(_scores_path(cfg, inputs), {**scores, **models})
     form = read_form(cfg, task, test.ids)
     if cfg.ensemble.method == "rank" and form.answer == "columns" and task.kind != "multi":
         log.info(
             "ensemble: ranks are written, whose rows do not sum to 1; ensemble.method = 'mean' gives probabilities"
         )
-    frame = submission.fill(form, task, test.ids, combined.probs, decision_of(scores))
+    frame = submission.fill(form, task, test.ids, probs, decision_of(scores))
     submission.write(folder / "submission.csv", form, task, frame)
     return products
 
@@ -109,6 +121,8 @@ def _report(cfg: Config, ready: list[int | str], inputs: Inputs) -> None:
     scores = read_json(_scores_path(cfg, inputs))
     if len(ready) < len(all_folds(cfg)):
         log.info("ensemble: %s of %s models are ready; run it again later", len(ready), len(all_folds(cfg)))
+    if "probe" in scores:
+        log.info("ensemble: %s", _of_probe(scores))
     for fold, value in scores["folds"].items():
         if value is None:
             log.info("ensemble: %s is undefined on fold %s", scores["metric"], fold)
@@ -122,6 +136,19 @@ def _report(cfg: Config, ready: list[int | str], inputs: Inputs) -> None:
     if cfg.data.answers:
         _report_answers(cfg, inputs, scores)
     log.info("submission: %s", run_dir(cfg) / "submission.csv")
+
+
+def _of_probe(scores: Mapping[str, Any]) -> str:
+    """What part the probe has in the submission, and why."""
+    share = scores["probe"]["share"]
+    known = {name: value for name, value in scores["probe"]["cv"].items() if value is not None}
+    said = ", ".join(f"{name} {value:.5f}" for name, value in known.items() if len(known) > 1)
+    said = f" ({scores['metric']} on the folds that are ready: {said})" if said else ""
+    if share == 1:
+        return f"the submission is the probe's, a classifier on the frozen network{said}"
+    if share == 0:
+        return f"the submission is the trained networks', without the probe{said}"
+    return f"the submission is the trained networks' and to {share:.0%} the probe's{said}"
 
 
 def _report_answers(cfg: Config, inputs: Inputs, scores: Mapping[str, Any]) -> None:

@@ -8,9 +8,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from pipeline.config import Config, settings_of
+from pipeline.config import Config, ConfigError, settings_of
 from pipeline.files import InputError, digest, digest_file, inside, size_time, small_folders, walk
-from pipeline.paths import data_dir, fold_dir, folds_path, folds_settings, run_dir
+from pipeline.paths import data_dir, fold_dir, folds_path, folds_settings, probe_dir, run_dir
 from pipeline.stamps import made_from, note, stale, stamped
 
 
@@ -44,6 +44,11 @@ def prepare_stamp(cfg: Config) -> Path:
 def folds_stamp(cfg: Config) -> Path:
     """The stamp of the folds; its notes hold the kind of the labels."""
     return folds_path(cfg).with_suffix(".json")
+
+
+def probe_stamp(cfg: Config) -> Path:
+    """The stamp of the probe: of its classifiers and predictions."""
+    return probe_dir(cfg) / "probe.json"
 
 
 def train_stamp(cfg: Config, fold: int | str) -> Path:
@@ -119,6 +124,30 @@ def training_settings(cfg: Config) -> dict[str, Any]:
     return {name: values for name, values in settings_of(cfg, "train").items() if name not in ("data", "task")}
 
 
+def has_probe(cfg: Config) -> bool:
+    """Whether a run has a probe: a network that starts at random has no features."""
+    return cfg.probe.enabled and (cfg.model.pretrained or bool(cfg.model.weights))
+
+
+def probed_from(cfg: Config, inputs: Inputs) -> dict[str, Any]:
+    """What the probe is made from; where no train images are here, what its stamp says of them."""
+    asked = {**settings_of(cfg, "probe"), "test images": inputs.test}
+    if not inputs.has_train:
+        return {**made_from(probe_stamp(cfg)), **asked}
+    return {
+        **asked,
+        "kind": note(folds_stamp(cfg), "kind"),
+        "fold table": stamped(folds_stamp(cfg), folds_path(cfg).name),
+        "train images": inputs.train,
+        "files": {name: digest_file(Path(name)) for name in _weight_files(cfg)},
+    }
+
+
+def unprobed(cfg: Config, inputs: Inputs) -> str | None:
+    """Why the probe must be made: one clause; None where it is current, or there is none."""
+    return stale(probe_stamp(cfg), probed_from(cfg, inputs)) if has_probe(cfg) else None
+
+
 def trained_from(cfg: Config, fold: int | str, inputs: Inputs) -> dict[str, Any]:
     """What a model is made from: the settings that training depends on, the folds, and every train image's bytes; where
     these are not here, what its stamp says of them.
@@ -167,8 +196,10 @@ def unpredicted(cfg: Config, fold: int | str, inputs: Inputs) -> str | None:
     return None if whole else "made without the train images, which are here"
 
 
-def ensembled_from(cfg: Config, ready: Iterable[int | str]) -> dict[str, Any]:
-    """What the submission is made from: the predictions of the models that are ready, and what is asked for."""
+def ensembled_from(cfg: Config, ready: Iterable[int | str], *, probed: bool) -> dict[str, Any]:
+    """What the submission is made from: the predictions of the models that are ready, of the probe where that is, and
+    what is asked for.
+    """
     names = ("oof.parquet", "test.parquet")
     asked = settings_of(cfg, "ensemble")
     num_folds = asked.pop("folds")["num_folds"]  # below, "folds" is their table
@@ -177,6 +208,7 @@ def ensembled_from(cfg: Config, ready: Iterable[int | str]) -> dict[str, Any]:
         **asked,
         "num_folds": num_folds,
         "parts": {str(fold): {name: stamped(infer_stamp(cfg, fold), name) for name in names} for fold in ready},
+        **({"probe": {name: stamped(probe_stamp(cfg), name) for name in names}} if probed else {}),
         "folds": stamped(folds_stamp(cfg), folds_path(cfg).name),
         "test table": _table_state(cfg, cfg.data.test),
         "sample": _table_state(cfg, sample) if sample else "",
@@ -192,6 +224,21 @@ def must_be_ready(cfg: Config, inputs: Inputs) -> None:
     _must(unprepared(cfg), "the images", "prepare", cfg)
     if inputs.has_train:
         _must(stale(folds_stamp(cfg), folds_from(cfg)), str(folds_path(cfg)), "folds", cfg)
+
+
+def must_be_probed(cfg: Config, inputs: Inputs) -> None:
+    """Refuse to start a training from the probe's classifier before there is one.
+
+    Raises:
+        ConfigError: this run has no probe.
+        InputError: it is not made, or from something else; the command to run.
+    """
+    if not has_probe(cfg):
+        raise ConfigError(
+            "train.head = 'probe' needs a probe: a network that starts from published weights (model.pretrained or "
+            "model.weights), and probe.enabled = true. Set train.head to 'random', or these"
+        )
+    _must(unprobed(cfg, inputs), "the probe", "probe", cfg)
 
 
 def must_be_trained(cfg: Config, fold: int | str, inputs: Inputs) -> None:
@@ -229,8 +276,13 @@ def _table_state(cfg: Config, name: str) -> str:
 
 
 def _named_files(cfg: Config) -> list[str]:
-    """Files outside the competition that a model depends on; of a folder all, as any may hold the network's weights."""
-    named = [name for name in (cfg.model.weights, cfg.augment.albumentations) if name]
+    """Files outside the competition that a model depends on."""
+    return _weight_files(cfg) + [name for name in (cfg.augment.albumentations,) if Path(name).is_file()]
+
+
+def _weight_files(cfg: Config) -> list[str]:
+    """The file of weights that is named; of a folder all files, as any may be the network's."""
+    named = [cfg.model.weights] if cfg.model.weights else []
     folders = [Path(name) for name in named if Path(name).is_dir()]
     inner = [str(path / name) for folder in folders for path, names in small_folders(folder) for name in names]
     return [name for name in (*named, *inner) if Path(name).is_file()]

@@ -21,6 +21,21 @@ def fold_dir(cfg: Config, fold: int | str) -> Path:
     return run_dir(cfg) / ("full" if fold == "full" else f"fold{fold}")
 
 
+def probe_dir(cfg: Config) -> Path:
+    """The folder of the probe's classifiers and predictions."""
+    return run_dir(cfg) / "probe"
+
+
+def head_path(cfg: Config, fold: int | str) -> Path:
+    """The file of a classifier that the probe fitted on the images which a model trains on."""
+    return probe_dir(cfg) / f"{'full' if fold == 'full' else f'fold{fold}'}.safetensors"
+
+
+def features_dir(cfg: Config, key: str) -> Path:
+    """The folder of the features of a competition's images; the key says by which network, of which images."""
+    return Path("output") / "cache" / f"{safe_name(cfg.competition)}-features-{key}"
+
+
 def opened_dir(root: Path) -> Path:
     """The folder in which a competition's archives are unpacked, see `competition/archives/opened.py`."""
     name = safe_name(os.path.basename(os.path.abspath(root)))

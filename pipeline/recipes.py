@@ -135,6 +135,7 @@ def _with_weights(name: str) -> Row:
         network=(
             Choice("model.name", name, "Its published weights are here; which others are: python -m pipeline.weights."),
             Choice("model.pretrained", True, "Trained on ImageNet before; false starts at random."),
+            Choice("train.head", "probe", "The classifier starts as the one that made the first submission."),
             Choice("train.optimizer", "adamw"),
             Choice("train.lr", 1e-3),
         ),

@@ -1,12 +1,13 @@
 """What a run's predictions are worth: measured on its folds, brought from where that was done, on hidden answers."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from pipeline.competition.answers.blending import blend, mixed
 from pipeline.competition.answers.decide import PLAIN, Decision
 from pipeline.competition.answers.ensembling import combine
 from pipeline.competition.answers.mirrors import doubts_of_flips
@@ -18,21 +19,23 @@ from pipeline.competition.folds.fold_table import Labelled
 from pipeline.competition.tables.table import read_train
 from pipeline.config import Config
 from pipeline.files import InputError, read_json
-from pipeline.freshness import Inputs, infer_stamp, train_stamp
+from pipeline.freshness import Inputs, infer_stamp, probe_stamp, train_stamp
 from pipeline.log import log
-from pipeline.paths import all_folds, fold_dir, run_dir
+from pipeline.paths import all_folds, fold_dir, probe_dir, run_dir
 from pipeline.stamps import note
 
 Array = np.ndarray[Any, Any]
 
 
 def read_probs(cfg: Config, fold: int | str, name: str, task: Task, ids: list[str]) -> Probs:
-    """What a model's table of predictions says of some ids, in their order.
+    """What a model's table of predictions, or the `probe`'s, says of some ids, in their order.
 
     Raises:
         InputError: it is not there or broken, or of other ids or classes.
     """
     path, made_by = fold_dir(cfg, fold) / name, f"python -m pipeline.infer {cfg.options}"
+    if fold == "probe":
+        path, made_by = probe_dir(cfg) / name, f"python -m pipeline.probe {cfg.options}"
     table = read_predictions(path, made_by)
     if table.classes != task.classes:
         raise InputError(
@@ -43,29 +46,35 @@ def read_probs(cfg: Config, fold: int | str, name: str, task: Task, ids: list[st
 
 
 def known_task(cfg: Config) -> Task:
-    """What is predicted where there is no train table: what it was when a model was trained.
+    """What is predicted where there is no train table: what it was when a model was trained, or the probe made.
 
     Raises:
-        InputError: no model's stamp says it.
+        InputError: no stamp says it.
     """
-    stamps = [train_stamp(cfg, fold) for fold in all_folds(cfg)]
+    stamps = [*(train_stamp(cfg, fold) for fold in all_folds(cfg)), probe_stamp(cfg)]
     known = [task for stamp in stamps if (task := note(stamp, "task"))]
     if not known:
         raise InputError(f"{stamps[0]} must say what its model predicts. It does not: bring it as training wrote it")
     return scored_by(Task.of(known[0]), cfg.task.metric, cfg.task.order)
 
 
-def measured(cfg: Config, labelled: Labelled, folds: list[int | str]) -> tuple[dict[str, Any], bool]:
-    """Pool what the models say of the folds that they have not seen; their scores, and whether there are any."""
+def measured(cfg: Config, labelled: Labelled, folds: list[int | str], *, probed: bool) -> tuple[dict[str, Any], bool]:
+    """Pool what the models, and the probe, say of the folds that they have not seen.
+
+    Args:
+        cfg: the settings.
+        labelled: the labelled images with their folds.
+        folds: those whose models are ready.
+        probed: whether the probe is.
+
+    Returns:
+        The scores, with the share of the probe, and whether there are any.
+    """
     task = labelled.task
-    oof: dict[str, tuple[Array, Probs]] = {}
-    for fold in folds:
-        _, indices = labelled.split(fold)
-        probs = read_probs(cfg, fold, "oof.parquet", task, labelled.ids(indices))
-        if cfg.ensemble.method == "rank":
-            # As the test images are ranked: by one model's predictions at a time.
-            probs = combine([probs], "rank", task, cfg.infer.keep_top)
-        oof[str(fold)] = (indices, probs)
+    networks = _said_of(cfg, labelled, folds)
+    probe = _said_of_by_probe(cfg, labelled, folds or list(range(cfg.folds.num_folds))) if probed else {}
+    blended = blend(cfg, task, labelled.targets, networks, probe)
+    oof = blended.oof
     if oof:
         indices = np.concatenate([indices for indices, _ in oof.values()])
         probs = Probs.stack([probs for _, probs in oof.values()])
@@ -74,13 +83,33 @@ def measured(cfg: Config, labelled: Labelled, folds: list[int | str]) -> tuple[d
         write_predictions(run_dir(cfg) / "oof.parquet", Predictions(ids, task.classes, probs[order]))
     scores = cross_validation(task, labelled.targets, oof)
     if cfg.ensemble.method == "mean":
-        by_view = {fold: note(infer_stamp(cfg, int(fold)), "scores") for fold in oof}
-        for line in doubts_of_flips(cfg, task, labelled.targets, oof, by_view):
+        by_view = {fold: note(infer_stamp(cfg, int(fold)), "scores") for fold in networks}
+        for line in doubts_of_flips(cfg, task, labelled.targets, networks, by_view):
             log.info("ensemble: %s", line)
-    return {**scores, "decision": asdict(fitted(task, labelled.targets, oof))}, bool(oof)
+    share = {"probe": {"share": blended.share if oof else None, "cv": blended.cv}} if probed else {}
+    return {**scores, "decision": asdict(fitted(task, labelled.targets, oof)), **share}, bool(oof)
 
 
-def measured_before(cfg: Config, models: Mapping[str, Any]) -> dict[str, Any]:
+def _said_of(cfg: Config, labelled: Labelled, folds: list[int | str]) -> dict[str, tuple[Array, Probs]]:
+    """Read what models say of the folds that they have not seen."""
+    said = {}
+    for fold in folds:
+        _, indices = labelled.split(fold)
+        said[str(fold)] = (indices, read_probs(cfg, fold, "oof.parquet", labelled.task, labelled.ids(indices)))
+    return said
+
+
+def _said_of_by_probe(cfg: Config, labelled: Labelled, folds: list[int | str]) -> dict[str, tuple[Array, Probs]]:
+    """Read what the probe says of folds, each by the classifier that has not seen it."""
+    if not folds:
+        return {}
+    ids = labelled.samples.ids
+    probs = read_probs(cfg, "probe", "oof.parquet", labelled.task, ids)
+    parts = [(fold, labelled.split(fold)[1]) for fold in folds]
+    return {str(fold): (indices, probs[indices]) for fold, indices in parts}
+
+
+def measured_before(cfg: Config, models: Mapping[str, Any], *, probed: bool) -> dict[str, Any]:
     """Without train images: scores and decision as they were where these are, if they are of these models.
 
     Some of them are enough: what was found on the predictions of five models serves three of them as well.
@@ -89,13 +118,40 @@ def measured_before(cfg: Config, models: Mapping[str, Any]) -> dict[str, Any]:
     whole = isinstance(known, dict) and {*wanted, *models} <= set(known)
     if whole and all(known[key] == models[key] for key in ("metric", "settings")):
         same = [known["weights"].get(fold) == weights for fold, weights in models["weights"].items()]
+        if all(same) and known.get("probe", {}).get("share") and not probed:
+            log.info("ensemble: the CV score was measured with the probe, which is not here")
+            return {"cv": None, "std": None, "folds": {}, "decision": known["decision"]}
         if all(same):
-            return {key: known[key] for key in wanted}
+            return {key: known[key] for key in (*wanted, "probe") if key in known}
     log.info(
         "ensemble: there are no train images and no scores.json of these models and settings: there is no CV score, "
         "and labels are decided plainly"
     )
     return {"cv": None, "std": None, "folds": {}, "decision": asdict(PLAIN)}
+
+
+def share_of_probe(scores: Mapping[str, Any], ready: Sequence[int | str]) -> float:
+    """The share of the probe as scores.json holds it; where nothing measures it, all or none: networks come first."""
+    share = scores.get("probe", {}).get("share")
+    if share is None:
+        return 0.0 if ready else 1.0
+    return float(share)
+
+
+def test_probs(cfg: Config, task: Task, ids: list[str], ready: Sequence[int | str], share: float) -> Probs:
+    """Combine what is said of the test images: by the models that are ready, and by the probe, to its share.
+
+    Raises:
+        InputError: a table of predictions is not there or broken, or of other ids or classes.
+    """
+    method, keep = cfg.ensemble.method, cfg.infer.keep_top
+
+    def combined(names: Sequence[int | str]) -> Probs:
+        return combine([read_probs(cfg, name, "test.parquet", task, ids) for name in names], method, task, keep)
+
+    if share in (0, 1):
+        return combined(["probe"] if share else ready)
+    return mixed(combined(ready), combined(["probe"]), share, keep)
 
 
 def decision_of(scores: Mapping[str, Any]) -> Decision:

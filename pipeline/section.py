@@ -4,7 +4,7 @@ from typing import Any, ClassVar, Literal
 
 from pydantic import BaseModel, ConfigDict, ValidationInfo, field_validator
 
-Stage = Literal["prepare", "folds", "train", "infer", "ensemble"]
+Stage = Literal["prepare", "folds", "probe", "train", "infer", "ensemble"]
 
 
 class Stages:

@@ -16,6 +16,7 @@ from pipeline.freshness import (
     folds_from,
     inferred_from,
     prepared_from,
+    probed_from,
     read_inputs,
     trained_from,
 )
@@ -24,52 +25,63 @@ from pipeline.paths import folds_path
 from pipeline.section import Stage
 from running import run_all
 
-STAGES: dict[str, Stage] = {"P": "prepare", "F": "folds", "T": "train", "I": "infer", "E": "ensemble"}
+STAGES: dict[str, Stage] = {
+    "P": "prepare",
+    "F": "folds",
+    "S": "probe",
+    "T": "train",
+    "I": "infer",
+    "E": "ensemble",
+}
 # Another value of each setting, and the stages whose product is another by it alone, while every product before it is
 # what it was.
 #
 # A model holds the settings of [image], [augment], [model] and [train], so predictions are compared with these too.
 # Folds have their settings in their name: of another name there are none yet.
 CHANGES: dict[str, tuple[str, str]] = {
-    "data.root": ("input/other", "P F T I E"),
-    "data.train": ("answers.csv", "P F T I E"),
-    "data.id": ("label", "P F T I E"),
-    "data.labels": ('["id"]', "F T I E"),
-    "data.tag_separator": (",", "F T I E"),
-    "data.negative": ("ant", "F T I E"),
-    "data.rows": ("{id}_{class}", "P F T I E"),
+    "data.root": ("input/other", "P F S T I E"),
+    "data.train": ("answers.csv", "P F S T I E"),
+    "data.id": ("label", "P F S T I E"),
+    "data.labels": ('["id"]', "F S T I E"),
+    "data.tag_separator": (",", "F S T I E"),
+    "data.negative": ("ant", "F S T I E"),
+    "data.rows": ("{id}_{class}", "P F S T I E"),
     "data.image": ("train/{label}/{id}.png", "P"),
     "data.test": ("answers.csv", "P E"),
     "data.test_id": ("id", "P E"),
     "data.test_image": ("test/{id}.jpg", "P"),
     "data.sample_submission": ("answers.csv", "E"),
-    "data.split": ("label", "P F T I E"),
-    "data.group": ("label", "F T I E"),
+    "data.split": ("label", "P F S T I E"),
+    "data.group": ("label", "F S T I E"),
     "data.box": ('["a", "b", "c", "d"]', "P"),
     "data.box_has_size": ("true", "P"),
     "data.answers": ("", ""),
     "data.unpack_limit": ("1.0", ""),
     "data.bad_images": ("drop", "P F"),
-    "task.kind": ("single", "F T I E"),
-    "task.metric": ("macro_f1", "F T I E"),
-    "task.order": ('["bee", "ant", "cow"]', "T E"),
-    "folds.num_folds": ("3", "F T I E"),
-    "folds.seed": ("1", "F T I E"),
+    "task.kind": ("single", "F S T I E"),
+    "task.metric": ("macro_f1", "F S T I E"),
+    "task.order": ('["bee", "ant", "cow"]', "S T E"),
+    "folds.num_folds": ("3", "F S T I E"),
+    "folds.seed": ("1", "F S T I E"),
     "folds.full_fit": ("true", ""),
-    "folds.column": ("id", "F T I E"),
-    "image.size": ("16", "P T I"),
-    "image.margin": ("2.0", "P T I"),
-    "image.channels": ("1", "P T I"),
-    "image.fit": ("pad", "P T I"),
+    "folds.column": ("id", "F S T I E"),
+    "image.size": ("16", "P S T I"),
+    "image.margin": ("2.0", "P S T I"),
+    "image.channels": ("1", "P S T I"),
+    "image.fit": ("pad", "P S T I"),
     "image.cache_limit": ("0.5", "P"),
     "infer.views": ('["hflip"]', "I"),
-    "infer.batch_size": ("7", "I"),
-    "infer.keep_top": ("7", "I"),
+    "infer.batch_size": ("7", "S I"),
+    "infer.keep_top": ("7", "S I"),
     "ensemble.method": ("rank", "E"),
     "train.checkpoint_minutes": ("1.0", ""),
     "train.on_nan": ("rollback", ""),
+    "train.precision": ("bfloat16", "S T I"),
+    "augment.hflip": ("0.25", "S T I"),
+    "probe.enabled": ("false", ""),
 }
 OTHERS = {
+    "train.head": "probe",
     "train.freeze_epochs": "1",
     "train.freeze_norms": "true",
     "augment.policy": "randaugment",
@@ -88,16 +100,17 @@ OTHERS = {
     "train.optimizer": "sgd",
     "train.schedule": "step",
     "train.step_epochs": "2",
-    "train.precision": "bfloat16",
     "train.seed": "1",
     "train.deterministic": "true",
 }
+BY_SECTION = {"model": "S T I", "augment": "T I"}
 
 
 # Of what a product is made from, that which files and the products of other stages say.
 FILES = {
     "P": {"tables", "files"},
     "F": {"table"},
+    "S": {"kind", "fold table", "train images", "test images", "files"},
     "T": {"kind", "folds", "train images", "files"},
     "I": {"settings", "model", "folds", "train images", "test images"},
     "E": {"parts", "folds", "test table", "sample"},
@@ -110,7 +123,7 @@ def every_change() -> dict[str, tuple[str, str]]:
     for section, kind in sections():
         for key in kind.model_fields:
             name = f"{section}.{key}"
-            changes[name] = CHANGES.get(name) or (OTHERS.get(name, "0.25"), "T I")
+            changes[name] = CHANGES.get(name) or (OTHERS.get(name, "0.25"), BY_SECTION.get(section, "T I"))
     return changes
 
 
@@ -119,9 +132,10 @@ def fingerprints(cfg: Config) -> dict[str, dict[str, Any]]:
     return {
         "P": {**prepared, "files": (prepared["files"], cache_dir(cfg, "train"))},
         "F": {**folds_from(cfg), "table": (folds_from(cfg)["table"], folds_path(cfg))},
+        "S": probed_from(cfg, inputs),
         "T": trained_from(cfg, 0, inputs),
         "I": inferred_from(cfg, 0, inputs),
-        "E": ensembled_from(cfg, [0, 1]),
+        "E": ensembled_from(cfg, [0, 1], probed=False),
     }
 
 

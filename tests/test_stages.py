@@ -126,7 +126,7 @@ def test_folds_come_before_training(competition: Callable[..., Config], capsys: 
 def test_the_ensemble_s_setting_asks_for_the_ensemble_alone(competition: Callable[..., Config]) -> None:
     mean, rank = competition(), competition("ensemble.method=rank")
     inputs = read_inputs(mean)
-    assert ensembled_from(mean, [0]) != ensembled_from(rank, [0])
+    assert ensembled_from(mean, [0], probed=False) != ensembled_from(rank, [0], probed=False)
     assert inferred_from(mean, 0, inputs) == inferred_from(rank, 0, inputs)
     assert trained_from(mean, 0, inputs) == trained_from(rank, 0, inputs)
 

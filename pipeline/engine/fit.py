@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from pipeline.competition.answers import metrics, scoring
+from pipeline.competition.answers.linear import Linear
 from pipeline.competition.folds.fold_table import Labelled
 from pipeline.competition.tables.csv_table import counted
 from pipeline.config import Config
@@ -79,6 +80,7 @@ class Trainer:
         images: their pixels, in the same order.
         store: where the training is kept while it is under way, to go on from; None: nowhere.
         num_models: how many will be trained from here on, for a forecast of the time; 0 for none.
+        head: the classifier that the training starts from; None: a random one.
 
     Raises:
         InputError: no image is left to train on, or a training under way cannot go on here.
@@ -93,14 +95,16 @@ class Trainer:
         images: Images,
         store: Store | None = None,
         num_models: int = 0,
+        head: Linear | None = None,
     ) -> None:
         self.cfg, self.fold, self.labelled, self.images = cfg, fold, labelled, images
+        self.head = head
         train, self.held_out = labelled.split(fold)
         self.train_indices = train[images.readable[train]]
         self.valid_indices = self.held_out[images.readable[self.held_out]]
         if not len(self.train_indices):
             raise InputError(f"fold {fold} leaves no image to train on. Lower folds.num_folds")
-        self.prior = self._prior()
+        self.prior = labelled.prior(self.train_indices)
         with memory_named("to train", SMALLER):
             self._make(store, num_models)
 
@@ -108,7 +112,7 @@ class Trainer:
         """Make the network and what trains it, and go on from where the training was left."""
         cfg, task, settings = self.cfg, self.labelled.task, self.cfg.train
         seed = derived_seed("weights", settings.seed, self.fold)
-        self.start = make_start(cfg, self.images, self.train_indices, task.num_outputs, seed)
+        self.start = make_start(cfg, self.images, self.train_indices, task.num_outputs, seed, self.head)
         machine = self.machine = self.start.machine
         self.targets = self._targets().to(machine.device)
         weights = None
@@ -269,13 +273,6 @@ class Trainer:
             train_batch=self.cfg.train.batch_size,
             machine=self.machine,
         )
-
-    def _prior(self) -> tuple[float, ...]:
-        """The train classes' shares (a number's mean): what is said of an image that cannot be read."""
-        targets = self.labelled.targets[self.train_indices]
-        if targets.ndim == 1:
-            targets = np.bincount(targets, minlength=self.labelled.task.num_outputs)[None] / len(targets)
-        return tuple(float(share) for share in targets.mean(0))
 
     def back(self, error: Diverged) -> None:
         """Go back to the last epoch's end and on at half the rate, once and where the settings say so.

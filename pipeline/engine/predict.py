@@ -16,7 +16,7 @@ from pipeline.config import InferConfig
 from pipeline.engine.gathered import Gathered
 from pipeline.engine.machine import SMALLER, Machine, TooLittleMemory, memory_named
 from pipeline.engine.predictor import Predictor
-from pipeline.engine.run_model import Loss, run_model
+from pipeline.engine.run_model import Gatherer, Loss, run_model
 from pipeline.images.batches import Batches, normalise, scale_and_shift
 from pipeline.log import log
 
@@ -90,7 +90,7 @@ def _predict(
     )
     if usable.any():
         readable = replace(batches, indices=batches.indices[usable])
-        with _placed(predictors, machine):
+        with placed(predictors, machine):
             batches = evaluate(Views(predictors, infer.views), readable, machine, gathered, loss)
 
     mean_loss = gathered.loss if loss is not None and usable.any() else None
@@ -113,7 +113,7 @@ def _predict(
 
 
 @contextlib.contextmanager
-def _placed(predictors: Sequence[Predictor], machine: Machine) -> Iterator[None]:
+def placed(predictors: Sequence[Predictor], machine: Machine) -> Iterator[None]:
     """Have the networks on the device; those that were brought there leave it to others afterwards."""
     brought = [each.model for each in predictors if not machine.holds(each.model)]
     try:
@@ -128,7 +128,7 @@ def _placed(predictors: Sequence[Predictor], machine: Machine) -> Iterator[None]
 
 
 def evaluate(
-    model: nn.Module, batches: Batches, machine: Machine, gathered: Gathered, loss: Loss | None = None
+    model: nn.Module, batches: Batches, machine: Machine, gathered: Gatherer, loss: Loss | None = None
 ) -> Batches:
     """Run networks over batches without gradients, in batches half as large for as long as memory runs out.
 

@@ -2,19 +2,30 @@
 
 import time
 from collections.abc import Callable
-from typing import Any, Literal
+from typing import Any, Literal, Protocol
 
 import torch
 from torch import Tensor, nn
 from tqdm import tqdm
 
-from pipeline.engine.gathered import Gathered
 from pipeline.engine.machine import Machine, failures_named, memory_named
 from pipeline.engine.training import Training
-from pipeline.images.batches import Batches
+from pipeline.images.batches import Batch, Batches
 
 Mode = Literal["train", "valid", "test"]
 Loss = Callable[[Tensor, Tensor], Tensor]
+
+
+class Gatherer(Protocol):
+    """What takes in what a network says of the images of a pass, batch by batch."""
+
+    loss_sum: Tensor
+
+    def add(self, batch: Batch, step: int, logits: Tensor, losses: Tensor | None) -> None:
+        """Take the next batch in."""
+
+    def reset(self) -> None:
+        """Begin a pass anew."""
 
 
 def run_model(
@@ -22,7 +33,7 @@ def run_model(
     batches: Batches,
     mode: Mode,
     machine: Machine,
-    gathered: Gathered,
+    gathered: Gatherer,
     loss: Loss | None = None,
     training: Training | None = None,
 ) -> None:

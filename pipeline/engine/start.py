@@ -8,6 +8,7 @@ import numpy as np
 import torch
 from torch import nn
 
+from pipeline.competition.answers.linear import Linear
 from pipeline.config import Config
 from pipeline.engine.machine import Machine, find_machine, must_train
 from pipeline.images.augment.epoch_changes import epoch_sizes
@@ -17,6 +18,7 @@ from pipeline.model.build import build_model, pretrained_statistics, timm_name
 from pipeline.model.checkpoint import saved_normalisation
 from pipeline.model.networks import CifarNet
 from pipeline.model.trial import accepted_sizes
+from pipeline.model.weights import set_classifier
 
 Array = np.ndarray[Any, Any]
 IMAGENET: Statistics = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
@@ -37,7 +39,9 @@ class Start:
     sizes: list[int]
 
 
-def make_start(cfg: Config, images: Images, indices: Array, num_outputs: int, seed: int) -> Start:
+def make_start(
+    cfg: Config, images: Images, indices: Array, num_outputs: int, seed: int, head: Linear | None = None
+) -> Start:
     """Build the network, find the machine and the precision, and put the one on the other.
 
     Args:
@@ -46,6 +50,7 @@ def make_start(cfg: Config, images: Images, indices: Array, num_outputs: int, se
         indices: int64, those to train on.
         num_outputs: logits per image.
         seed: of the initial weights.
+        head: the classifier, where it does not start at random.
 
     Raises:
         ConfigError: a network that there is not, or that cannot take these settings or images.
@@ -53,6 +58,8 @@ def make_start(cfg: Config, images: Images, indices: Array, num_outputs: int, se
     """
     size, channels = cfg.image.size, cfg.image.channels
     model = build_model(cfg.model, size, channels, num_outputs, seed)
+    if head is not None:
+        set_classifier(model, torch.from_numpy(head.weight), torch.from_numpy(head.bias))
     name = timm_name(cfg.model, model, size, channels, num_outputs)
     sizes = epoch_sizes(cfg.augment, size, cfg.train.num_epochs)
     if min(sizes) < size:
@@ -60,14 +67,21 @@ def make_start(cfg: Config, images: Images, indices: Array, num_outputs: int, se
     shape = (channels, min(sizes), min(sizes))
     machine = find_machine(cfg.train.precision, model, shape, deterministic=cfg.train.deterministic)
     must_train(machine, model, shape)
-    normalisation = _normalisation(cfg, model, images, indices)
+    normalisation = find_normalisation(cfg, model, images, indices)
     if isinstance(model, CifarNet) and not cfg.model.weights:
         _whiten(model, images, indices, normalisation, size)
     return Start(machine.place(model), machine, normalisation, name, sizes)
 
 
-def _normalisation(cfg: Config, model: nn.Module, images: Images, indices: Array) -> Statistics:
-    """Mean and standard deviation per channel, in [0, 1], as `model.normalisation` says."""
+def find_normalisation(cfg: Config, model: nn.Module, images: Images, indices: Array) -> Statistics:
+    """Find mean and standard deviation per channel, in [0, 1], as `model.normalisation` says.
+
+    Args:
+        cfg: the settings.
+        model: the network that they name.
+        images: the mapped images.
+        indices: int64, those whose own they may be.
+    """
     rule, channels = cfg.model.normalisation, cfg.image.channels
     known = None
     if cfg.model.weights:

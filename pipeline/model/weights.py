@@ -9,8 +9,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 
+from pipeline.config import ConfigError
 from pipeline.files import InputError
 from pipeline.log import log
 from pipeline.model.weight_file import read_weights
@@ -183,6 +185,39 @@ def head_prefixes(model: nn.Module) -> tuple[str, ...]:
     else:
         heads = [module for module in model.modules() if isinstance(module, nn.Linear)][-1:]
     return tuple(f"{name}." for name, module in model.named_modules() if any(module is head for head in heads))
+
+
+def remove_classifier(model: nn.Module) -> None:
+    """Have a network give what its classifier would see, the features, in its place."""
+    reset: Any = getattr(model, "reset_classifier", None)
+    if reset is not None:
+        reset(0)
+        return
+    for prefix in head_prefixes(model):
+        model.set_submodule(prefix.removesuffix("."), nn.Identity())
+
+
+def set_classifier(model: nn.Module, weight: Tensor, bias: Tensor) -> None:
+    """Give a network its classifier: a linear layer of features as `remove_classifier` leaves them.
+
+    Args:
+        model: changed in place.
+        weight: float32 (num_outputs, num_features).
+        bias: float32 (num_outputs,).
+
+    Raises:
+        ConfigError: its classifier is something else.
+    """
+    known: Any = getattr(model, "get_classifier", None)
+    classifier = known() if known is not None else None
+    if not isinstance(classifier, nn.Linear) or classifier.weight.shape != weight.shape or classifier.bias is None:
+        raise ConfigError(
+            "train.head must be 'random' for networks whose classifier is not one linear layer of their features. Got "
+            "'probe'"
+        )
+    with torch.no_grad():
+        classifier.weight.copy_(weight)
+        classifier.bias.copy_(bias)
 
 
 def first_layers(model: nn.Module) -> tuple[str, ...]:

@@ -10,6 +10,7 @@ from pipeline.config import ConfigError, ModelConfig
 from pipeline.files import InputError
 from pipeline.model.build import build_model
 from pipeline.model.weight_file import read_weights
+from pipeline.model.weights import remove_classifier, set_classifier
 
 
 def build(name, size=32, channels=3, num_outputs=5, seed=0, **settings):
@@ -372,3 +373,29 @@ def test_a_smaller_networks_weights_are_refused(tmp_path):
     path = store(timm.create_model("resnet18", num_classes=5), tmp_path / "w.safetensors")
     with pytest.raises(InputError, match=r"layer1\.2\.conv1\.weight is not in the file\. Set model\.name"):
         build("resnet34", weights=path)
+
+
+@pytest.mark.parametrize(
+    "name", ["test_resnet", "test_efficientnet", "test_vit", "test_convnext", "test_mambaout", "resnet9", "lenet5"]
+)
+def test_a_network_without_its_classifier_gives_what_that_would_see(name: str) -> None:
+    size = {"resnet9": 32, "lenet5": 28, "test_vit": 160}.get(name, 64)
+    cfg = ModelConfig(name=name, width=4)
+    model, bare = (build_model(cfg, size, 3, 5, 0).eval() for _ in range(2))
+    remove_classifier(bare)
+    images = torch.rand(2, 3, size, size)
+    with torch.no_grad():
+        features = bare(images)
+        assert features.ndim == 2 and features.shape[1] > 5
+        if hasattr(model, "get_classifier"):
+            head = model.get_classifier()
+            torch.testing.assert_close(head(features), model(images))
+            weight, bias = torch.randn(5, features.shape[1]), torch.randn(5)
+            set_classifier(model, weight, bias)
+            torch.testing.assert_close(model(images), features @ weight.T + bias)
+
+
+def test_a_classifier_that_is_no_linear_layer_of_the_features_is_refused() -> None:
+    model = build_model(ModelConfig(name="resnet9", width=4), 32, 3, 5, 0)
+    with pytest.raises(ConfigError, match=r"train.head must be 'random' for networks whose classifier is not one"):
+        set_classifier(model, torch.zeros(5, 4), torch.zeros(5))

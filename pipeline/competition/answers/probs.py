@@ -59,18 +59,19 @@ class Probs:
         return cls(sparse.csr_array(sparse.vstack([part._rows for part in parts], format="csr")))
 
     @classmethod
-    def mean(cls, parts: Sequence["Probs"], keep: int) -> "Probs":
+    def mean(cls, parts: Sequence["Probs"], keep: int, shares: Sequence[float] = ()) -> "Probs":
         """The mean over models, taken in float64, as float32; all parts are of one kind.
 
         Args:
             parts: of each model, for the same images.
             keep: how many classes of each image are kept where the parts have the likeliest alone.
+            shares: of each in the mean, 1 in all; by default equal ones.
         """
         if _all_dense(parts):
-            return cls.dense(_mean([part.array for part in parts]).astype(np.float32))
+            return cls.dense(_mean([part.array for part in parts], shares).astype(np.float32))
         blocks = []
         for start in range(0, len(parts[0]), _BLOCK):
-            block = cls(sparse.csr_array(_mean([part._rows[start : start + _BLOCK] for part in parts])))
+            block = cls(sparse.csr_array(_mean([part._rows[start : start + _BLOCK] for part in parts], shares)))
             classes = block.best(keep)
             blocks.append(cls.top(block.at(classes), classes, block.num_outputs))
         return cls.stack(blocks)
@@ -234,8 +235,10 @@ def _all_dense(parts: Sequence[Probs]) -> bool:
     return kinds.pop()
 
 
-def _mean(parts: Sequence[Any]) -> Any:
+def _mean(parts: Sequence[Any], shares: Sequence[float]) -> Any:
     """The mean of arrays, or of csr_arrays, in float64."""
+    if shares:
+        return sum(share * part.astype(np.float64) for share, part in zip(shares, parts, strict=True))
     return sum(part.astype(np.float64) for part in parts) / len(parts)
 
 

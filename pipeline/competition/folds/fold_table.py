@@ -32,6 +32,13 @@ class Labelled:
             return np.arange(len(self.samples)), np.zeros(0, np.int64)
         return np.flatnonzero(self.folds != fold), np.flatnonzero(self.folds == fold)
 
+    def prior(self, indices: Array) -> tuple[float, ...]:
+        """Compute the classes' shares in some images (a number's mean): what is said of one that cannot be read."""
+        targets = self.targets[indices]
+        if targets.ndim == 1:
+            targets = np.bincount(targets, minlength=self.task.num_outputs)[None] / len(targets)
+        return tuple(float(share) for share in targets.mean(0))
+
     def ids(self, indices: Array) -> list[str]:
         """Give the ids of some images."""
         return [self.samples.ids[index] for index in indices]

@@ -1,0 +1,167 @@
+"""The features of images: what a network gives before its classifier, computed once and kept.
+
+`output/cache/<competition>-features-<key>/<split>/00000.parquet`: some images' ids and features, float16. The key holds
+all that they depend on, so a file that is there is what it should be: images are computed once, whatever stopped it.
+"""
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import torch
+from torch import Tensor, nn
+
+from pipeline.competition.answers.task import Task
+from pipeline.config import Config
+from pipeline.engine.machine import find_machine
+from pipeline.engine.predict import Views, evaluate, placed
+from pipeline.engine.predictor import Predictor, for_inference
+from pipeline.files import InputError, atomic_write, digest
+from pipeline.images.batches import Batch, Statistics
+from pipeline.images.cache import Images
+from pipeline.model.weights import remove_classifier
+from pipeline.paths import features_dir
+
+Array = np.ndarray[Any, Any]
+
+# Of float16.
+_LARGEST = 65504.0
+# Images in a file, which a stop loses at most.
+IMAGES_A_FILE = 4096
+
+
+class _Gathered:
+    """The features of the images of a pass, their mean over the views."""
+
+    def __init__(self, num_images: int, device: torch.device) -> None:
+        self.num_images, self.device = num_images, device
+        self.loss_sum = torch.zeros(())
+        self.reset()
+
+    def reset(self) -> None:
+        """Begin a pass."""
+        self.values: Tensor | None = None
+
+    def add(self, batch: Batch, step: int, logits: Tensor, losses: Tensor | None) -> None:
+        """Take in features (1, num_views, batch, num_features, ...)."""
+        features = logits[0].float().mean(0).flatten(1).clamp(-_LARGEST, _LARGEST)
+        if self.values is None:
+            shape = (self.num_images, features.shape[1])
+            self.values = torch.empty(shape, dtype=torch.float16, device=self.device)
+        self.values[batch.position : batch.position + len(batch)] = features
+
+
+@dataclass(frozen=True)
+class Frozen:
+    """A network as it starts, without its classifier.
+
+    predictor: the network, with all that it takes to predict.
+    views: of each image, whose features are averaged.
+    key: hash of all that features depend on, but the images.
+    """
+
+    predictor: Predictor
+    views: tuple[str, ...]
+    key: str
+
+    @classmethod
+    def of(cls, cfg: Config, model: nn.Module, task: Task, normalisation: Statistics) -> "Frozen":
+        """Take the classifier away, and find the machine.
+
+        Args:
+            cfg: the settings.
+            model: their network as it starts; changed in place.
+            task: what the run predicts.
+            normalisation: mean and standard deviation per channel, of pixels in [0, 1].
+        """
+        size, channels = cfg.image.size, cfg.image.channels
+        remove_classifier(model)
+        machine = find_machine(cfg.train.precision, model, (channels, size, size))
+        views = ("identity", "hflip") if cfg.augment.hflip else ("identity",)
+        weights = hashlib.sha256()
+        for name, tensor in sorted(model.state_dict().items()):
+            weights.update(name.encode() + tensor.contiguous().view(-1).view(torch.uint8).numpy().tobytes())
+        made_from = [weights.hexdigest(), cfg.model.name, size, normalisation, views, machine.precision]
+        predictor = Predictor(
+            model=for_inference(model, size, channels),
+            task=task,
+            normalisation=normalisation,
+            prior=np.zeros(task.num_outputs, np.float32),
+            size=size,
+            train_batch=cfg.train.batch_size,
+            machine=machine,
+        )
+        return cls(predictor, views, digest(made_from))
+
+    def features(self, cfg: Config, split: str, ids: Sequence[str], images: Images, identity: str) -> Array:
+        """Compute the features of images, or read them where they are kept.
+
+        Args:
+            cfg: the settings.
+            split: `train` or `test`.
+            ids: of the images.
+            images: their pixels, in the same order.
+            identity: hash of their ids and bytes.
+
+        Returns:
+            float16 (num_images, num_features); zeros for an image that cannot be read.
+
+        Raises:
+            TooLittleMemory: one image is too much.
+            InputError: they are not finite.
+        """
+        image = cfg.image.model_dump(mode="json", exclude={"cache_limit"})
+        folder = features_dir(cfg, digest([self.key, image, identity])[:12]) / split
+        order = np.array(sorted(np.flatnonzero(images.readable), key=lambda index: ids[int(index)]), np.int64)
+        found = []
+        for number, start in enumerate(range(0, len(order), IMAGES_A_FILE)):
+            path, indices = folder / f"{number:05d}.parquet", order[start : start + IMAGES_A_FILE]
+            names = [ids[index] for index in indices]
+            known = _read(path, names)
+            if known is None:
+                known = self._compute(images, indices, cfg, f"probe {split}")
+                _write(path, names, known)
+            found.append(known)
+        features = np.zeros((len(ids), found[0].shape[1] if found else 1), np.float16)
+        if found:
+            features[order] = np.concatenate(found)
+        return features
+
+    def _compute(self, images: Images, indices: Array, cfg: Config, name: str) -> Array:
+        """The features of some images: float16 (len(indices), num_features)."""
+        predictor, machine = self.predictor, self.predictor.machine
+        batches = predictor.batches(images, indices, cfg.infer, name)
+        gathered = _Gathered(len(indices), machine.device)
+        with placed([predictor], machine):
+            evaluate(Views([predictor], self.views), batches, machine, gathered)
+        assert gathered.values is not None, "there are images"
+        if not gathered.values.isfinite().all():
+            raise InputError(
+                f"the features of {cfg.model.name} must be finite numbers. They are not; set train.precision = "
+                "'float32', or probe.enabled = false"
+            )
+        return np.asarray(gathered.values.cpu().numpy())
+
+
+def _read(path: Path, names: Sequence[str]) -> Array | None:
+    """The features in a file; None where there is none, or none that is whole."""
+    try:
+        table = pq.read_table(path)
+        if table["id"].to_pylist() != names:
+            return None
+        column = table["features"].combine_chunks()
+        return np.asarray(column.flatten().to_numpy(zero_copy_only=False).reshape(len(table), column.type.list_size))
+    except (OSError, pa.ArrowException, KeyError, ValueError):
+        return None
+
+
+def _write(path: Path, names: Sequence[str], features: Array) -> None:
+    """Write ids and features (num_images, num_features)."""
+    column = pa.FixedSizeListArray.from_arrays(pa.array(features.reshape(-1)), features.shape[1])
+    with atomic_write(path) as stream:
+        pq.write_table(pa.table({"id": pa.array(list(names), pa.string()), "features": column}), stream)

@@ -1,0 +1,144 @@
+"""folds, cache, published weights -> output/<run>/probe/{oof,test}.parquet, by a classifier on the frozen network."""
+
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from pipeline.cli import run_stage
+from pipeline.config import Config
+from pipeline.files import InputError, lock
+from pipeline.freshness import Inputs, has_probe, must_be_ready, probe_stamp, probed_from, read_inputs, unprobed
+from pipeline.log import log
+from pipeline.paths import head_path, probe_dir
+from pipeline.stamps import stamped, write_stamp
+
+if TYPE_CHECKING:
+    from pipeline.competition.answers.probing import Fitted
+    from pipeline.competition.answers.task import Task
+    from pipeline.competition.folds.fold_table import Labelled
+    from pipeline.engine.features import Frozen
+
+
+def probe(cfg: Config) -> None:
+    """Fit a linear classifier for each fold on what the network, as it starts, gives of the images; predict with them.
+
+    Raises:
+        InputError: a stage before is missing, or weights cannot be had.
+    """
+    if not has_probe(cfg):
+        log.info(
+            "probe: none, as %s", "the network starts at random" if cfg.probe.enabled else "probe.enabled is false"
+        )
+        return
+    inputs = read_inputs(cfg)
+    must_be_ready(cfg, inputs)
+    if unprobed(cfg, inputs) is None:
+        log.info("probe: up to date")
+        return
+    if not inputs.has_train and not head_path(cfg, "full").is_file():
+        log.info("probe: none, as there are no train images to fit it on")
+        return
+    with lock(probe_dir(cfg) / "lock", f"the probe of {cfg.name}"):
+        if unprobed(cfg, inputs):  # by now: another process may just have made it
+            _probe(cfg, inputs)
+
+
+def _probe(cfg: Config, inputs: Inputs) -> None:
+    """Make the probe; without train images predict with the classifiers that are there."""
+    from pipeline.competition.answers.form import read_form
+    from pipeline.competition.folds.fold_table import read_labelled
+    from pipeline.competition.tables.table import read_test
+    from pipeline.scores import known_task
+
+    made_from = probed_from(cfg, inputs)
+    labelled = read_labelled(cfg) if inputs.has_train else None
+    task, test = labelled.task if labelled else known_task(cfg), read_test(cfg)
+    # A sample that these labels cannot fill is said before the hours of training, not after.
+    read_form(cfg, task, test.ids)
+    if labelled:
+        frozen, fitted = _fit(cfg, labelled, inputs.train or "")
+        oof = [probe_dir(cfg) / "oof.parquet"] if cfg.folds.num_folds else []
+    else:
+        try:
+            frozen, fitted = _fitted_before(cfg, task)
+        except InputError as error:  # trained models need no published weights, and predict without it
+            log.info("probe: left out, as its network is not here: %s", error)
+            return
+        oof = _measured_before(cfg)
+    _predict_test(cfg, frozen, fitted, inputs.test)
+    heads = [head_path(cfg, fold) for fold in fitted]
+    write_stamp(probe_stamp(cfg), made_from, [*heads, *oof, probe_dir(cfg) / "test.parquet"], task=asdict(task))
+    seen = f"{len(labelled.samples):,} train and " if labelled else ""
+    log.info("probe: %s at %s px, %s%s test images", cfg.model.name, cfg.image.size, seen, f"{len(test):,}")
+
+
+def _fit(cfg: Config, labelled: "Labelled", identity: str) -> "tuple[Frozen, dict[int | str, Fitted]]":
+    """Fit the classifiers, write them, and what each says of the fold that it has not seen."""
+    import numpy as np
+
+    from pipeline.competition.answers.predictions import Predictions, write_predictions
+    from pipeline.competition.answers.probing import fit_probe, out_of_fold
+    from pipeline.engine.features import Frozen
+    from pipeline.engine.heads import write_head
+    from pipeline.engine.start import find_normalisation
+    from pipeline.images.cache import open_images
+    from pipeline.model.build import build_model
+
+    task, num_folds = labelled.task, cfg.folds.num_folds
+    images = open_images(cfg, "train", labelled.samples.keys)
+    model = build_model(cfg.model, cfg.image.size, cfg.image.channels, task.num_outputs, 0)
+    normalisation = find_normalisation(cfg, model, images, np.flatnonzero(images.readable))
+    frozen = Frozen.of(cfg, model, task, normalisation)
+    features = frozen.features(cfg, "train", labelled.samples.ids, images, identity)
+    fitted = fit_probe(labelled, features, images.readable, num_folds)
+    for fold, one in fitted.items():
+        write_head(head_path(cfg, fold), one, normalisation)
+    if num_folds:
+        indices, probs = out_of_fold(labelled, features, images.readable, fitted, cfg.infer.keep_top)
+        said = Predictions(labelled.ids(indices), task.classes, probs)
+        write_predictions(probe_dir(cfg) / "oof.parquet", said)
+    return frozen, fitted
+
+
+def _fitted_before(cfg: Config, task: "Task") -> "tuple[Frozen, dict[int | str, Fitted]]":
+    """Read the classifiers, and build the network that they are for."""
+    from pipeline.engine.features import Frozen
+    from pipeline.engine.heads import read_head
+    from pipeline.model.build import build_model
+
+    known = {fold: read_head(head_path(cfg, fold)) for fold in (*range(cfg.folds.num_folds), "full")}
+    model = build_model(cfg.model, cfg.image.size, cfg.image.channels, task.num_outputs, 0)
+    frozen = Frozen.of(cfg, model, task, known["full"][1])
+    return frozen, {fold: fitted for fold, (fitted, _) in known.items()}
+
+
+def _measured_before(cfg: Config) -> list[Path]:
+    """Without train images: what was said of the folds where these are."""
+    path = probe_dir(cfg) / "oof.parquet"
+    return [path] if path.is_file() and stamped(probe_stamp(cfg), path.name) else []
+
+
+def _predict_test(cfg: Config, frozen: "Frozen", fitted: "Mapping[int | str, Fitted]", identity: str) -> None:
+    """Write the mean of what the folds' classifiers say of the test images; of the one of all images without folds."""
+    from pipeline.competition.answers.predictions import Predictions, write_predictions
+    from pipeline.competition.answers.probs import Probs
+    from pipeline.competition.tables.table import read_test
+    from pipeline.images.cache import open_images
+
+    test, task, keep = read_test(cfg), frozen.predictor.task, cfg.infer.keep_top
+    images = open_images(cfg, "test", test.keys)
+    features = frozen.features(cfg, "test", test.ids, images, identity)
+    chosen = [one for fold, one in fitted.items() if fold != "full" or len(fitted) == 1]
+    probs = Probs.mean([one.predict(features, images.readable, task, keep) for one in chosen], keep)
+    write_predictions(probe_dir(cfg) / "test.parquet", Predictions(test.ids, task.classes, probs))
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the stage."""
+    return run_stage("probe", __doc__ or "", lambda cfg, fold: probe(cfg), argv)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

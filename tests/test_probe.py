@@ -1,0 +1,237 @@
+"""The probe: a first submission, a classifier to start from, a share in the last; killed from there on there is one."""
+
+import json
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import timm
+import torch
+
+from making import TOML, write_table
+from pipeline import ensemble, folds, infer, prepare, probe, train
+from pipeline.__main__ import main
+from pipeline.competition.answers.predictions import read_predictions
+from pipeline.competition.folds.fold_table import read_labelled
+from pipeline.config import Config
+from pipeline.engine.heads import read_head
+from pipeline.files import read_json
+from pipeline.paths import head_path
+from running import CONFIG, KINDS, RUN
+
+PROBED = TOML.replace('name = "mlp"', 'name = "test_resnet"\nweights = "w.pth"').replace("size = 12", "size = 32")
+SUBMISSION = RUN / "submission.csv"
+STAGES = ("prepare", "folds", "probe", "train", "infer", "ensemble")
+
+
+@pytest.fixture
+def probed(competition: Callable[..., Config]) -> Callable[..., Config]:
+    """A function that writes the tiny competition, and weights for the network of its config."""
+
+    def make(*overrides: str) -> Config:
+        with torch.random.fork_rng():
+            torch.manual_seed(0)
+            torch.save(timm.create_model("test_resnet").state_dict(), "w.pth")
+        return competition(*overrides, toml=PROBED)
+
+    return make
+
+
+def run(*stages: str, settings: tuple[str, ...] = ()) -> int:
+    return main([*stages, *CONFIG, *(["--set", *settings] if settings else [])])
+
+
+def scores() -> dict[str, Any]:
+    return dict(read_json(RUN / "scores.json"))
+
+
+def test_a_submission_of_the_probe_alone(probed: Callable[..., Config], capsys: pytest.CaptureFixture[str]) -> None:
+    cfg = probed()
+    assert run("prepare", "folds", "probe", "ensemble") == 0
+    said = capsys.readouterr().out
+    assert "probe: test_resnet at 32 px, 24 train and 8 test images" in said
+    assert "0 of 2 models are ready" in said and "the submission is the probe's, a classifier on the frozen" in said
+    assert SUBMISSION.is_file()
+    labelled = read_labelled(cfg)
+    oof = read_predictions(RUN / "probe" / "oof.parquet", "")
+    right = oof.aligned(labelled.samples.ids, "", "").array.argmax(1) == labelled.targets
+    assert scores()["cv"] == pytest.approx(right.mean()) and scores()["probe"] == {
+        "cv": {"probe": scores()["cv"]},
+        "share": 1.0,
+    }
+    test = read_predictions(RUN / "probe" / "test.parquet", "").probs.array
+    np.testing.assert_array_equal(read_predictions(RUN / "test.parquet", "").probs.array, test)
+    before = SUBMISSION.read_bytes()
+    assert run("probe", "ensemble") == 0
+    assert "probe: up to date" in capsys.readouterr().out and SUBMISSION.read_bytes() == before
+
+
+def test_there_is_a_submission_before_the_first_training_and_after_each(
+    probed: Callable[..., Config], capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    probed()
+    models: list[list[str]] = []
+    original = ensemble.write_stamp
+
+    def seen(path: Path, *rest: Any, **notes: Any) -> None:
+        models.append(scores()["models"])
+        original(path, *rest, **notes)
+
+    monkeypatch.setattr(ensemble, "write_stamp", seen)
+    assert run(*STAGES) == 0
+    assert models == [[], ["0"], ["0", "1"]]
+    said = capsys.readouterr().out
+    assert said.index("the submission is the probe's") < said.index("train 0 epoch 1/2")
+    assert said.index("1 of 2 models are ready") < said.index("train 1 epoch 1/2")
+    assert "(accuracy on the folds that are ready: both " in said
+    before = SUBMISSION.read_bytes()
+    assert run(*STAGES) == 0
+    said = capsys.readouterr().out
+    assert "probe: up to date" in said and said.count("CV accuracy") == 1 and len(models) == 3
+    shutil.rmtree(RUN / "fold1")
+    assert run(*STAGES) == 0
+    assert len(models) == 5 and SUBMISSION.read_bytes() == before
+
+
+def test_what_stops_the_training_leaves_the_submission(
+    probed: Callable[..., Config], capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    probed()
+    monkeypatch.setattr(train, "train_all", lambda cfg, fold: (_ for _ in ()).throw(KeyboardInterrupt))
+    assert run(*STAGES) == 130
+    assert SUBMISSION.is_file() and scores()["models"] == []
+
+
+def test_the_blend_is_that_of_the_tables(probed: Callable[..., Config]) -> None:
+    """Share, CV and test predictions, by hand from the tables of the probe and the folds."""
+    cfg = probed("train.num_epochs=1", "train.lr=0.0001")
+    assert run(*STAGES, settings=cfg.overrides) == 0
+    share, labelled = scores()["probe"]["share"], read_labelled(cfg)
+    ids = [f"{number:03d}" for number in range(8)]
+    paths = [RUN / "fold0", RUN / "fold1", RUN / "probe"]
+    first, second, probed_ = (read_predictions(path / "test.parquet", "").probs.array for path in paths)
+    wanted = (1 - share) * (first + second) / 2 + share * probed_
+    np.testing.assert_allclose(read_predictions(RUN / "test.parquet", "").probs.array, wanted, rtol=1e-5, atol=1e-7)
+    assert len(ids) == len(wanted)
+    assert scores()["probe"]["cv"].keys() == {"both", "networks", "probe"}
+    oof = read_predictions(RUN / "oof.parquet", "").aligned(labelled.samples.ids, "", "").array
+    assert scores()["cv"] == pytest.approx((oof.argmax(1) == labelled.targets).mean())
+    assert scores()["cv"] == max(scores()["probe"]["cv"].values())
+
+
+@pytest.mark.parametrize("kind", list(KINDS))
+def test_every_kind_of_labels(probed: Callable[..., Config], kind: str) -> None:
+    column, values, settings = KINDS[kind]
+    cfg = probed()
+    rows = [[f"{number:03d}", values[number % 3]] for number in range(24)]
+    write_table(cfg.root / "train.csv", ["id", column], rows)
+    answers = [[f"{number:03d}", values[0]] for number in range(8)]
+    write_table(cfg.root / "sample_submission.csv", ["id", column], answers)
+    (cfg.root / "answers.csv").unlink(missing_ok=True)
+    options = tuple(settings) if kind == "multi" else (*settings, f'data.labels=["{column}"]')
+    assert run(*STAGES, settings=tuple(dict.fromkeys((*options, "train.head=probe")))) == 0
+    assert scores()["probe"]["cv"]["probe"] is not None and SUBMISSION.is_file()
+
+
+def test_training_starts_from_the_classifier(probed: Callable[..., Config]) -> None:
+    """With a rate of next to nothing the network says of its fold what the probe said."""
+    cfg = probed("train.head=probe", "train.lr=1e-12", "train.num_epochs=1", "train.freeze_norms=true")
+    assert run(*STAGES, settings=cfg.overrides) == 0
+    labelled = read_labelled(cfg)
+    _, held_out = labelled.split(0)
+    network = read_predictions(RUN / "fold0" / "oof.parquet", "").aligned(labelled.ids(held_out), "", "").array
+    probe_said = read_predictions(RUN / "probe" / "oof.parquet", "").aligned(labelled.samples.ids, "", "").array
+    np.testing.assert_allclose(network, probe_said[held_out], atol=2e-3)
+    fitted, normalisation = read_head(head_path(cfg, 0))
+    assert fitted.linear.weight.shape[0] == 3 and len(normalisation[0]) == 3
+
+
+def test_a_training_that_starts_from_the_probe_needs_one(
+    probed: Callable[..., Config], capsys: pytest.CaptureFixture[str]
+) -> None:
+    probed()
+    options = ["--set", "train.head=probe"]
+    assert prepare.main(CONFIG) == folds.main(CONFIG) == 0
+    assert train.main([*CONFIG, *options, "--fold", "0"]) == 1
+    assert "the probe must be current. Got: not made yet. Run: python -m pipeline.probe" in capsys.readouterr().err
+    assert train.main([*CONFIG, *options, "probe.enabled=false", "--fold", "0"]) == 2
+    assert "train.head = 'probe' needs a probe: a network that starts from" in capsys.readouterr().err
+    assert probe.main([*CONFIG, *options]) == 0
+    assert train.main([*CONFIG, *options, "--fold", "0"]) == 0
+    (RUN / "probe" / "fold1.safetensors").unlink()
+    assert train.main([*CONFIG, *options, "--fold", "1"]) == 1
+    assert "fold1.safetensors is missing" in capsys.readouterr().err
+
+
+def test_a_run_without_a_probe_says_why(probed: Callable[..., Config], capsys: pytest.CaptureFixture[str]) -> None:
+    probed()
+    assert probe.main([*CONFIG, "--set", "model.weights="]) == 0
+    assert "probe: none, as the network starts at random" in capsys.readouterr().out
+    assert probe.main([*CONFIG, "--set", "probe.enabled=false"]) == 0
+    assert "probe: none, as probe.enabled is false" in capsys.readouterr().out
+    assert not (RUN / "probe").exists()
+
+
+def test_elsewhere_the_probe_predicts_other_test_images(
+    probed: Callable[..., Config], capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Without train images, by the classifiers that are there; its share is what was measured where these were."""
+    cfg = probed()
+    assert run(*STAGES) == 0
+    first, share = SUBMISSION.read_bytes(), scores()["probe"]["share"]
+    heads = {fold: head_path(cfg, fold).read_bytes() for fold in (0, 1, "full")}
+    shutil.rmtree(cfg.root / "train")
+    for name in ("train.csv", "answers.csv"):
+        (cfg.root / name).unlink()
+    for name in ("000", "001"):
+        shutil.copy(cfg.root / "test" / "007.png", cfg.root / "test" / f"{name}.png")
+    assert run(*STAGES) == 0
+    said = capsys.readouterr().out
+    assert "probe: test_resnet at 32 px, 8 test images" in said
+    assert {fold: head_path(cfg, fold).read_bytes() for fold in heads} == heads
+    assert read_json(RUN / "scores_elsewhere.json")["probe"]["share"] == share
+    probs = read_predictions(RUN / "probe" / "test.parquet", "").probs.array
+    np.testing.assert_allclose(probs[0], probs[7], rtol=1e-4)
+    assert SUBMISSION.read_bytes() != first
+
+
+def test_elsewhere_trained_models_need_no_published_weights(
+    probed: Callable[..., Config], capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The probe does: it is left out, which is said."""
+    cfg = probed("model.pretrained=true", "model.weights=")
+    weights = Path("input/weights/test_resnet.pth")
+    weights.parent.mkdir()
+    Path("w.pth").rename(weights)
+    assert run(*STAGES, settings=cfg.overrides) == 0 and 0 < scores()["probe"]["share"]
+    shutil.rmtree(cfg.root / "train")
+    for path in (cfg.root / "train.csv", cfg.root / "answers.csv", weights):
+        path.unlink()
+    shutil.copy(cfg.root / "test" / "007.png", cfg.root / "test" / "000.png")
+    capsys.readouterr()
+    assert run(*STAGES, settings=cfg.overrides) == 0
+    said = capsys.readouterr().out
+    assert "probe: left out, as its network is not here" in said and "CV accuracy: none" in said
+    assert "the CV score was measured with the probe, which is not here" in said
+    assert "probe" not in read_json(RUN / "scores_elsewhere.json")
+
+
+def test_other_predictions_of_the_probe_ask_for_another_submission(probed: Callable[..., Config]) -> None:
+    probed()
+    assert run("prepare", "folds", "probe", "ensemble") == 0
+    made = json.loads((RUN / "ensemble.json").read_text())["made_from"]["probe"]
+    assert set(made) == {"oof.parquet", "test.parquet"}
+    assert run("probe", "ensemble", settings=("augment.hflip=0.5",)) == 0
+    assert json.loads((RUN / "ensemble.json").read_text())["made_from"]["probe"] != made
+
+
+def test_without_folds_the_network_replaces_the_probe(probed: Callable[..., Config]) -> None:
+    settings = ("folds.num_folds=0", "folds.full_fit=true", "train.num_epochs=1")
+    probed()
+    assert run("prepare", "folds", "probe", "ensemble", settings=settings) == 0
+    assert scores()["cv"] is None and scores()["probe"]["share"] == 1.0
+    assert run(*STAGES, settings=settings) == 0
+    assert scores()["probe"]["share"] == 0.0 and infer.main([*CONFIG, "--set", *settings]) == 0
