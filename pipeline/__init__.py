@@ -32,7 +32,8 @@ competition/          what it gives and asks for, never torch
                       linear, probing, mirrors, form, submission): labels, scores, classifiers of features, from
                       probabilities to the file
                       folds/ (splits, greedy_split, fold_table)
-scores                what a run's predictions are worth: by its folds, brought along, on hidden answers
+scores/               measure: what a run's predictions are worth, by its folds, brought along, on hidden answers
+                      summary: what is said of it
 detection/            recognise a download (download, survey), its tables (tables, train_table, asked), image files
                       (image_files, find_template, box), folders, label_columns, metric; what was found
 images/               headers, decode, index, cache, fill, batches: from files to batches

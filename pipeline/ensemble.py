@@ -1,13 +1,12 @@
 """oof.parquet, test.parquet of every fold -> output/<run>/{oof,test}.parquet, scores.json, submission.csv."""
 
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 from pipeline.cli import run_stage
 from pipeline.config import Config
-from pipeline.files import InputError, inside, lock, read_json, write_json
+from pipeline.files import InputError, lock, read_json, write_json
 from pipeline.freshness import (
     Inputs,
     ensemble_stamp,
@@ -22,7 +21,8 @@ from pipeline.freshness import (
     unprobed,
 )
 from pipeline.log import log
-from pipeline.paths import all_folds, data_dir, run_dir
+from pipeline.paths import all_folds, run_dir
+from pipeline.scores import summary
 from pipeline.stamps import stale, stamped, write_stamp
 
 PRODUCTS = ("test.parquet", "submission.csv")
@@ -62,7 +62,7 @@ def ensemble(cfg: Config) -> None:
             (run_dir(cfg) / "submission.csv").unlink(missing_ok=True)
             products = _combine(cfg, ready, inputs, probed=probed)
             write_stamp(stamp, made_from, [run_dir(cfg) / name for name in products])
-    _report(cfg, ready, inputs)
+    summary.say(cfg, ready, read_json(_scores_path(cfg, inputs)), inputs)
 
 
 def _combine(cfg: Config, ready: list[int | str], inputs: Inputs, *, probed: bool) -> list[str]:
@@ -79,7 +79,7 @@ def _combine(cfg: Config, ready: list[int | str], inputs: Inputs, *, probed: boo
     from pipeline.competition.answers.predictions import Predictions, write_predictions
     from pipeline.competition.folds.fold_table import read_labelled
     from pipeline.competition.tables.table import read_test
-    from pipeline.scores import decision_of, known_task, measured, measured_before, share_of_probe, test_probs
+    from pipeline.scores.measure import decision_of, known_task, measured, measured_before, share_of_probe, test_probs
 
     folder = run_dir(cfg)
     labelled = read_labelled(cfg) if inputs.has_train else None
@@ -114,54 +114,6 @@ def _combine(cfg: Config, ready: list[int | str], inputs: Inputs, *, probed: boo
 def _scores_path(cfg: Config, inputs: Inputs) -> Path:
     """Where scores and decision are written: without train images not over what was measured where these are."""
     return run_dir(cfg) / ("scores.json" if inputs.has_train else "scores_elsewhere.json")
-
-
-def _report(cfg: Config, ready: list[int | str], inputs: Inputs) -> None:
-    """Say what there is: models, CV score and spread, the submission, and its score where answers are known."""
-    scores = read_json(_scores_path(cfg, inputs))
-    if len(ready) < len(all_folds(cfg)):
-        log.info("ensemble: %s of %s models are ready; run it again later", len(ready), len(all_folds(cfg)))
-    if "probe" in scores:
-        log.info("ensemble: %s", _of_probe(scores))
-    for fold, value in scores["folds"].items():
-        if value is None:
-            log.info("ensemble: %s is undefined on fold %s", scores["metric"], fold)
-    if scores["cv"] is not None:
-        spread = "one fold: no spread" if scores["std"] is None else f"std over folds {scores['std']:.5f}"
-        log.info("CV %s: %.5f (%s)", scores["metric"], scores["cv"], spread)
-    elif not scores["folds"]:
-        why = "no fold is ready yet" if cfg.folds.num_folds else "folds.num_folds is 0"
-        why = why if inputs.has_train else "there are no train images"
-        log.info("CV %s: none, %s", scores["metric"], why)
-    if cfg.data.answers:
-        _report_answers(cfg, inputs, scores)
-    log.info("submission: %s", run_dir(cfg) / "submission.csv")
-
-
-def _of_probe(scores: Mapping[str, Any]) -> str:
-    """What part the probe has in the submission, and why."""
-    share = scores["probe"]["share"]
-    known = {name: value for name, value in scores["probe"]["cv"].items() if value is not None}
-    said = ", ".join(f"{name} {value:.5f}" for name, value in known.items() if len(known) > 1)
-    said = f" ({scores['metric']} on the folds that are ready: {said})" if said else ""
-    if share == 1:
-        return f"the submission is the probe's, a classifier on the frozen network{said}"
-    if share == 0:
-        return f"the submission is the trained networks', without the probe{said}"
-    return f"the submission is the trained networks' and to {share:.0%} the probe's{said}"
-
-
-def _report_answers(cfg: Config, inputs: Inputs, scores: Mapping[str, Any]) -> None:
-    """Say how the submission scores on `data.answers`: read here and nowhere else, after the submission is written."""
-    path = inside(data_dir(cfg), cfg.data.answers, "data.answers")
-    if not path.is_file():
-        log.info("answers: %s is not there, so the test score is unknown", path)
-        return
-    from pipeline.scores import score_on_answers
-
-    value = score_on_answers(cfg, inputs, path, scores)
-    if value is not None:
-        log.info("score on the hidden answers: %.5f", value)
 
 
 def main(argv: Sequence[str] | None = None) -> int:

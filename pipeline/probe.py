@@ -50,7 +50,7 @@ def _probe(cfg: Config, inputs: Inputs) -> None:
     from pipeline.competition.answers.form import read_form
     from pipeline.competition.folds.fold_table import read_labelled
     from pipeline.competition.tables.table import read_test
-    from pipeline.scores import known_task
+    from pipeline.scores.measure import known_task
 
     made_from = probed_from(cfg, inputs)
     labelled = read_labelled(cfg) if inputs.has_train else None

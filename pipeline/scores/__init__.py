@@ -1,0 +1,1 @@
+"""What a run's predictions are worth, and what is said of it."""

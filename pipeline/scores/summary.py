@@ -1,0 +1,64 @@
+"""What is said of a run: how much of it there is, its CV score, its submission; in milliseconds where all is done."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from pipeline.config import Config
+from pipeline.files import inside
+from pipeline.freshness import Inputs
+from pipeline.log import log
+from pipeline.paths import all_folds, data_dir, run_dir
+
+
+def say(cfg: Config, ready: Sequence[int | str], scores: Mapping[str, Any], inputs: Inputs) -> None:
+    """Say what there is: models, CV score and spread, the submission, and its score where answers are known.
+
+    Args:
+        cfg: the settings.
+        ready: the models whose predictions are in the submission.
+        scores: as scores.json holds them.
+        inputs: what is here.
+    """
+    if len(ready) < len(all_folds(cfg)):
+        log.info("ensemble: %s of %s models are ready; run it again later", len(ready), len(all_folds(cfg)))
+    if "probe" in scores:
+        log.info("ensemble: %s", _of_probe(scores))
+    for fold, value in scores["folds"].items():
+        if value is None:
+            log.info("ensemble: %s is undefined on fold %s", scores["metric"], fold)
+    if scores["cv"] is not None:
+        spread = "one fold: no spread" if scores["std"] is None else f"std over folds {scores['std']:.5f}"
+        log.info("CV %s: %.5f (%s)", scores["metric"], scores["cv"], spread)
+    elif not scores["folds"]:
+        why = "no fold is ready yet" if cfg.folds.num_folds else "folds.num_folds is 0"
+        why = why if inputs.has_train else "there are no train images"
+        log.info("CV %s: none, %s", scores["metric"], why)
+    if cfg.data.answers:
+        _say_score_on_answers(cfg, inputs, scores)
+    log.info("submission: %s", run_dir(cfg) / "submission.csv")
+
+
+def _of_probe(scores: Mapping[str, Any]) -> str:
+    """What part the probe has in the submission, and why."""
+    share = scores["probe"]["share"]
+    known = {name: value for name, value in scores["probe"]["cv"].items() if value is not None}
+    said = ", ".join(f"{name} {value:.5f}" for name, value in known.items() if len(known) > 1)
+    said = f" ({scores['metric']} on the folds that are ready: {said})" if said else ""
+    if share == 1:
+        return f"the submission is the probe's, a classifier on the frozen network{said}"
+    if share == 0:
+        return f"the submission is the trained networks', without the probe{said}"
+    return f"the submission is the trained networks' and to {share:.0%} the probe's{said}"
+
+
+def _say_score_on_answers(cfg: Config, inputs: Inputs, scores: Mapping[str, Any]) -> None:
+    """Say how the submission scores on `data.answers`: read here and nowhere else, after the submission is written."""
+    path = inside(data_dir(cfg), cfg.data.answers, "data.answers")
+    if not path.is_file():
+        log.info("answers: %s is not there, so the test score is unknown", path)
+        return
+    from pipeline.scores.measure import score_on_answers
+
+    value = score_on_answers(cfg, inputs, path, scores)
+    if value is not None:
+        log.info("score on the hidden answers: %.5f", value)
