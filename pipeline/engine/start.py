@@ -26,12 +26,15 @@ IMAGENET: Statistics = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
 class Start:
     """A network before its first step.
 
+    machine: where it is trained.
+    predicts: where it is validated, as inference will find it.
     name: timm's own name of a network that was fetched by another; "" for all others.
     sizes: height and width of the training images in each epoch, in pixels; the network takes them all.
     """
 
     model: nn.Module
     machine: Machine
+    predicts: Machine
     normalisation: Statistics
     name: str
     sizes: list[int]
@@ -58,12 +61,14 @@ def make_start(cfg: Config, images: Images, indices: Array, num_outputs: int, se
     if min(sizes) < size:
         sizes = accepted_sizes(model, cfg.model.name, sizes, size, channels, num_outputs)
     shape = (channels, min(sizes), min(sizes))
-    machine = find_machine(cfg.train.precision, model, shape, deterministic=cfg.train.deterministic)
+    precision, deterministic = cfg.train.precision, cfg.train.deterministic
+    machine = find_machine(precision, model, shape, deterministic=deterministic)
+    predicts = find_machine(precision, model, shape, deterministic=deterministic, predicts=True)
     must_train(machine, model, shape)
     normalisation = _normalisation(cfg, model, images, indices)
     if isinstance(model, CifarNet) and not cfg.model.weights:
         _whiten(model, images, indices, normalisation, size)
-    return Start(machine.place(model), machine, normalisation, name, sizes)
+    return Start(machine.place(model), machine, predicts, normalisation, name, sizes)
 
 
 def _normalisation(cfg: Config, model: nn.Module, images: Images, indices: Array) -> Statistics:
