@@ -281,6 +281,9 @@ class TrainConfig(Section):
     precision: Literal["auto", "float32", "bfloat16", "float16"] = Field(
         "auto", description="of the multiplications; auto: by rule from the machine, the network and the image size"
     )
+    grad_checkpointing: Annotated[bool, Stages()] = Field(
+        False, description="compute activations again in the backward pass: less memory, more time, the same gradients"
+    )
     checkpoint_minutes: Annotated[float, Stages()] = Field(
         2.0, ge=0.0, description="between two savings of a training under way; after every epoch anyway; 0: every step"
     )

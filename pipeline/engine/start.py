@@ -10,6 +10,7 @@ from torch import nn
 
 from pipeline.config import Config
 from pipeline.engine.machine import Machine, find_machine, must_train
+from pipeline.engine.recompute import recompute
 from pipeline.images.augment.epoch_changes import epoch_sizes
 from pipeline.images.batches import Batches, Statistics, statistics
 from pipeline.images.cache import Images
@@ -65,6 +66,8 @@ def make_start(cfg: Config, images: Images, indices: Array, num_outputs: int, se
     machine = find_machine(precision, model, shape, deterministic=deterministic)
     predicts = find_machine(precision, model, shape, deterministic=deterministic, predicts=True)
     must_train(machine, model, shape)
+    if cfg.train.grad_checkpointing:
+        recompute(model, cfg.model.name, size, channels)
     normalisation = _normalisation(cfg, model, images, indices)
     if isinstance(model, CifarNet) and not cfg.model.weights:
         _whiten(model, images, indices, normalisation, size)
