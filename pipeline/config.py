@@ -221,7 +221,9 @@ class ModelConfig(Section):
     )
     width: int = Field(64, ge=1, le=1024, description="resnet9, cifarnet: channels of the first layers")
     dropout: float = Field(0.0, ge=0.0, lt=1.0, description="dropout before the classifier, where the network has it")
-    drop_path: float = Field(0.0, ge=0.0, lt=1.0, description="stochastic depth, where the timm network has it")
+    drop_path: float = Field(
+        0.0, ge=0.0, lt=1.0, description="stochastic depth of the last block, in most of timm's rising evenly from 0"
+    )
     normalisation: Literal["auto", "data", "imagenet"] = Field(
         "auto",
         description="mean and std of the pixels: the training images' own, ImageNet's; "
