@@ -35,7 +35,10 @@ def refuse_size(name: str, arguments: dict[str, Any], size: int, published: Any,
         ConfigError: it takes a smaller or a larger size; the nearest of those tried.
     """
     own = int(published.input_size[1])
-    weights = _shapes(name, arguments, own) if pretrained else None
+    try:
+        weights = _shapes(name, arguments, own) if pretrained else None
+    except REFUSED:
+        return  # it is not the size
     if weights is not None and _takes(name, arguments, size, weights):
         return
     near = range(max(_STEP, size - _REACH) // _STEP * _STEP, size + _REACH + 1, _STEP)

@@ -72,6 +72,7 @@ def test_a_network_that_is_built_for_its_images_takes_them(name: str, size: int)
     assert build(name, size)(torch.rand(2, 3, size, size)).shape == (2, 5)
 
 
-def test_what_no_size_would_mend_is_said_as_it_is() -> None:
-    with pytest.raises(ConfigError, match=r"model.name 'vgg11' must work with .*drop_path = 0\.1"):
-        build_model(ModelConfig(name="vgg11", drop_path=0.1), 32, 3, 5, 0)
+@pytest.mark.parametrize("pretrained", [False, True])
+def test_what_no_size_would_mend_is_said_as_it_is(pretrained: bool) -> None:
+    with pytest.raises(ConfigError, match=r"model.name 'dla46_c' must work with .*drop_path = 0\.1"):
+        build_model(ModelConfig(name="dla46_c", drop_path=0.1, pretrained=pretrained), 32, 3, 5, 0)
