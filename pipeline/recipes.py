@@ -8,9 +8,12 @@ from pipeline.detection.found import Choice, Facts
 
 Settings = tuple[Choice, ...]
 
-# Networks of which the published weights are taken where they are here, the best first: EfficientNet-Lite0 comes with
-# the installation.
-PUBLISHED = ("tf_efficientnet_lite0",)
+# Networks of which the published weights are taken where they are here, the best first, and the gigabytes that a GPU
+# must have for each; 0: there may be none. EfficientNet-Lite0 comes with the installation. Over all tasks ConvNeXt-Base
+# is one of the two best of 61 published networks (Goldblum et al. 2023, "Battle of the Backbones"); of those with fewer
+# than 30 million parameters ConvNeXt-Tiny is the best over six domains, and attention does worse on few images (Jeevan
+# and Sethi 2024, "Which Backbone to Use"). Cards of 24 GB say 22.5 or more.
+PUBLISHED = {"convnext_base": 22.0, "convnext_tiny": 7.5, "tf_efficientnet_lite0": 0.0}
 # How much more a GPU does in the same time, about.
 _GPU_FACTOR = 20
 # Train images below which batches are small: there would be few steps in an epoch.
@@ -38,6 +41,7 @@ class Row:
     network, few, many: network and training; what suits few images, and many.
     images: more for the images' size.
     epochs: the fewest and the most.
+    gpu_budget: as `budget`, with a GPU; 0: about twenty times as much.
     """
 
     most_side: float
@@ -53,6 +57,7 @@ class Row:
     many: Settings
     images: Settings = ()
     epochs: tuple[int, int] = (4, 40)
+    gpu_budget: int = 0
 
 
 def _own_size(side: float, has_gpu: bool) -> tuple[int, str]:
@@ -122,29 +127,63 @@ _LARGE = Row(
 ROWS = (_SMALL, _MEDIUM, _LARGE)
 
 
-def _with_weights(name: str) -> Row:
-    """Choose for images that are not small, where the published weights of a network are here.
+# By one fold of 960 photos of clothes at 128 px, see the benchmarks' README: accuracy 0.788 in 12 epochs and in 20,
+# 0.713 in 6; 0.608 in 6 where norms learn. ResNet-18 from scratch: 0.488.
+_LITE = replace(
+    _LARGE,
+    budget=66_000,
+    speed=73,  # tf_efficientnet_lite0, 128 px
+    network=(Choice("train.optimizer", "adamw"), Choice("train.lr", 1e-3)),
+    few=(
+        Choice("train.batch_size", 32),
+        Choice("train.freeze_norms", True, "Few images: statistics and parameters of norms stay as published."),
+    ),
+    epochs=(3, 12),
+)
 
-    By one fold of 960 photos of clothes at 128 px, see the benchmarks' README: accuracy 0.788 in 12 epochs and in 20,
-    0.713 in 6; 0.608 in 6 where norms learn. ResNet-18 from scratch: 0.488.
+
+def _convnext(gpu_speed: int, drop_path: float) -> Row:
+    """Choose for a ConvNeXt on a GPU; nothing of it was measured here.
+
+    Rates, drop path and at most 30 epochs: as its authors fine-tune at 224 px (facebookresearch/ConvNeXt, TRAINING.md,
+    from ImageNet-22K); five epochs give accurate results too (Capelle 2022, "Finding the New ResNet18"). Batches of 32
+    and 64: timm's benchmark trains Tiny in batches of 256 and Base in 128 on an RTX 3090 of 24 GB, 819 and 339 images a
+    second (pytorch-image-models, results/benchmark-train-amp-nhwc-pt112-cu113-rtx3090.csv).
+
+    Args:
+        gpu_speed: images a second.
+        drop_path: as published.
     """
     return replace(
         _LARGE,
-        budget=66_000,
-        speed=73,  # tf_efficientnet_lite0, 128 px
         network=(
-            Choice("model.name", name, "Its published weights are here; which others are: python -m pipeline.weights."),
-            Choice("model.pretrained", True, "Trained on ImageNet before; false starts at random."),
-            Choice("train.head", "probe", "The classifier starts as the one that made the first submission."),
+            Choice("model.drop_path", drop_path, "As its authors train it."),
             Choice("train.optimizer", "adamw"),
-            Choice("train.lr", 1e-3),
+            Choice("train.lr", 5e-5, "As published for fine-tuning; not measured here."),
+            Choice("train.layer_decay", 0.8),
         ),
-        few=(
-            Choice("train.batch_size", 32),
-            Choice("train.freeze_norms", True, "Few images: statistics and parameters of norms stay as published."),
-        ),
-        epochs=(3, 12),
+        epochs=(5, 30),
+        gpu_budget=900 * gpu_speed,  # an hour of 4 x images
     )
+
+
+# Tiny is for the smaller cards too, which are taken to do a third of what an RTX 3090 does.
+_FINE_TUNED = {
+    "convnext_base": _convnext(339, 0.2),
+    "convnext_tiny": _convnext(819 // 3, 0.1),
+    "tf_efficientnet_lite0": _LITE,
+}
+
+
+def _with_weights(name: str) -> Row:
+    """Choose for images that are not small, where the published weights of a network are here."""
+    row = _FINE_TUNED[name]
+    start = (
+        Choice("model.name", name, "Its published weights are here; which others are: python -m pipeline.weights."),
+        Choice("model.pretrained", True, "Trained on ImageNet before; false starts at random."),
+        Choice("train.head", "probe", "The classifier starts as the one that made the first submission."),
+    )
+    return replace(row, network=(*start, *row.network))
 
 
 # Versions of one image are told apart by faint traces: nothing that resamples pixels, and a network whose first layer
@@ -171,16 +210,16 @@ _TRACES = (
 )
 
 
-def recipe(facts: Facts, *, has_gpu: bool, published: str = "") -> list[Choice]:
+def recipe(facts: Facts, *, gpu_memory: float, published: str = "") -> list[Choice]:
     """Choose the settings of folds, images, network, training and inference.
 
     Args:
         facts: what is known of the images and their classes.
-        has_gpu: whether this machine has a GPU: larger images, more epochs.
-        published: the network of `PUBLISHED` whose weights are here; "" for none.
+        gpu_memory: gigabytes of this machine's GPU, which means larger images, more epochs; 0 for none.
+        published: the network of `wanted` whose weights are here; "" for none.
     """
-    row = _row(facts, published)
-    budget = row.budget * (_GPU_FACTOR if has_gpu else 1)
+    row, has_gpu = _row(facts, published), gpu_memory > 0
+    budget = (row.gpu_budget or _GPU_FACTOR * row.budget) if has_gpu else row.budget
     fewest, most = row.epochs
     num_epochs = min(most, max(fewest, round(budget / facts.num_images)))
     choices = [
@@ -212,6 +251,15 @@ def recipe(facts: Facts, *, has_gpu: bool, published: str = "") -> list[Choice]:
         epochs,
         Choice("infer.views", ("identity", "hflip") if flips else ("identity",)),
     ]
+
+
+def wanted(gpu_memory: float) -> list[str]:
+    """List the networks of `PUBLISHED` that are for this machine, the best first.
+
+    Args:
+        gpu_memory: gigabytes of its GPU; 0 for none.
+    """
+    return [name for name, least in PUBLISHED.items() if gpu_memory >= least]
 
 
 def takes_weights(facts: Facts) -> bool:

@@ -18,6 +18,7 @@ RECOMMENDED = (
     "resnet50",
     "efficientnet_b0",
     "convnext_tiny",
+    "convnext_base",
     "vit_small_patch16_224",
 )
 

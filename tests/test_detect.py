@@ -15,7 +15,7 @@ from PIL import Image
 from pipeline.competition.tables.table import read_test, read_train
 from pipeline.config import Config
 from pipeline.config_file import load
-from pipeline.detect import detect, main
+from pipeline.detect import detect, gpu_memory, main
 
 
 @pytest.fixture
@@ -179,13 +179,96 @@ def test_the_metric_is_one_for_the_kind_that_is_said(tiny: Path, kind: str, metr
 
 
 @pytest.fixture
-def photos(competition: Callable[..., Config]) -> Path:
-    """A competition of images that are not small, without a config."""
+def photos(competition: Callable[..., Config], monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A competition of images that are not small, without a config, on a machine without a GPU."""
     competition(num_train=12, num_test=4)
     for path in Path("input/tiny").rglob("*.png"):
         Image.open(path).resize((64, 48)).save(path)
     Path("configs/tiny.toml").unlink()
+    monkeypatch.setattr("pipeline.detect.gpu_memory", lambda: 0.0)
     return Path("input/tiny")
+
+
+@pytest.mark.parametrize(
+    ("said", "expected"),
+    [
+        ("echo 15360", 15.0),
+        ("echo 24576; echo 8192", 24.0),
+        ("echo '[N/A]'", 1.0),
+        ("true", 1.0),
+        ("echo no driver >&2; exit 9", 1.0),
+    ],
+)
+def test_a_gpu_says_its_memory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, said: str, expected: float) -> None:
+    program = tmp_path / "bin" / "nvidia-smi"
+    program.parent.mkdir()
+    program.write_text(f"#!/bin/sh\n{said}\n")
+    program.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{program.parent}:{os.environ['PATH']}")
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+    assert gpu_memory() == expected
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
+    assert gpu_memory() == 0
+
+
+def test_a_gpu_that_does_not_answer_is_not_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    def hangs(command: list[str], timeout: float, **_: object) -> None:
+        raise subprocess.TimeoutExpired(command, timeout)
+
+    monkeypatch.setattr("shutil.which", lambda name: name)
+    monkeypatch.setattr("subprocess.run", hangs)
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+    assert gpu_memory() == 1
+
+
+@pytest.mark.parametrize(
+    ("memory", "here", "chosen", "advised"),
+    [
+        (0.0, {"convnext_tiny", "tf_efficientnet_lite0"}, "tf_efficientnet_lite0", ""),
+        (1.0, {"convnext_tiny", "tf_efficientnet_lite0"}, "tf_efficientnet_lite0", ""),
+        (15.0, {"tf_efficientnet_lite0"}, "tf_efficientnet_lite0", "convnext_tiny"),
+        (15.0, {"convnext_base", "convnext_tiny"}, "convnext_tiny", ""),
+        (24.0, {"convnext_tiny"}, "convnext_tiny", "convnext_base"),
+        (24.0, {"convnext_base", "convnext_tiny"}, "convnext_base", ""),
+    ],
+)
+def test_the_network_is_the_best_for_the_machine_of_those_that_are_here(
+    photos: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+    memory: float,
+    here: set[str],
+    chosen: str,
+    advised: str,
+) -> None:
+    monkeypatch.setattr("pipeline.detect.gpu_memory", lambda: memory)
+    monkeypatch.setattr(
+        "pipeline.model.published.find", lambda network, _: network.name if network.name in here else None
+    )
+    assert main(["--config", str(photos)]) == 0
+    cfg, said = load(Path("configs/tiny.toml")), capsys.readouterr().out
+    assert cfg.model.pretrained and cfg.model.name == chosen and cfg.image.size == (224 if memory else 128)
+    assert ("published comparisons" in said) == bool(advised)
+    assert f"{chosen} is taken; for a GPU of {memory:.0f} GB" in said or not advised
+    assert f"speak for {advised}: bring it (python -m pipeline.weights {advised})" in said or not advised
+
+
+def test_convnext_learns_at_the_published_rates_from_the_probe_s_classifier(
+    photos: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from pipeline.engine.optimizer import make_optimizer
+    from pipeline.model.build import build_model
+
+    monkeypatch.setattr("pipeline.detect.gpu_memory", lambda: 15.0)
+    monkeypatch.setattr("pipeline.model.published.find", lambda network, _: network.name)
+    assert main(["--config", str(photos)]) == 0
+    cfg = load(Path("configs/tiny.toml"))
+    # Its smallest sister has the same layers, but fewer.
+    model = build_model(cfg.model.model_copy(update={"name": "convnext_atto", "pretrained": False}), 32, 3, 3, 0)
+    rates = {id(p): group["lr"] for group in make_optimizer(cfg.train, model).param_groups for p in group["params"]}
+    assert cfg.train.head == "probe" and rates[id(model.head.fc.weight)] == pytest.approx(5e-5)
+    body = [rates[id(p)] for name, p in model.named_parameters() if not name.startswith("head.fc")]
+    assert max(body) <= 5e-5 and min(body) < 5e-5 * 0.8**6
 
 
 def test_a_network_whose_published_weights_are_here_is_taken(

@@ -74,6 +74,7 @@ CHANGES: dict[str, tuple[str, str]] = {
     "infer.batch_size": ("7", "S I"),
     "infer.keep_top": ("7", "S I"),
     "ensemble.method": ("rank", "E"),
+    "train.grad_checkpointing": ("true", ""),
     "train.checkpoint_minutes": ("1.0", ""),
     "train.on_nan": ("rollback", ""),
     "train.precision": ("bfloat16", "S T I"),

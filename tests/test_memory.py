@@ -139,13 +139,20 @@ def test_training_says_what_is_read_there(
     device.train_images = 4
     assert train.main(CONFIG) == 1
     said = capsys.readouterr().err
-    assert "too little memory for batches of 8. Lower train.batch_size and raise train.accumulate as much, " in said
+    assert (
+        "too little memory for batches of 8. Lower train.batch_size and raise train.accumulate as much, lower" in said
+    )
     assert set(device.trained) == {8}, "other batches would make another model"
     assert train.main([*CONFIG, "--set", "train.batch_size=4", "train.accumulate=2"]) == 0
     forget("model.safetensors", "train.json")
     device.train_images = 0
     assert train.main([*CONFIG, "--set", "train.batch_size=1"]) == 1
     assert "batches of 1. Lower image.size or take a smaller model.name (" in capsys.readouterr().err
+    one = [*CONFIG, "--set", "train.batch_size=1", "model.name=test_resnet"]
+    assert train.main(one) == 1
+    assert "batches of 1. Set train.grad_checkpointing = true, lower image.size or take" in capsys.readouterr().err
+    assert train.main([*one, "train.grad_checkpointing=true"]) == 1
+    assert "batches of 1. Lower image.size or take" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(("room", "what"), [(0, "to train"), (1, "for the network")])

@@ -81,7 +81,7 @@ class Frozen:
         """
         size, channels = cfg.image.size, cfg.image.channels
         remove_classifier(model)
-        machine = find_machine(cfg.train.precision, model, (channels, size, size))
+        machine = find_machine(cfg.train.precision, model, (channels, size, size), predicts=True)
         views = ("identity", "hflip") if cfg.augment.hflip else ("identity",)
         weights = hashlib.sha256()
         for name, tensor in sorted(model.state_dict().items()):

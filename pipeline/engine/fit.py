@@ -271,7 +271,7 @@ class Trainer:
             prior=np.array(self.prior, np.float32),
             size=image.size,
             train_batch=self.cfg.train.batch_size,
-            machine=self.machine,
+            machine=self.start.predicts,
         )
 
     def back(self, error: Diverged) -> None:

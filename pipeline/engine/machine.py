@@ -98,21 +98,28 @@ def _architecture(name: str) -> tuple[str, int, int]:
 
 
 def find_machine(
-    precision: str, model: nn.Module, shape: tuple[int, int, int], *, deterministic: bool = False
+    precision: str,
+    model: nn.Module,
+    shape: tuple[int, int, int],
+    *,
+    deterministic: bool = False,
+    predicts: bool = False,
 ) -> Machine:
     """The device, and the precision by rule where the setting is `auto`.
 
     The rule asks the device's capability and the network, never a clock: bfloat16 on CUDA from compute capability 8.0
     (Ampere), float16 with a scaler on older ones; bfloat16 on CPUs that multiply in it faster (AMX; AVX512-BF16 of AMD:
     Intel's, where AMX is switched off as in some virtual machines, does as many float32 products and is slower for the
-    conversions), but float32 there for networks made of depthwise convolutions, which such CPUs do not speed up, and
-    for those that `steps_over` their maps; float32 elsewhere. The figures are in `tests/benchmarks/README.md`.
+    conversions), but float32 there for networks that `steps_over` their maps, and to train those made of depthwise
+    convolutions, which such CPUs do not speed up; to predict, where all is forward passes, AMD's do, and AMX was not
+    measured. float32 elsewhere. The figures are in `tests/benchmarks/README.md`.
 
     Args:
         precision: `train.precision`.
         model: on the CPU, in float32.
         shape: channels, height and width of the smallest images that it is trained on.
         deterministic: `train.deterministic`.
+        predicts: whether it predicts there, in validation and in inference alike; else it is trained.
 
     Raises:
         ConfigError: float16 is asked for on a CPU, where its kernels are a hundred times slower.
@@ -135,8 +142,9 @@ def find_machine(
     if torch.are_deterministic_algorithms_enabled() != deterministic:
         torch.use_deterministic_algorithms(deterministic)
     torch.backends.cudnn.benchmark = not deterministic
-    chosen: Precision = _by_rule(device, model, shape) if precision == "auto" else precision  # type: ignore[assignment]
-    return Machine(device, chosen)
+    if precision == "auto":
+        return Machine(device, _by_rule(device, model, shape, predicts=predicts))
+    return Machine(device, precision)  # type: ignore[arg-type]
 
 
 def must_train(machine: Machine, model: nn.Module, shape: tuple[int, int, int]) -> None:
@@ -167,13 +175,14 @@ def steps_over(model: nn.Module, shape: tuple[int, int, int]) -> bool:
     return any(convolution.steps_over for convolution in convolutions(model, shape))
 
 
-def _by_rule(device: torch.device, model: nn.Module, shape: tuple[int, int, int]) -> Precision:
+def _by_rule(device: torch.device, model: nn.Module, shape: tuple[int, int, int], *, predicts: bool) -> Precision:
     if device.type == "cuda":
         return "bfloat16" if torch.cuda.get_device_capability(device) >= (8, 0) else "float16"
-    if device.type == "cpu":
-        fast = torch.cpu._is_amx_tile_supported() or (torch.cpu._is_avx512_bf16_supported() and cpu_vendor() == "amd")
-        return "bfloat16" if fast and not _is_depthwise(model) and not steps_over(model, shape) else "float32"
-    return "float32"
+    if device.type != "cpu":
+        return "float32"
+    amx, amd = torch.cpu._is_amx_tile_supported(), torch.cpu._is_avx512_bf16_supported() and cpu_vendor() == "amd"
+    is_fast = (amx or amd) and (not _is_depthwise(model) or (predicts and amd))
+    return "bfloat16" if is_fast and not steps_over(model, shape) else "float32"
 
 
 def cpu_vendor() -> str:

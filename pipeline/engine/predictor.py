@@ -82,10 +82,10 @@ def read_predictor(path: Path) -> Predictor:
     named = ModelConfig(**checkpoint.config["model"] | {"name": name, "pretrained": False, "weights": ""})
     model = build_model(named, size, channels, checkpoint.task.num_outputs, 0)
     model.load_state_dict(checkpoint.weights)
-    # As in training, so that what was measured is what is submitted.
+    # As in validation, so that what was measured is what is submitted.
     shape = (channels, checkpoint.smallest_size, checkpoint.smallest_size)
     with memory_named(f"to predict with {path}", "End other programs that use it"):
-        machine = find_machine(train["precision"], model, shape, deterministic=train["deterministic"])
+        machine = find_machine(train["precision"], model, shape, deterministic=train["deterministic"], predicts=True)
     return Predictor(
         model=for_inference(model, size, channels),
         task=checkpoint.task,

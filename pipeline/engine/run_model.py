@@ -62,11 +62,12 @@ def run_model(
     if training is not None:
         training.state.freeze()
     first_step = training.state.step if training else 0
+    way_out = _way_out(mode, batches.batch_size, training is not None and training.state.could_recompute)
     name, shown = batches.name or mode, _MeanLoss(machine)
     with (
         torch.set_grad_enabled(mode == "train"),
         failures_named(),
-        memory_named(f"for batches of {batches.batch_size}", _way_out(mode, batches.batch_size)),
+        memory_named(f"for batches of {batches.batch_size}", way_out),
         tqdm(total=batches.num_images, desc=name, unit="img", disable=None, leave=False, delay=1) as bar,
     ):
         bar.update(batches.bounds()[first_step - 1][1] if first_step else 0)
@@ -92,15 +93,16 @@ def run_model(
                 bar.set_postfix(loss=f"{mean:.4f}", refresh=False)
 
 
-def _way_out(mode: Mode, batch_size: int) -> str:
+def _way_out(mode: Mode, batch_size: int, could_recompute: bool) -> str:
     """What to change where a pass needs too much memory."""
-    if batch_size == 1:
-        return "Lower image.size or take a smaller model.name"
-    if mode == "train":
-        return (
-            "Lower train.batch_size and raise train.accumulate as much, lower image.size, or take a smaller model.name"
-        )
-    return "Lower infer.batch_size or image.size, or take a smaller model.name"
+    ways = ["lower image.size", "take a smaller model.name"]
+    if could_recompute:
+        ways.insert(0, "set train.grad_checkpointing = true")
+    if batch_size > 1:
+        fewer = "lower train.batch_size and raise train.accumulate as much"
+        ways.insert(0, fewer if mode == "train" else "lower infer.batch_size")
+    text = f"{', '.join(ways[:-1])} or {ways[-1]}"
+    return text[0].upper() + text[1:]
 
 
 class _MeanLoss:

@@ -11,6 +11,7 @@ from torch import nn
 from pipeline.competition.answers.linear import Linear
 from pipeline.config import Config
 from pipeline.engine.machine import Machine, find_machine, must_train
+from pipeline.engine.recompute import recompute
 from pipeline.images.augment.epoch_changes import epoch_sizes
 from pipeline.images.batches import Batches, Statistics, statistics
 from pipeline.images.cache import Images
@@ -28,12 +29,15 @@ IMAGENET: Statistics = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
 class Start:
     """A network before its first step.
 
+    machine: where it is trained.
+    predicts: where it is validated, as inference will find it.
     name: timm's own name of a network that was fetched by another; "" for all others.
     sizes: height and width of the training images in each epoch, in pixels; the network takes them all.
     """
 
     model: nn.Module
     machine: Machine
+    predicts: Machine
     normalisation: Statistics
     name: str
     sizes: list[int]
@@ -65,12 +69,16 @@ def make_start(
     if min(sizes) < size:
         sizes = accepted_sizes(model, cfg.model.name, sizes, size, channels, num_outputs)
     shape = (channels, min(sizes), min(sizes))
-    machine = find_machine(cfg.train.precision, model, shape, deterministic=cfg.train.deterministic)
+    precision, deterministic = cfg.train.precision, cfg.train.deterministic
+    machine = find_machine(precision, model, shape, deterministic=deterministic)
+    predicts = find_machine(precision, model, shape, deterministic=deterministic, predicts=True)
     must_train(machine, model, shape)
+    if cfg.train.grad_checkpointing:
+        recompute(model, cfg.model.name, size, channels)
     normalisation = find_normalisation(cfg, model, images, indices)
     if isinstance(model, CifarNet) and not cfg.model.weights:
         _whiten(model, images, indices, normalisation, size)
-    return Start(machine.place(model), machine, normalisation, name, sizes)
+    return Start(machine.place(model), machine, predicts, normalisation, name, sizes)
 
 
 def find_normalisation(cfg: Config, model: nn.Module, images: Images, indices: Array) -> Statistics:

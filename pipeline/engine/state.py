@@ -1,5 +1,6 @@
 """The state of a training: all that one step changes and the next one needs."""
 
+import contextlib
 import math
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -12,6 +13,7 @@ from pipeline.engine.freezing import freeze
 from pipeline.engine.gathered import Gathered
 from pipeline.engine.machine import Machine
 from pipeline.engine.optimizer import lr_factor, make_optimizer
+from pipeline.engine.recompute import statistics_kept
 from pipeline.randomness import derived_seed
 
 Row = dict[str, Any]
@@ -74,6 +76,11 @@ class TrainState:
         return self.epoch * self.updates_per_epoch + math.ceil(self.step / self.cfg.accumulate)
 
     @property
+    def could_recompute(self) -> bool:
+        """Whether less memory may do, by a setting that is off: see `recompute`."""
+        return hasattr(self.model, "set_grad_checkpointing") and not self.cfg.grad_checkpointing
+
+    @property
     def is_between_updates(self) -> bool:
         """Whether no gradients wait for more batches."""
         return self.step % self.cfg.accumulate == 0 or self.step == self.num_steps
@@ -104,7 +111,8 @@ class TrainState:
         first = self.step - self.step % self.cfg.accumulate
         group = self.batch_sizes[first : first + self.cfg.accumulate]
         share = sum(group) / self.batch_sizes[self.step]  # exact for batches of one size
-        self.scaler.scale(loss / share if share > 1 else loss).backward()  # type: ignore[no-untyped-call]
+        with statistics_kept(self.model) if self.cfg.grad_checkpointing else contextlib.nullcontext():
+            self.scaler.scale(loss / share if share > 1 else loss).backward()  # type: ignore[no-untyped-call]
         self.step += 1
         if self.is_between_updates:
             self._update()

@@ -13,6 +13,7 @@ from pipeline.model.checkpoint import saved_normalisation
 from pipeline.model.networks import MLP, CifarNet, LeNet5, Net, ResNet9
 from pipeline.model.pretrained import create, from_elsewhere, with_published_weights
 from pipeline.model.published import find_in
+from pipeline.model.sizes import refuse_size
 from pipeline.model.trial import REFUSED, refuse_ignored_rates, try_out
 from pipeline.model.weight_names import Network, timm_network_of_any_tag
 from pipeline.model.weights import load_weights, published_channels, timm_adapts
@@ -136,12 +137,16 @@ def _timm_network(cfg: ModelConfig, size: int, channels: int, num_outputs: int) 
     except InputError:
         raise
     except REFUSED as error:
+        if published is not None:
+            refuse_size(cfg.name, arguments, size, published, pretrained=cfg.pretrained)
         raise ConfigError(
             f"model.name {cfg.name!r} must work with {asked}. It does not: {type(error).__name__}: {str(error)[:200]}"
         ) from None
     refuse_ignored_rates(cfg, used)
     _refuse_random_start(cfg, model, channels)
     if cfg.pretrained and not fetched:
+        if published is not None and "img_size" in arguments:
+            refuse_size(cfg.name, arguments, size, published, pretrained=True)
         return with_published_weights(cfg.name, arguments)
     return model
 

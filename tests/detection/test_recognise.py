@@ -25,7 +25,7 @@ from pipeline.detection.label_columns import tag_separator
 from pipeline.detection.recognise import Found, recognise, render
 from pipeline.engine.losses import make_loss
 from pipeline.files import InputError
-from pipeline.recipes import PUBLISHED, recipe
+from pipeline.recipes import PUBLISHED, recipe, wanted
 
 
 def test_two_tables_and_flat_folders(tmp_path: Path) -> None:
@@ -331,7 +331,7 @@ def test_test_images_are_never_the_train_images(tmp_path: Path) -> None:
     side=st.floats(1, 5000),
     grey=st.booleans(),
     num_images=st.integers(1, 10**7),
-    has_gpu=st.booleans(),
+    gpu_memory=st.sampled_from([0.0, 1.0, 8.0, 15.0, 22.5, 80.0]),
     numbers=st.booleans(),
     versions=st.booleans(),
     sides=st.sampled_from(["", "'left' and 'right' are mirror images by their names"]),
@@ -343,14 +343,15 @@ def test_every_recipe_loads(
     side: float,
     grey: bool,
     num_images: int,
-    has_gpu: bool,
+    gpu_memory: float,
     numbers: bool,
     versions: bool,
     sides: str,
     published: str,
 ) -> None:
     facts = Facts(side, grey, "one image", num_images, numbers, versions, sides)
-    choices = recipe(facts, has_gpu=has_gpu, published=published)
+    published = published if published in wanted(gpu_memory) else ""
+    choices = recipe(facts, gpu_memory=gpu_memory, published=published)
     path = tmp_path_factory.getbasetemp() / "recipe.toml"
     path.write_text(render(Found("recipe", "c", (), tuple(choices), facts)), encoding="utf-8")
     cfg = load(path)

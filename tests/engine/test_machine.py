@@ -60,8 +60,32 @@ def test_the_precision_follows_a_rule_and_the_setting(
     assert find_machine("auto", depthwise, SHAPE).precision == "float32"
     assert find_machine("bfloat16", depthwise, SHAPE).dtype == torch.bfloat16
     assert find_machine("float32", plain, SHAPE).precision == "float32"
+    assert find_machine("auto", plain, SHAPE, predicts=True).precision == expected
+    assert find_machine("float32", plain, SHAPE, predicts=True).precision == "float32"
     with pytest.raises(ConfigError, match=r"without a GPU\. Got 'float16'"):
         find_machine("float16", plain, SHAPE)
+
+
+@pytest.mark.parametrize(
+    ("amx", "avx", "vendor", "expected"),
+    [
+        (False, True, "amd", "bfloat16"),
+        (True, True, "intel", "float32"),
+        (False, True, "intel", "float32"),
+        (False, False, "amd", "float32"),
+    ],
+)
+def test_depthwise_networks_predict_in_bfloat16_where_that_was_measured_to_be_faster(
+    cpu: Callable[[bool, bool, str], None], amx: bool, avx: bool, vendor: str, expected: str
+) -> None:
+    cpu(amx, avx, vendor)
+    model = build_model(ModelConfig(name="tf_efficientnet_lite0"), 64, 3, 3, 0)
+    assert find_machine("auto", model, (3, 64, 64)).precision == "float32"
+    assert find_machine("auto", model, (3, 64, 64), predicts=True).precision == expected
+    assert find_machine("float32", model, (3, 64, 64), predicts=True).precision == "float32"
+    # Of small images some layer steps over its map.
+    small = build_model(ModelConfig(name="mobilenetv3_small_050"), 8, 3, 3, 0)
+    assert find_machine("auto", small, (3, 8, 8), predicts=True).precision == "float32"
 
 
 def test_on_a_cpu_nothing_is_asked_of_torch_for_equal_bytes_but_to_be_as_it_was(

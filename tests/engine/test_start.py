@@ -2,16 +2,18 @@
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 
-from pipeline import folds, prepare, train
+from pipeline import folds, infer, prepare, train
 from pipeline.competition.answers.task import Task
 from pipeline.config import Config
-from pipeline.engine import machine
+from pipeline.engine import fit, machine, predict, run_model
 from pipeline.engine.predictor import read_predictor
 from pipeline.engine.start import spread
+from pipeline.images.batches import Batches
 from pipeline.model.checkpoint import Checkpoint, save_checkpoint, saved_normalisation
 from running import CONFIG
 
@@ -51,6 +53,34 @@ def test_images_that_grow_are_judged_by_the_smallest_in_training_and_in_inferenc
     assert prepare.main(options) == folds.main(options) == train.main([*options, "--fold", "0"]) == 0
     assert f'precision = "{expected}"' in Path("output/tiny/config.toml").read_text()
     assert read_predictor(Path("output/tiny/fold0/model.safetensors")).machine.precision == expected
+
+
+@pytest.mark.parametrize(
+    ("asked", "trains", "predicts"), [("auto", "float32", "bfloat16"), ("float32", *["float32"] * 2)]
+)
+def test_a_network_is_validated_in_what_it_predicts_in(
+    competition: Callable[..., Config], monkeypatch: pytest.MonkeyPatch, asked: str, trains: str, predicts: str
+) -> None:
+    monkeypatch.setattr(machine, "find_device", lambda: torch.device("cpu"))
+    monkeypatch.setattr(torch.cpu, "_is_amx_tile_supported", lambda: False)
+    monkeypatch.setattr(torch.cpu, "_is_avx512_bf16_supported", lambda: True)
+    monkeypatch.setattr(machine, "cpu_vendor", lambda: "amd")
+    seen: list[tuple[str, torch.dtype]] = []
+
+    def watched(model: torch.nn.Module, batches: Batches, mode: str, where: machine.Machine, *rest: Any) -> None:
+        seen.append((mode, batches.dtype))
+        assert where.dtype == batches.dtype
+        run_model.run_model(model, batches, mode, where, *rest)
+
+    monkeypatch.setattr(fit, "run_model", watched)
+    monkeypatch.setattr(predict, "run_model", watched)
+    competition()
+    depthwise = ["model.name=test_mambaout", "image.size=24", "train.num_epochs=1", f"train.precision={asked}"]
+    options = ["--config", "configs/tiny.toml", "--set", *depthwise]
+    assert prepare.main(options) == folds.main(options) == train.main([*options, "--fold", "0"]) == 0
+    assert infer.main([*options, "--fold", "0"]) == 0
+    dtypes = {"float32": torch.float32, "bfloat16": torch.bfloat16}
+    assert seen == [("train", dtypes[trains]), ("valid", dtypes[predicts]), ("test", dtypes[predicts])]
 
 
 def test_bfloat16_is_refused_where_images_are_too_small_for_it(

@@ -58,6 +58,33 @@ def test_timm_takes_dropout_and_drop_path():
 
 
 @pytest.mark.parametrize(
+    ("name", "rates"),
+    [
+        # From none in the first block to all in the last (Huang et al. 2016, "Deep Networks with Stochastic Depth").
+        ("test_resnet", np.linspace(0, 0.3, 4)[1:]),
+        ("test_convnext", np.linspace(0, 0.3, 9)[1:]),
+        ("test_vit", np.linspace(0, 0.3, 6)[1:].repeat(2)),
+        # EfficientNet's reach it one block behind the last; blocks without a shortcut drop nothing.
+        ("mobilenetv3_small_050", [0.3 * block / 12 for block in range(1, 12)]),
+        # As in their papers, or by timm's choice, some drop every block at one rate.
+        ("levit_128s", [0.3] * 20),
+    ],
+)
+def test_drop_path_rises_with_depth(name, rates):
+    drops = [layer for layer in build(name, drop_path=0.3).modules() if type(layer).__name__ == "DropPath"]
+    assert [layer.drop_prob for layer in drops] == pytest.approx(list(rates))
+
+
+def test_drop_path_drops_whole_branches_of_single_images():
+    """Of a block that adds 1 to an image: none or all of it, and on average 1."""
+    drop = next(layer for layer in build("levit_128s", drop_path=0.3).modules() if type(layer).__name__ == "DropPath")
+    dropped = drop.train()(torch.ones(10_000, 2, 3))
+    assert torch.equal(dropped, dropped[:, :1, :1].expand_as(dropped))
+    assert dropped[:, 0, 0].unique().tolist() == pytest.approx([0, 1 / 0.7])
+    assert dropped.mean() == pytest.approx(1, abs=4 * (0.3 / 0.7 / 10_000) ** 0.5)
+
+
+@pytest.mark.parametrize(
     ("name", "settings", "words"),
     [
         ("resnet81", {}, ["resnet81", "Did you mean", "resnet18"]),
