@@ -17,8 +17,10 @@ section, config       every setting and the stages that depend on it
 config_file           reading them from TOML
 log, signals          what is said; how a stage stops
 cores                 how many cores there are to keep busy
+durations             time spans in settings and in words
 files, paths          how files are found, written, locked; where they live
 stamps, freshness     what a product was made from, what it must be made from
+plan                  what a run within a time limit decided, and the settings that follow
 randomness            what is drawn: counted, not carried
 nearest               which known names may be meant
 practice_sources      where practice competitions come from
@@ -40,5 +42,6 @@ model/                networks, build, trial, weights, weight_file, checkpoint, 
 engine/               run_model, the one loop, over a network on its machine; what it says is gathered
                       fit, start, training, state, freezing, optimizer, muon, losses, resume, nested, history,
                       forecast: training
+                      pace, limit, planning: what fits into a time limit
                       predictor, predict, held_out: validation and inference
 """

@@ -14,6 +14,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, Field, model_validator
 
+from pipeline.durations import span_or_none
 from pipeline.section import Section, Stage, Stages
 
 # How an image is moved to be predicted once more.
@@ -278,6 +279,11 @@ class TrainConfig(Section):
     step_factor: float = Field(0.1, gt=0.0, le=1.0, description="schedule step: factor of a drop")
     ema: float = Field(0.0, ge=0.0, lt=1.0, description="decay of the averaged weights per step; 0: none")
     clip_grad: float = Field(0.0, ge=0.0, le=1e6, description="largest norm of the gradient; 0: any")
+    time_limit: Annotated[str, AfterValidator(span_or_none), Stages()] = Field(
+        "",
+        description="time that the whole run may take (90s, 15m, 2h, 1h30m): as many epochs as fit, more than "
+        'num_epochs too, smaller images where too few do; see "Within a time limit"; "" for none',
+    )
     precision: Literal["auto", "float32", "bfloat16", "float16"] = Field(
         "auto", description="of the multiplications; auto: by rule from the machine, the network and the image size"
     )
@@ -325,12 +331,14 @@ class EnsembleConfig(Section):
 class Config(Section):
     """All settings of a run.
 
-    `name` is the run's name: the config file's stem; `path` is that file's, `overrides` what `--set` changed.
+    `name` is the run's name: the config file's stem; `path` is that file's, `overrides` what `--set` changed;
+    `planned` says that they are those of the plan of its time limit.
     """
 
     name: str = Field("digits", exclude=True)
     path: str = Field("configs/digits.toml", exclude=True)
     overrides: tuple[str, ...] = Field((), exclude=True)
+    planned: bool = Field(False, exclude=True)
     data: DataConfig = DataConfig()
     task: TaskConfig = TaskConfig()
     folds: FoldsConfig = FoldsConfig()

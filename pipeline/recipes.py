@@ -21,6 +21,8 @@ _FEW = 5000
 _ENOUGH_FOR_POLICY = 100_000
 # Traces are looked for in images of up to this many pixels a side, twice as many with a GPU.
 _LARGEST_TRACES = 256
+# The fewest and the most epochs that are chosen by rule, and those of a network that starts from published weights.
+_EPOCHS, _EPOCHS_FROM_WEIGHTS = (4, 40), (3, 12)
 _CROPS = "Random crops of this part of the image's area or more."
 
 
@@ -52,7 +54,7 @@ class Row:
     few: Settings
     many: Settings
     images: Settings = ()
-    epochs: tuple[int, int] = (4, 40)
+    epochs: tuple[int, int] = _EPOCHS
 
 
 def _own_size(side: float, has_gpu: bool) -> tuple[int, str]:
@@ -142,7 +144,7 @@ def _with_weights(name: str) -> Row:
             Choice("train.batch_size", 32),
             Choice("train.freeze_norms", True, "Few images: statistics and parameters of norms stay as published."),
         ),
-        epochs=(3, 12),
+        epochs=_EPOCHS_FROM_WEIGHTS,
     )
 
 
@@ -211,6 +213,11 @@ def recipe(facts: Facts, *, has_gpu: bool, published: str = "") -> list[Choice]:
         epochs,
         Choice("infer.views", ("identity", "hflip") if flips else ("identity",)),
     ]
+
+
+def epochs_of(*, pretrained: bool) -> tuple[int, int]:
+    """The fewest and the most epochs that pay, by whether a network was trained before."""
+    return _EPOCHS_FROM_WEIGHTS if pretrained else _EPOCHS
 
 
 def takes_weights(facts: Facts) -> bool:

@@ -67,6 +67,7 @@ CHANGES: dict[str, tuple[str, str]] = {
     "infer.keep_top": ("7", "I"),
     "ensemble.method": ("rank", "E"),
     "train.checkpoint_minutes": ("1.0", ""),
+    "train.time_limit": ("1h", ""),
     "train.on_nan": ("rollback", ""),
 }
 OTHERS = {
