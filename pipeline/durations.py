@@ -45,4 +45,6 @@ def in_words(seconds: float) -> str:
     """A time span as one says it."""
     if seconds < 120:
         return f"{max(1, round(seconds))} seconds"
-    return f"{round(seconds / 60)} minutes" if seconds < 5400 else f"{seconds / 3600:.1f} hours"
+    if seconds < 5400:
+        return f"{seconds / 60:.{int(seconds < 600)}f} minutes"
+    return f"{seconds / 3600:.1f} hours"

@@ -36,6 +36,8 @@ def test_span_of(seconds: float, span: str) -> None:
     assert span_of(seconds) == span
 
 
-@pytest.mark.parametrize(("seconds", "words"), [(119, "119 seconds"), (600, "10 minutes"), (9000, "2.5 hours")])
+@pytest.mark.parametrize(
+    ("seconds", "words"), [(119, "119 seconds"), (165, "2.8 minutes"), (600, "10 minutes"), (9000, "2.5 hours")]
+)
 def test_in_words(seconds: float, words: str) -> None:
     assert in_words(seconds) == words

@@ -10,8 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from making import TOML
-from pipeline import infer, train
+from pipeline import folds, infer, prepare, train
 from pipeline.competition.folds.fold_table import Labelled
 from pipeline.config import Config, ConfigError
 from pipeline.config_file import load
@@ -21,6 +20,7 @@ from pipeline.engine.limit import Pace
 from pipeline.files import lock
 from pipeline.freshness import train_stamp
 from pipeline.images.cache import Images
+from pipeline.log import with_log
 from pipeline.plan import Plan, plan_is_due, plan_path, planned, read_plan
 from pipeline.stamps import made_from, note
 from running import CONFIG, RUN, forget, run_all, run_sh
@@ -60,20 +60,37 @@ def trained_settings(fold: int = 0) -> tuple[int, int]:
     return made["train"]["num_epochs"], made["image"]["size"]
 
 
+Split = Callable[..., Config]
+
+
+@pytest.fixture
+def split(competition: Callable[..., Config]) -> Split:
+    """A function that makes a competition whose images are decoded and split, of these settings."""
+
+    def make(*settings: str, limit: str = LIMIT) -> Config:
+        competition()
+        cfg = load(Path("configs/tiny.toml"), [limit, *settings])
+        prepare.prepare(cfg)
+        folds.make_folds(cfg)
+        return cfg
+
+    return make
+
+
 @pytest.mark.parametrize(
     ("pace", "num_epochs", "size", "said"),
     [
-        (82 / 24 / 3.5, 3, 12, "plan: 3 epochs instead of 6: about 73 seconds"),
-        (82 / 24 / 7, 7, 12, "plan: 7 epochs instead of 6: about 85 seconds"),
-        (82 / 24 / 6.5, 6, 12, "plan: 6 epochs, as asked for: about 79 seconds"),
-        (82 / 24 / 2, 4, 8, "plan: 4 epochs instead of 6, images of 8 px instead of 12: about 76 seconds"),
-        # Not even the fewest fit at the smallest size: one does.
-        (82 / 24 * 2, 1, 8, "plan: 1 epoch instead of 6, images of 8 px instead of 12: about 76 seconds"),
-        (82 / 24 * 4, 1, 8, "plan: 1 epoch instead of 6, images of 8 px instead of 12: about 2 minutes"),
+        (82 / 24 / 4.5, 4, 12, "4 epochs instead of 6: about 76 seconds"),
+        (82 / 24 / 7.5, 7, 12, "7 epochs instead of 6: about 80 seconds"),
+        (82 / 24 / 6.5, 6, 12, "6 epochs, as asked for: about 79 seconds"),
+        (82 / 24 / 2, 4, 8, "4 epochs instead of 6, images of 8 px instead of 12: about 76 seconds"),
+        # Not even the fewest, four, fit at the smallest size, and then not even one.
+        (82 / 24, 2, 8, "2 epochs instead of 6, images of 8 px instead of 12: about 76 seconds"),
+        (82 / 24 * 4, 1, 8, "1 epoch instead of 6, images of 8 px instead of 12: about 2.5 minutes"),
     ],
 )
 def test_the_run_takes_what_fits(
-    competition: Callable[..., Config],
+    split: Split,
     at_pace: Pacer,
     capsys: pytest.CaptureFixture[str],
     pace: float,
@@ -81,54 +98,59 @@ def test_the_run_takes_what_fits(
     size: int,
     said: str,
 ) -> None:
-    # Of six epochs, three are the fewest that this network is made to want.
-    competition(toml=TOML.replace("num_epochs = 2", "num_epochs = 6"))
+    cfg = split("train.num_epochs=6")
     at_pace(pace)
-    fewest = 3
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(planning, "fewest_epochs", lambda cfg: fewest)
-        assert run_sh(LIMIT) == 0
+    with_log(None)
+    chosen = planning.make_plan(cfg)
     lines = capsys.readouterr().out.splitlines()
-    assert said in lines
-    assert trained_settings(0) == trained_settings(1) == (num_epochs, size)
-    assert (Path("output/tiny/submission.csv")).is_file()
-    assert plan()["decided"]["train"]["num_epochs"] == num_epochs
+    assert f"plan: {said}" in lines
+    assert (chosen.train.num_epochs, chosen.image.size, chosen.image.stored) == (num_epochs, size, 12)
+    assert chosen.planned and planned(cfg) == chosen
     too_short = [line for line in lines if line.startswith("plan: train.time_limit must be")]
-    assert len(too_short) == (pace > 82 / 24 * 3)
+    assert len(too_short) == (num_epochs == 1)
 
 
 def test_a_limit_that_is_too_short_names_the_least(
-    competition: Callable[..., Config], at_pace: Pacer, capsys: pytest.CaptureFixture[str]
+    split: Split, at_pace: Pacer, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """24 images of 36 px take 24 x 10 s at the smallest size: 243 s in all, 286 with what a plan keeps free."""
-    competition()
+    """24 images take 24 x 10 s at the smallest size: 243 s in all, 286 with what a plan keeps free."""
+    cfg = split()
     at_pace(10 * (12 / 8) ** 2)
-    assert run_all(LIMIT) == 0
+    with_log(None)
+    planning.make_plan(cfg)
     assert (
         "plan: train.time_limit must be about 5m here for one epoch of each model. Got 100s: one is trained all the "
         "same, and the run ends later; a smaller model.name or fewer folds.num_folds take less time"
     ) in capsys.readouterr().out.splitlines()
-    assert trained_settings() == (1, 8)
 
 
-def test_what_has_elapsed_counts(
-    competition: Callable[..., Config], at_pace: Pacer, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    competition(toml=TOML.replace("num_epochs = 2", "num_epochs = 12"))
+def test_sizes_that_cannot_fit_are_not_measured(split: Split, at_pace: Pacer, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Two epochs of 12 px fit into 82 s, of 16 px take 117 s and of 20 px 182 s: from 24 px on, 12 px are next."""
+    cfg = split("image.size=24")
+    at_pace(82 / 24 / 2.5)
+    measured, sizes = planning.measure, []
+
+    def counted(cfg: Config, *rest: object) -> Pace:
+        sizes.append(cfg.image.size)
+        return measured(cfg, *rest)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(planning, "measure", counted)
+    chosen = planning.make_plan(cfg)
+    assert sizes == [24, 12] and (chosen.train.num_epochs, chosen.image.size) == (2, 12)
+
+
+def test_what_has_elapsed_counts(split: Split, at_pace: Pacer, monkeypatch: pytest.MonkeyPatch) -> None:
+    cfg = split("train.num_epochs=12")
     at_pace(82 / 24 / 10)
     monkeypatch.setattr(planning, "elapsed", lambda: 40.0)
-    assert run_all(LIMIT) == 0
-    assert trained_settings() == (5, 12)  # 0.85 x 60 s, less 3 s, are 48 s; an epoch takes 8.2 s
+    assert planning.make_plan(cfg).train.num_epochs == 5  # 0.85 x 60 s, less 3 s, are 48 s; an epoch takes 8.2 s
 
 
 def test_a_size_that_the_network_refuses_is_passed_over(
-    competition: Callable[..., Config],
-    at_pace: Pacer,
-    monkeypatch: pytest.MonkeyPatch,
-    capsys: pytest.CaptureFixture[str],
+    split: Split, at_pace: Pacer, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    competition(toml=TOML.replace("size = 12", "size = 20"))
-    at_pace(82 / 24 / 2)
+    cfg = split("image.size=20")
+    at_pace(82 / 24 / 4.5)
     measured = planning.measure
 
     def refused(cfg: Config, *rest: object) -> Pace:
@@ -137,9 +159,9 @@ def test_a_size_that_the_network_refuses_is_passed_over(
         return measured(cfg, *rest)  # type: ignore[arg-type]
 
     monkeypatch.setattr(planning, "measure", refused)
-    assert run_all(LIMIT) == 0
+    with_log(None)
+    assert planning.make_plan(cfg).image.size == 12
     assert "plan: images of 16 px are not tried. model.name must work with image.size = 16" in capsys.readouterr().out
-    assert trained_settings() == (2, 12)
 
 
 def test_without_a_limit_there_is_no_plan(competition: Callable[..., Config]) -> None:
@@ -156,7 +178,7 @@ def nothing_is_measured(*_: object) -> Pace:
 def limited(competition: Callable[..., Config], at_pace: Pacer, monkeypatch: pytest.MonkeyPatch) -> Config:
     """A run within its limit, of three epochs where two are asked for; its pace is not to be measured again."""
     cfg = competition()
-    at_pace(82 / 24 / 3)
+    at_pace(82 / 24 / 3.5)
     assert run_all(LIMIT) == 0
     assert trained_settings() == (3, 12)
     monkeypatch.setattr(planning, "measure", nothing_is_measured)
@@ -190,7 +212,9 @@ def test_the_models_are_those_of_the_planned_settings(limited: Config) -> None:
     assert (RUN / "fold0" / "model.safetensors").read_bytes() == before
 
 
-@pytest.mark.parametrize("lost", ["gone", "", "{}", '{"made_from": 3, "decided": {}}', '{"made_from": {"train": 3}}'])
+@pytest.mark.parametrize(
+    "lost", ["gone", '{"made_from": 3, "decided": {}}', '{"made_from": {}, "decided": {"train": 3}}']
+)
 def test_a_plan_that_is_lost_is_in_every_model_s_stamp(limited: Config, lost: str) -> None:
     """So that models go elsewhere without it."""
     path = RUN / "plan.json"
@@ -225,33 +249,29 @@ def test_another_limit_after_training_says_what_differs(limited: Config, capsys:
     assert (RUN / "fold0" / "model.safetensors").read_bytes() == before
 
 
-@pytest.mark.parametrize("setting", ['infer.views=["hflip"]', "ensemble.method=rank", "folds.full_fit=true"])
+@pytest.mark.parametrize("setting", ['infer.views=["hflip"]', "folds.full_fit=true"])
 def test_what_no_model_depends_on_may_change_after_training(limited: Config, setting: str) -> None:
     models = (RUN / "fold0" / "model.safetensors").read_bytes()
-    assert run_all(LIMIT, setting, "task.metric=mean_column_auc" if "rank" in setting else "ensemble.method=mean") in (
-        0, 1,
-    )  # fmt: skip
+    assert run_all(LIMIT, setting) == 0
     assert (RUN / "fold0" / "model.safetensors").read_bytes() == models
 
 
 @pytest.mark.parametrize("setting", ["train.time_limit=50s", "train.lr=0.02", 'infer.views=["hflip"]', "folds.seed=1"])
 def test_before_there_is_a_model_another_setting_asks_for_another_plan(
-    competition: Callable[..., Config], at_pace: Pacer, setting: str
+    split: Split, at_pace: Pacer, setting: str
 ) -> None:
-    competition()
-    at_pace(82 / 24 / 3)
-    assert run_all(LIMIT) == 0
-    shutil.rmtree(RUN / "fold0")
-    shutil.rmtree(RUN / "fold1")
-    first = plan()
-    assert run_all(LIMIT, setting) == 0
-    assert plan()["made_from"] != first["made_from"]
+    at_pace(82 / 24 / 3.5)
+    planning.make_plan(split())
+    changed = split(setting)
+    assert not planned(changed).planned and plan_is_due(changed)
+    assert planning.make_plan(changed).planned and planned(changed).planned
+    assert not planned(load(Path("configs/tiny.toml"), [LIMIT])).planned
 
 
 def test_a_training_under_way_keeps_its_plan(competition: Callable[..., Config], at_pace: Pacer) -> None:
     """Stopped in the midst of its first model, at a pace that is another when it goes on."""
     competition()
-    at_pace(82 / 24 / 3)
+    at_pace(82 / 24 / 3.5)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("pipeline.engine.history.line", stopped)
         assert run_all(LIMIT) == 1

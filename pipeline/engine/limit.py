@@ -1,7 +1,7 @@
 """What fits into a time limit at a given pace: arithmetic alone; `pace` measures, `planning` decides."""
 
 from bisect import bisect_right
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from pipeline.config import Config, ImageConfig
 from pipeline.images.augment.epoch_changes import epoch_sizes
@@ -33,6 +33,15 @@ class Pace:
     predicted_image: float
     validation: float
     saving: float
+
+    def of_pixels(self, part: float) -> "Pace":
+        """The pace of images with this part of the pixels, at best: networks take no less time than that."""
+        return replace(
+            self,
+            first_image=part * self.first_image,
+            full_image=part * self.full_image,
+            predicted_image=part * self.predicted_image,
+        )
 
 
 @dataclass(frozen=True)

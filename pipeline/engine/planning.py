@@ -28,8 +28,9 @@ from pipeline.log import log
 from pipeline.paths import all_folds
 from pipeline.plan import elapsed, plan_path, planned, planned_from
 
-# Seconds that each part of the pace is measured: a hundredth of the limit, within these.
-_SHORTEST, _LONGEST = 0.5, 4.0
+# Seconds that each part of the pace is measured: this part of the limit, within these.
+_PART = 1 / 60
+_SHORTEST, _LONGEST = 0.5, 5.0
 
 
 def make_plan(cfg: Config) -> Config:
@@ -71,15 +72,19 @@ def _decide(cfg: Config, labelled: Labelled, images: Images, work: Work) -> tupl
         The settings, and the pace of their images.
     """
     limit = seconds_of(cfg.train.time_limit)
-    enough = min(max(limit / 100, _SHORTEST), _LONGEST)
+    enough = min(max(_PART * limit, _SHORTEST), _LONGEST)
     chosen, pace = cfg, measure(cfg, labelled, images, enough)
     left = limit - elapsed()
     _say_pace(cfg, work, pace, left)
     num_epochs = epochs_within(cfg, work, pace, SHARE * left)
-    for size in smaller_sizes(cfg.image):
+    sizes = smaller_sizes(cfg.image)
+    for size in sizes:
         if num_epochs >= fewest_epochs(cfg):
             break
         smaller = with_size(cfg, size)
+        at_best = pace.of_pixels((size / chosen.image.size) ** 2)
+        if size != sizes[-1] and seconds(smaller, work, at_best, fewest_epochs(cfg)) > SHARE * (limit - elapsed()):
+            continue  # to measure it would take the time that there is not
         try:
             pace = measure(smaller, labelled, images, enough)
         except (ConfigError, InputError) as error:  # it trains on images of the size asked for
