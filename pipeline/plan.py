@@ -12,6 +12,7 @@ from pipeline.config import Config, settings_of
 from pipeline.config_file import check
 from pipeline.files import InputError, read_json
 from pipeline.freshness import read_inputs, train_stamp
+from pipeline.log import log
 from pipeline.paths import all_folds, run_dir
 from pipeline.stamps import changes, note
 
@@ -64,7 +65,14 @@ def planned(cfg: Config) -> Config:
 
 def plan_is_due(cfg: Config) -> bool:
     """Whether a plan is to be made: there is a limit, no plan yet, and no model either, which others must equal."""
-    return bool(cfg.train.time_limit) and not cfg.planned and not is_trained(cfg)
+    if not cfg.train.time_limit or cfg.planned:
+        return False
+    trained = is_trained(cfg)
+    if trained and not all(train_stamp(cfg, fold).is_file() for fold in all_folds(cfg)):
+        log.info(
+            "plan: none. Models are there that were trained without a time limit, and the others are trained alike"
+        )
+    return not trained
 
 
 def is_trained(cfg: Config) -> bool:

@@ -291,9 +291,14 @@ def test_models_that_are_there_decide_before_any_plan(
     competition()
     monkeypatch.setattr(planning, "measure", nothing_is_measured)
     assert run_all() == 0
+    said = "plan: none. Models are there that were trained without a time limit, and the others are trained alike"
+    capsys.readouterr()
+    assert run_all(LIMIT) == 0
+    assert "plan:" not in capsys.readouterr().out
     shutil.rmtree(RUN / "fold1")
     assert run_all(LIMIT) == 0
-    assert "train 0: up to date" in capsys.readouterr().out
+    lines = capsys.readouterr().out.splitlines()
+    assert said in lines and "train 0: up to date" in lines
     assert trained_settings(1) == (2, 12)
 
 
