@@ -47,8 +47,7 @@ class Forecast:
 
     def _say(self, pace: float) -> None:
         seconds = self.num_images / pace
-        models = "1 model" if self.num_models == 1 else f"{self.num_models} models"
-        what = f"{models} of {_epochs(self.num_epochs)}"
+        what = f"{models(self.num_models)} of {epochs(self.num_epochs)}"
         log.info("train: about %s for %s, at %.0f images/s%s", in_words(seconds), what, pace, self._half(seconds))
 
     def _half(self, seconds: float) -> str:
@@ -57,9 +56,15 @@ class Forecast:
             return ""
         num_epochs = int(SHARE * self.num_epochs / 2)
         smaller = " of smaller images" if num_epochs < self.fewest else ""
-        shorter = f"{_epochs(max(num_epochs, self.fewest))}{smaller}"
+        shorter = f"{epochs(max(num_epochs, self.fewest))}{smaller}"
         return f"; train.time_limit = '{span_of(seconds / 2)}' would train about {shorter}"
 
 
-def _epochs(number: int) -> str:
+def models(number: int) -> str:
+    """Some models, in words."""
+    return "1 model" if number == 1 else f"{number} models"
+
+
+def epochs(number: int) -> str:
+    """Some epochs, in words."""
     return "1 epoch" if number == 1 else f"{number} epochs"

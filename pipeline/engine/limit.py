@@ -7,8 +7,8 @@ from pipeline.config import Config, ImageConfig
 from pipeline.images.augment.epoch_changes import epoch_sizes
 from pipeline.recipes import epochs_of
 
-# Part of the time left that a plan fills. Whoever shares the machine may slow it down by a sixth, and the rest of the
-# run still ends in time; by a quarter, and it ends within 105 % of it.
+# Part of the time left that a plan fills. Whoever shares the machine may slow it down by a sixth later on, and the run
+# still ends in time; by a fifth, and it ends within 105 % of it.
 SHARE = 0.85
 # Seconds for what follows the last model: tables, scores, the submission.
 _AFTER = 3.0

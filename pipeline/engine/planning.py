@@ -10,6 +10,7 @@ from pipeline.competition.folds.fold_table import Labelled, read_labelled
 from pipeline.competition.tables.table import read_test
 from pipeline.config import Config, ConfigError
 from pipeline.durations import in_words, seconds_of, span_of
+from pipeline.engine.forecast import epochs, models
 from pipeline.engine.limit import (
     SHARE,
     Pace,
@@ -108,12 +109,11 @@ def _decide(cfg: Config, labelled: Labelled, images: Images, work: Work) -> tupl
 def _say_pace(cfg: Config, work: Work, pace: Pace, left: float) -> None:
     """Say how fast this machine is, and what the settings would take on it."""
     log.info(
-        "plan: %.2g seconds a step of %s images: %s models of %s epochs would take %s; %s of train.time_limit = %r "
-        "are left",
+        "plan: %.2g seconds a step of %s images: %s of %s would take %s; %s of train.time_limit = %r are left",
         cfg.train.batch_size * pace.full_image,
         cfg.train.batch_size,
-        work.num_models,
-        cfg.train.num_epochs,
+        models(work.num_models),
+        epochs(cfg.train.num_epochs),
         _about(seconds(cfg, work, pace, cfg.train.num_epochs)),
         in_words(max(left, 0)),
         cfg.train.time_limit,
@@ -123,8 +123,7 @@ def _say_pace(cfg: Config, work: Work, pace: Pace, left: float) -> None:
 def _in_words(cfg: Config, chosen: Config) -> str:
     """What was chosen, beside what was asked for."""
     asked, num_epochs = cfg.train.num_epochs, chosen.train.num_epochs
-    epochs = "1 epoch" if num_epochs == 1 else f"{num_epochs} epochs"
-    text = f"{epochs}, as asked for" if num_epochs == asked else f"{epochs} instead of {asked}"
+    text = epochs(num_epochs) + (", as asked for" if num_epochs == asked else f" instead of {asked}")
     if chosen.image.size == cfg.image.size:
         return text
     return f"{text}, images of {chosen.image.size} px instead of {cfg.image.size}"
