@@ -15,12 +15,15 @@ __main__  several stages in one process, as run.sh runs them: python -m pipeline
 
 Rooms, each importing only those before it (pandas and scikit-learn in competition/, torch from images/ on):
 
-section, config       every setting and the stages that depend on it
+section, competition_config, config
+                      every setting and the stages that depend on it
 config_file           reading them from TOML
 log, signals          what is said; how a stage stops
 cores                 how many cores there are to keep busy
+durations             time spans in settings and in words
 files, paths          how files are found, written, locked; where they live
 stamps, freshness     what a product was made from, what it must be made from
+plan                  what a run within a time limit decided, and the settings that follow
 randomness            what is drawn: counted, not carried
 nearest               which known names may be meant
 practice_sources      where practice competitions come from
@@ -44,6 +47,7 @@ model/                networks, build, trial, sizes, weights, weight_file, check
 engine/               run_model, the one loop, over a network on its machine; what it says is gathered
                       fit, start, training, state, freezing, recompute, optimizer, muon, losses, resume, nested,
                       history, forecast: training
+                      pace, limit, planning: what fits into a time limit
                       predictor, predict, held_out: validation and inference
                       features, heads: of the network as it starts, for the probe
 """

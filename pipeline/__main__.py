@@ -48,14 +48,16 @@ def _turns(options: list[str], *, after_probe: bool) -> list[Step]:
     """
     from pipeline.cli import load_target, parse
     from pipeline.config import ConfigError
+    from pipeline.files import InputError
     from pipeline.freshness import has_probe, read_inputs, unpredicted
     from pipeline.paths import all_folds
+    from pipeline.plan import planned
 
     together = [(name, options) for name in TURNS]
     arguments = parse("train", "", options)
     try:
-        cfg = load_target(arguments.config, arguments.set)
-    except ConfigError:
+        cfg = planned(load_target(arguments.config, arguments.set))
+    except (ConfigError, InputError):
         return together  # the first of the stages says what is wrong
     inputs = read_inputs(cfg)
     folds = all_folds(cfg)

@@ -13,6 +13,7 @@ from pipeline.config_file import load
 from pipeline.files import InputError
 from pipeline.log import log, say, with_log
 from pipeline.paths import run_dir
+from pipeline.plan import planned
 from pipeline.signals import Stopped, signals_stop
 
 DEFAULT_CONFIG = "configs/digits.toml"
@@ -97,7 +98,7 @@ def run_stage(
     except ConfigError as error:
         say(f"{stage}: {error}", sys.stderr)
         return 2
-    return guarded(stage, lambda: work(cfg, getattr(arguments, "fold", None)), run_dir(cfg))
+    return guarded(stage, lambda: work(planned(cfg), getattr(arguments, "fold", None)), run_dir(cfg))
 
 
 def guarded(stage: str, work: Callable[[], None], folder: Path | None) -> int:

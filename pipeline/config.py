@@ -6,14 +6,15 @@ from what is said here; `tests/test_readme.py` keeps the two equal.
 """
 
 import os
-import re
 import shlex
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, Field, model_validator
+from pydantic import AfterValidator, Field
 
+from pipeline.competition_config import DataConfig, FoldsConfig, TaskConfig
+from pipeline.durations import span_or_none
 from pipeline.section import Section, Stage, Stages
 
 # How an image is moved to be predicted once more.
@@ -32,117 +33,6 @@ Probability = Annotated[float, Field(ge=0.0, le=1.0)]
 
 class ConfigError(ValueError):
     """A setting that cannot be used; the message names the key, what must hold and what was got."""
-
-
-class DataConfig(Section):
-    """Where the competition's files are. Paths are relative to `root`; templates name a table's columns in braces."""
-
-    stages = Stages("prepare")
-    root: str = Field("input/digits", min_length=1, description="the competition's folder")
-    train: Annotated[str, Stages("prepare", "folds")] = Field(
-        "train.csv", min_length=1, description="the train table (csv), or a path template that makes it"
-    )
-    id: Annotated[str, Stages("prepare", "folds", "ensemble")] = Field("id", min_length=1, description="the id column")
-    labels: Annotated[tuple[str, ...], Stages("folds", "probe", "train", "ensemble")] = Field(
-        ("label",), min_length=1, description="the label column, or one column per class"
-    )
-    tag_separator: Annotated[str, Stages("folds", "probe", "train", "ensemble")] = Field(
-        "", description='what separates several tags in one label cell; "" for one label'
-    )
-    negative: Annotated[str, Stages("folds", "probe", "train")] = Field(
-        "", description='the label for "nothing there", where one number is asked: it counts as 0, every other as 1'
-    )
-    image: str = Field("train/{id}.png", min_length=1, description="template of a train image's path")
-    test: str = Field(
-        "sample_submission.csv", min_length=1, description="the table of the test ids, or a path template that makes it"
-    )
-    test_id: Annotated[str, Stages("prepare", "ensemble")] = Field(
-        "", description='the id column of the test table and the sample; "": as in the train table'
-    )
-    test_image: str = Field("test/{id}.png", min_length=1, description="template of a test image's path")
-    sample_submission: Annotated[str, Stages("ensemble")] = Field(
-        "sample_submission.csv", description='the sample submission; "" writes id and answer columns'
-    )
-    rows: Annotated[str, Stages("prepare", "folds", "probe", "train", "ensemble")] = Field(
-        "",
-        description="how an id names image and class where tables have a row for each of both, such as {id}_{class}; "
-        '"": a row for each image',
-    )
-    split: Annotated[str, Stages("prepare", "folds")] = Field(
-        "",
-        description="column of a table of both parts: rows where it begins with test are to be predicted, all others "
-        "(train, val) are trained on",
-    )
-    group: Annotated[str, Stages("folds")] = Field(
-        "", description='column of images that must share a fold (a patient, a sender); "" for none'
-    )
-    box: tuple[str, ...] = Field(
-        (),
-        description="columns of the box that images are cropped to, in pixels: left, top, right, bottom; [] for none",
-    )
-    box_has_size: bool = Field(False, description="the box is left, top, width, height, as in COCO's format")
-    answers: Annotated[str, Stages()] = Field(
-        "", description="answers of the test images, read after the submission is written, to score"
-    )
-    unpack_limit: Annotated[float, Stages()] = Field(
-        500.0, gt=0.0, description="gigabytes that archives may be unpacked to, under output/cache"
-    )
-    bad_images: Annotated[Literal["error", "drop"], Stages("prepare", "folds")] = Field(
-        "error",
-        description="unreadable images, train rows without a label: stop, or leave out of training and give "
-        "a test image the class prior",
-    )
-
-    @model_validator(mode="after")
-    def _well_formed(self) -> "DataConfig":
-        if len(self.box) not in (0, 4):
-            raise ValueError(f"'box' must name four columns, or none. Got {len(self.box)}")
-        if self.rows and not re.fullmatch(r"\{id\}[^{}]\{class\}|\{class\}[^{}]\{id\}", self.rows):
-            raise ValueError(
-                f"'rows' must be {{id}}, one character, {{class}}, or the other way round. Got {self.rows!r}"
-            )
-        return self
-
-
-class TaskConfig(Section):
-    """What is to be predicted and how it is scored."""
-
-    stages = Stages("folds", "ensemble")
-    kind: Literal["auto", "single", "multi", "ordinal", "number"] = Field(
-        "auto", description="one class of many, several tags, an ordered grade, a number; auto: seen from the labels"
-    )
-    metric: str = Field(
-        "accuracy", description="the competition's score, see `pipeline/competition/answers/metrics.py`"
-    )
-    order: Annotated[tuple[str, ...], Stages("probe", "train", "ensemble")] = Field(
-        (), description="grades that are names, from the lowest to the highest; [] for numbers and for classes"
-    )
-
-    @model_validator(mode="after")
-    def _one_order(self) -> "TaskConfig":
-        if len(set(self.order)) < len(self.order) or len(self.order) == 1:
-            raise ValueError(f"'order' must name at least two grades, each once. Got {self.order}")
-        return self
-
-
-class FoldsConfig(Section):
-    """How the train images are split."""
-
-    stages = Stages("folds")
-    num_folds: Annotated[int, Stages("folds", "ensemble")] = Field(
-        5, ge=0, le=1000, description="folds; 0 (with full_fit): no validation"
-    )
-    seed: int = Field(0, ge=0, lt=2**32, description="seed of the split; 0 is a seed like any other")
-    full_fit: Annotated[bool, Stages()] = Field(False, description="also train one model on every train image")
-    column: str = Field("", description='the user\'s own fold column in the train table; "" for none')
-
-    @model_validator(mode="after")
-    def _something_to_train(self) -> "FoldsConfig":
-        if self.num_folds == 1:
-            raise ValueError("'num_folds' must be 0 or at least 2. Got 1: one fold leaves nothing to train on")
-        if self.num_folds == 0 and not self.full_fit:
-            raise ValueError("'num_folds = 0' needs 'full_fit = true': otherwise nothing is trained")
-        return self
 
 
 class ImageConfig(Section):
@@ -294,6 +184,11 @@ class TrainConfig(Section):
     step_factor: float = Field(0.1, gt=0.0, le=1.0, description="schedule step: factor of a drop")
     ema: float = Field(0.0, ge=0.0, lt=1.0, description="decay of the averaged weights per step; 0: none")
     clip_grad: float = Field(0.0, ge=0.0, le=1e6, description="largest norm of the gradient; 0: any")
+    time_limit: Annotated[str, AfterValidator(span_or_none), Stages()] = Field(
+        "",
+        description="time that the whole run may take (90s, 15m, 2h, 1h30m): as many epochs as fit, more than "
+        'num_epochs too, smaller images where too few do; see "Within a time limit"; "" for none',
+    )
     precision: Annotated[Literal["auto", "float32", "bfloat16", "float16"], Stages("probe", "train")] = Field(
         "auto", description="of the multiplications; auto: by rule from the machine, the network and the image size"
     )
@@ -344,12 +239,14 @@ class EnsembleConfig(Section):
 class Config(Section):
     """All settings of a run.
 
-    `name` is the run's name: the config file's stem; `path` is that file's, `overrides` what `--set` changed.
+    `name` is the run's name: the config file's stem; `path` is that file's, `overrides` what `--set` changed;
+    `planned` says that they are those of the plan of its time limit.
     """
 
     name: str = Field("digits", exclude=True)
     path: str = Field("configs/digits.toml", exclude=True)
     overrides: tuple[str, ...] = Field((), exclude=True)
+    planned: bool = Field(False, exclude=True)
     data: DataConfig = DataConfig()
     task: TaskConfig = TaskConfig()
     folds: FoldsConfig = FoldsConfig()

@@ -10,7 +10,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from pipeline.cli import config_path, guarded, load_target, parse
-from pipeline.config import DataConfig, TaskConfig
+from pipeline.competition_config import DataConfig, TaskConfig
 from pipeline.config_file import loads
 from pipeline.files import atomic_write
 from pipeline.log import log, with_log

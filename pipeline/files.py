@@ -199,7 +199,7 @@ def digest_file(path: Path) -> str:
 
 
 @contextlib.contextmanager
-def lock(path: Path, what: str, products: Iterable[str] = ("*",)) -> Iterator[None]:
+def lock(path: Path, what: str, products: Iterable[str] = ("*",), *, wait: bool = False) -> Iterator[None]:
     """Hold the lock of some products, and delete what a killed holder had not finished writing.
 
     The kernel frees it when the process dies, whatever children live on.
@@ -208,6 +208,7 @@ def lock(path: Path, what: str, products: Iterable[str] = ("*",)) -> Iterator[No
         path: of the lock, in the products' folder.
         what: they are, for a message.
         products: their names; all of the folder's by default.
+        wait: for another process that holds it, where it is a matter of seconds.
 
     Raises:
         InputError: another process holds it.
@@ -216,7 +217,7 @@ def lock(path: Path, what: str, products: Iterable[str] = ("*",)) -> Iterator[No
     with path.open("a") as stream:
         try:
             # POSIX record locks belong to the process: forked children do not inherit them, unlike flock's.
-            fcntl.lockf(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            fcntl.lockf(stream, fcntl.LOCK_EX if wait else fcntl.LOCK_EX | fcntl.LOCK_NB)
         except (BlockingIOError, PermissionError):
             raise InputError(f"{what} is being made by another process; wait for it or end it ({path})") from None
         for name in products:

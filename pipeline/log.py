@@ -1,7 +1,9 @@
 """What the pipeline says: lines on the terminal, and with the time in the run's `log.txt`."""
 
+import contextlib
 import logging
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TextIO
 
@@ -21,6 +23,17 @@ def with_log(folder: Path | None) -> None:
         file = logging.FileHandler(folder / "log.txt", encoding="utf-8")
         file.setFormatter(_OneLine("%(asctime)s %(message)s"))
         log.addHandler(file)
+
+
+@contextlib.contextmanager
+def unsaid() -> Iterator[None]:
+    """Say errors alone: what is only tried is said where it is done in earnest."""
+    before = log.level
+    log.setLevel(logging.ERROR)
+    try:
+        yield
+    finally:
+        log.setLevel(before)
 
 
 def printable(text: str) -> str:

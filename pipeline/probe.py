@@ -12,6 +12,7 @@ from pipeline.files import InputError, lock
 from pipeline.freshness import Inputs, has_probe, must_be_ready, probe_stamp, probed_from, read_inputs, unprobed
 from pipeline.log import log
 from pipeline.paths import head_path, probe_dir
+from pipeline.plan import plan_is_due
 from pipeline.stamps import stamped, write_stamp
 
 if TYPE_CHECKING:
@@ -34,6 +35,10 @@ def probe(cfg: Config) -> None:
         return
     inputs = read_inputs(cfg)
     must_be_ready(cfg, inputs)
+    if inputs.has_train and plan_is_due(cfg):  # the probe has the size of the images that are trained on
+        from pipeline.engine.planning import make_plan
+
+        cfg = make_plan(cfg)
     if unprobed(cfg, inputs) is None:
         log.info("probe: up to date")
         return

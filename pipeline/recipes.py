@@ -262,6 +262,13 @@ def wanted(gpu_memory: float) -> list[str]:
     return [name for name, least in PUBLISHED.items() if gpu_memory >= least]
 
 
+def epochs_of(network: str, *, pretrained: bool) -> tuple[int, int]:
+    """The fewest and the most epochs that pay, by the network, and whether it was trained before."""
+    if pretrained:
+        return _FINE_TUNED.get(network.partition(".")[0], _LITE).epochs
+    return _LARGE.epochs
+
+
 def takes_weights(facts: Facts) -> bool:
     """Whether published weights serve such images: not small ones, which our own networks are for, nor faint traces."""
     return facts.side > _SMALL.most_side and not facts.versions

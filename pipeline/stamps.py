@@ -55,7 +55,7 @@ def stale(path: Path, made_from: Mapping[str, Any]) -> str | None:
     stamp = read_json(path)
     if not isinstance(stamp, dict) or not all(isinstance(stamp.get(key), dict) for key in ("made_from", "files")):
         return "not made yet"
-    if changed := differences(_with_defaults(stamp["made_from"], made_from), made_from):
+    if changed := changes(stamp["made_from"], made_from):
         return "changed: " + ", ".join(changed)
     for name, listed in stamp["files"].items():
         if not isinstance(listed, list) or len(listed) != 3:
@@ -66,6 +66,11 @@ def stale(path: Path, made_from: Mapping[str, Any]) -> str | None:
         if size_time(file) != [size, mtime] and digest_file(file) != sha256:
             return f"{file} was changed"
     return None
+
+
+def changes(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str]:
+    """What differs between that which a product was made from and that which it must be made from now, in words."""
+    return differences(_with_defaults(old, new), new)
 
 
 def _with_defaults(old: Mapping[str, Any], new: Mapping[str, Any]) -> dict[str, Any]:

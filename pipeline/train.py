@@ -20,6 +20,7 @@ from pipeline.freshness import (
 )
 from pipeline.log import log
 from pipeline.paths import STATES, chosen_folds, fold_dir, head_path, run_dir
+from pipeline.plan import plan_is_due, planned, read_plan
 from pipeline.stamps import other_versions, stale, write_stamp
 
 
@@ -82,6 +83,8 @@ def train(cfg: Config, fold: int | str, inputs: Inputs, num_models: int = 0) -> 
         save_checkpoint(folder / "model.safetensors", trainer.checkpoint())
         notes: dict[str, Any] = {"machine": machine.describe(), "precision": machine.precision}
         notes["task"] = asdict(labelled.task)
+        if cfg.planned:
+            notes["plan"] = read_plan(cfg)
         if trainer.predicted is not None:
             notes["valid"] = write_valid(cfg, labelled, fold, trainer.predicted)
         write_stamp(train_stamp(cfg, fold), made_from, [folder / "model.safetensors"], **notes)
@@ -113,11 +116,11 @@ def _is_current(cfg: Config, fold: int | str, made_from: Mapping[str, Any]) -> b
 
 
 def _write_resolved(cfg: Config, kind: str, precision: str) -> None:
-    """The run's settings, with what kind, precision and loss were decided to be."""
+    """The run's settings, with what kind, precision and loss were decided to be; a plan, by what it decided."""
     from pipeline.engine.losses import LOSSES_OF_KIND
 
     loss = LOSSES_OF_KIND[kind][0] if cfg.train.loss == "auto" else cfg.train.loss
-    train = cfg.train.model_copy(update={"precision": precision, "loss": loss})
+    train = cfg.train.model_copy(update={"precision": precision, "loss": loss, "time_limit": ""})
     decided = cfg.model_copy(update={"task": cfg.task.model_copy(update={"kind": kind}), "train": train})
     path, text = run_dir(cfg) / "config.toml", to_toml(decided)
     if path.is_file() and path.read_bytes() == text.encode():
@@ -130,6 +133,11 @@ def train_all(cfg: Config, asked: str | None) -> None:
     """Train the models that `--fold` asks for, one after the other."""
     chosen, inputs = chosen_folds(cfg, asked), read_inputs(cfg)
     must_be_ready(cfg, inputs)
+    cfg = planned(cfg)  # by now: another process may just have made the plan
+    if inputs.has_train and plan_is_due(cfg):
+        from pipeline.engine.planning import make_plan
+
+        cfg = make_plan(cfg)
     forecast = True
     for number, fold in enumerate(chosen):
         if asked is None and not inputs.has_train and not train_stamp(cfg, fold).is_file():

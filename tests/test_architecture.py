@@ -18,8 +18,21 @@ TESTS = sorted((ROOT / "tests").rglob("*.py"))
 TEST_FILES = [path for path in TESTS if path.stem.startswith("test_") or path.stem == "conftest"]
 # The later may import the earlier. Stages import all, and never each other.
 ROOMS = ["base", "competition", "scores", "detection", "images", "model", "recipes", "engine", "stage"]
-BASE = {"section", "config", "config_file", "log", "signals", "files", "paths", "stamps", "freshness", "cli", "cores"}
-BASE |= {"nearest", "randomness", "environment", "practice_sources", "__init__"}
+BASE = {
+    "section",
+    "competition_config",
+    "config",
+    "config_file",
+    "log",
+    "signals",
+    "files",
+    "paths",
+    "stamps",
+    "freshness",
+    "cli",
+    "cores",
+}
+BASE |= {"nearest", "randomness", "environment", "practice_sources", "durations", "plan", "__init__"}
 TOP = {"pipeline", "input", "output", "folds", "configs", "tests", "run.sh", "pyproject.toml", "README.md"}
 
 

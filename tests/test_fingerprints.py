@@ -76,6 +76,7 @@ CHANGES: dict[str, tuple[str, str]] = {
     "ensemble.method": ("rank", "E"),
     "train.grad_checkpointing": ("true", ""),
     "train.checkpoint_minutes": ("1.0", ""),
+    "train.time_limit": ("1h", ""),
     "train.on_nan": ("rollback", ""),
     "train.precision": ("bfloat16", "S T I"),
     "augment.hflip": ("0.25", "S T I"),

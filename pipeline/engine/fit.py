@@ -16,6 +16,7 @@ from pipeline.competition.tables.csv_table import counted
 from pipeline.config import Config
 from pipeline.engine.forecast import VALIDATION, Forecast
 from pipeline.engine.gathered import Gathered
+from pipeline.engine.limit import fewest_epochs
 from pipeline.engine.losses import class_weights, make_loss
 from pipeline.engine.machine import SMALLER, memory_named
 from pipeline.engine.predict import Predicted, predict
@@ -129,7 +130,7 @@ class Trainer:
 
         top, num_images = metrics.get(task.metric).top, len(self.train_indices)
         gathered = Gathered(task, num_images, machine.device, top=top, with_true=True)
-        bounds = self._batches(0).bounds()
+        bounds = self.batches(0).bounds()
         state = TrainState(
             settings, self.fold, self.start.model, machine, [stop - start for start, stop in bounds], gathered
         )
@@ -165,8 +166,8 @@ class Trainer:
             return None
         num_epochs, num_views = self.cfg.train.num_epochs, len(self.cfg.infer.views)
         seen = num_epochs * (len(self.train_indices) + VALIDATION * num_views * len(self.valid_indices))
-        models = "1 model" if num_models == 1 else f"{num_models} models"
-        return Forecast(num_models * seen, f"{models} of {num_epochs} epochs")
+        fewest = 0 if self.cfg.train.time_limit else fewest_epochs(self.cfg)
+        return Forecast(num_models * seen, num_models, num_epochs, fewest)
 
     @property
     def _may_go_back(self) -> bool:
@@ -193,7 +194,7 @@ class Trainer:
             Diverged: the loss or the weights are not finite.
         """
         state, task = self.training.state, self.labelled.task
-        batches, name = self._batches(state.epoch), self._name_of(state.epoch)
+        batches, name = self.batches(state.epoch), self._name_of(state.epoch)
         num_left = batches.num_images - sum(state.batch_sizes[: state.step])
         began = time.perf_counter()
         with stops_after_step():
@@ -222,7 +223,7 @@ class Trainer:
         if self.training.store is not None and worth and not self.is_done:
             self.training.store.save(self.training.state, epoch_end=True)
 
-    def _batches(self, epoch: int) -> Batches:
+    def batches(self, epoch: int) -> Batches:
         """The batches of an epoch of training."""
         settings, device = self.cfg.train, self.machine.device
         return Batches(
@@ -247,7 +248,7 @@ class Trainer:
         """
         if not len(self.valid_indices):
             return {}
-        task, predictor = self.labelled.task, self._predictor()
+        task, predictor = self.labelled.task, self.predictor()
         batches = predictor.batches(self.images, self.held_out, self.cfg.infer, name, self.targets, self.resident)
         batches = replace(batches, batch_size=self.valid_batch)
         (self.predicted,) = predict([predictor], batches, self.cfg.infer, self.loss)
@@ -260,7 +261,7 @@ class Trainer:
         score = scoring.score(task, self.labelled.targets[self.valid_indices], probs)
         return {"valid_loss": self.predicted.loss, "valid_score": score}
 
-    def _predictor(self) -> Predictor:
+    def predictor(self) -> Predictor:
         """The network with its weights after the last step, as it predicts."""
         image, final = self.cfg.image, self.training.state.final
         final.train()  # some networks of timm keep tables of their weights until then

@@ -2,6 +2,8 @@
 
 import time
 
+from pipeline.durations import in_words, span_of
+from pipeline.engine.limit import SHARE
 from pipeline.log import log
 
 _WARM_UP_STEPS = 2
@@ -11,16 +13,20 @@ VALIDATION = 1 / 3
 
 
 class Forecast:
-    """Says once how long it will take.
+    """Says once how long it will take, and what half of that time would do where nothing limits it yet.
 
     Args:
         num_images: that all the training to come will see, those that validate counted by a third.
-        what: the training, in words.
+        num_models: that it trains.
+        num_epochs: of each.
+        fewest: epochs below which a plan would rather make images smaller; 0 where there is a limit already.
     """
 
-    def __init__(self, num_images: float, what: str) -> None:
+    def __init__(self, num_images: float, num_models: int, num_epochs: int, fewest: int = 0) -> None:
         self.num_images = num_images
-        self.what = what
+        self.num_models = num_models
+        self.num_epochs = num_epochs
+        self.fewest = fewest
         self.num_steps = self.num_seen = 0
         self.start = 0.0
         self.said = False
@@ -37,12 +43,28 @@ class Forecast:
         seconds = time.perf_counter() - self.start
         if seconds >= _SECONDS:
             self.said = True
-            pace = self.num_seen / seconds
-            log.info("train: about %s for %s, at %.0f images/s", in_words(self.num_images / pace), self.what, pace)
+            self._say(self.num_seen / seconds)
+
+    def _say(self, pace: float) -> None:
+        seconds = self.num_images / pace
+        what = f"{models(self.num_models)} of {epochs(self.num_epochs)}"
+        log.info("train: about %s for %s, at %.0f images/s%s", in_words(seconds), what, pace, self._half(seconds))
+
+    def _half(self, seconds: float) -> str:
+        """What a limit of half the time would do, about: all else than training counts little."""
+        if not self.fewest:
+            return ""
+        num_epochs = int(SHARE * self.num_epochs / 2)
+        smaller = " of smaller images" if num_epochs < self.fewest else ""
+        shorter = f"{epochs(max(num_epochs, self.fewest))}{smaller}"
+        return f"; train.time_limit = '{span_of(seconds / 2)}' would train about {shorter}"
 
 
-def in_words(seconds: float) -> str:
-    """A time span as one says it."""
-    if seconds < 90:
-        return f"{max(1, round(seconds))} seconds"
-    return f"{round(seconds / 60)} minutes" if seconds < 5400 else f"{seconds / 3600:.1f} hours"
+def models(number: int) -> str:
+    """Some models, in words."""
+    return "1 model" if number == 1 else f"{number} models"
+
+
+def epochs(number: int) -> str:
+    """Some epochs, in words."""
+    return "1 epoch" if number == 1 else f"{number} epochs"

@@ -122,9 +122,14 @@ class Batches:
         on: step, start and stop of each.
         """
         steps = [(step, start, stop) for step, (start, stop) in enumerate(self.bounds())]
-        together = max(1, PIXELS_AT_ONCE // (self.batch_size * self.size**2)) if self.device.type == "cpu" else 1
+        together = self.num_together
         for first in range(first_step - first_step % together, len(steps), together):
             yield steps[first : first + together]
+
+    @property
+    def num_together(self) -> int:
+        """Batches that are gathered and augmented together."""
+        return max(1, PIXELS_AT_ONCE // (self.batch_size * self.size**2)) if self.device.type == "cpu" else 1
 
     def _gathered(self, first_step: int) -> Iterator[tuple[Tensor, Group]]:
         for group in self._groups(first_step):

@@ -20,7 +20,8 @@ import numpy as np
 from measure import line, machine_line, paired
 from PIL import Image
 
-from pipeline.config import Config, DataConfig, ImageConfig
+from pipeline.competition_config import DataConfig
+from pipeline.config import Config, ImageConfig
 from pipeline.cores import num_cores
 from pipeline.images import fill
 
