@@ -42,6 +42,7 @@ class Row:
     images: more for the images' size.
     epochs: the fewest and the most.
     gpu_budget: as `budget`, with a GPU; 0: about twenty times as much.
+    rate: the learning rate, from the number of images, where `network` does not hold it.
     """
 
     most_side: float
@@ -58,6 +59,7 @@ class Row:
     images: Settings = ()
     epochs: tuple[int, int] = (4, 40)
     gpu_budget: int = 0
+    rate: Callable[[int], float] | None = None
 
 
 def _own_size(side: float, has_gpu: bool) -> tuple[int, str]:
@@ -127,13 +129,23 @@ _LARGE = Row(
 ROWS = (_SMALL, _MEDIUM, _LARGE)
 
 
+def _few_rate(num_images: int) -> float:
+    """In proportion to the images that a fold of five trains on, up to a thousand.
+
+    By trainings from the probe's classifier, on images that neither saw (see the benchmarks' README): 1e-4 suits 100
+    images, where 1e-3 loses a tenth of the probe's accuracy; 2e-4 suits 224, and 1e-3 960, where 3e-4 is worse.
+    """
+    return min(1e-3, max(5e-5, round(0.8e-6 * num_images, 5)))
+
+
 # By one fold of 960 photos of clothes at 128 px, see the benchmarks' README: accuracy 0.788 in 12 epochs and in 20,
 # 0.713 in 6; 0.608 in 6 where norms learn. ResNet-18 from scratch: 0.488.
 _LITE = replace(
     _LARGE,
     budget=66_000,
     speed=73,  # tf_efficientnet_lite0, 128 px
-    network=(Choice("train.optimizer", "adamw"), Choice("train.lr", 1e-3)),
+    network=(Choice("train.optimizer", "adamw"),),
+    rate=_few_rate,
     few=(
         Choice("train.batch_size", 32),
         Choice("train.freeze_norms", True, "Few images: statistics and parameters of norms stay as published."),
@@ -247,6 +259,7 @@ def recipe(facts: Facts, *, gpu_memory: float, published: str = "") -> list[Choi
         *row.images,
         *_augment(row, facts, size, num_epochs * facts.num_images),
         *(item for item in row.network if not (facts.numbers and item.key == "train.label_smoothing")),
+        *_rate(row, facts.num_images),
         *(row.few if facts.num_images < _FEW else row.many),
         epochs,
         Choice("infer.views", ("identity", "hflip") if flips else ("identity",)),
@@ -280,6 +293,13 @@ def _row(facts: Facts, published: str) -> Row:
     if published and takes_weights(facts):
         return _with_weights(published)
     return next(row for row in ROWS if facts.side <= row.most_side)
+
+
+def _rate(row: Row, num_images: int) -> list[Choice]:
+    if row.rate is None:
+        return []
+    why = "By the number of images: few make few steps, in which a high rate spoils what the network knows."
+    return [Choice("train.lr", row.rate(num_images), why)]
 
 
 def _augment(row: Row, facts: Facts, size: int, num_seen: int) -> list[Choice]:

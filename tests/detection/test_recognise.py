@@ -367,6 +367,15 @@ def test_every_recipe_loads(
     )
 
 
+@pytest.mark.parametrize(
+    ("num_images", "rate"), [(20, 5e-5), (125, 1e-4), (280, 2.2e-4), (1200, 9.6e-4), (10**6, 1e-3)]
+)
+def test_few_images_learn_from_published_weights_at_a_lower_rate(num_images: int, rate: float) -> None:
+    facts = Facts(400, False, "one image", num_images)
+    choices = recipe(facts, gpu_memory=0.0, published="tf_efficientnet_lite0")
+    assert [choice.value for choice in choices if choice.key == "train.lr"] == [rate]
+
+
 FACTS = Facts(32, False, "one image", 10)
 any_text = st.characters(codec="utf-8", exclude_characters="\0")
 
