@@ -19,7 +19,7 @@ from pipeline.freshness import (
     trained_from,
 )
 from pipeline.log import log
-from pipeline.paths import STATES, chosen_folds, fold_dir, head_path, run_dir
+from pipeline.paths import STATES, all_folds, chosen_folds, fold_dir, head_path, run_dir
 from pipeline.plan import plan_is_due, planned, read_plan
 from pipeline.stamps import other_versions, stale, write_stamp
 
@@ -31,7 +31,7 @@ def train(cfg: Config, fold: int | str, inputs: Inputs, num_models: int = 0) -> 
         cfg: the settings.
         fold: which model.
         inputs: what is here, all of it prepared and split.
-        num_models: how many may be trained from here on, for a forecast of the time; 0 for none.
+        num_models: how many of the run are left to train, for a forecast of the time; 0 for none.
 
     Returns:
         Whether it was trained: not where it is there already.
@@ -64,9 +64,8 @@ def train(cfg: Config, fold: int | str, inputs: Inputs, num_models: int = 0) -> 
         if _is_current(cfg, fold, made_from):  # by now: another process may just have made it
             return False
         labelled = read_labelled(cfg)
-        if num_models:
-            # A sample that these labels cannot fill is said before the hours of training, not after.
-            read_form(cfg, labelled.task, read_test(cfg).ids)
+        # A sample that these labels cannot fill is said before the hours of training, not after.
+        read_form(cfg, labelled.task, read_test(cfg).ids)
         images = open_images(cfg, "train", labelled.samples.keys)
         store = Store(folder, made_from, cfg.train.checkpoint_minutes)
         try:
@@ -138,13 +137,11 @@ def train_all(cfg: Config, asked: str | None) -> None:
         from pipeline.engine.planning import make_plan
 
         cfg = make_plan(cfg)
-    forecast = True
-    for number, fold in enumerate(chosen):
+    for fold in chosen:
         if asked is None and not inputs.has_train and not train_stamp(cfg, fold).is_file():
             log.info("train %s: there is no such model, and there are no images to train it on", fold)
             continue
-        if train(cfg, fold, inputs, (len(chosen) - number) * forecast):
-            forecast = False  # once for all of them
+        train(cfg, fold, inputs, sum(not train_stamp(cfg, other).is_file() for other in all_folds(cfg)))
 
 
 def main(argv: Sequence[str] | None = None) -> int:

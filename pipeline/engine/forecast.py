@@ -16,8 +16,8 @@ class Forecast:
     """Says once how long it will take, and what half of that time would do where nothing limits it yet.
 
     Args:
-        num_images: that all the training to come will see, those that validate counted by a third.
-        num_models: that it trains.
+        num_images: that all of them will see, those that validate counted by a third.
+        num_models: of the run that are left to train, this one too.
         num_epochs: of each.
         fewest: epochs below which a plan would rather make images smaller; 0 where there is a limit already.
     """
@@ -47,8 +47,11 @@ class Forecast:
 
     def _say(self, pace: float) -> None:
         seconds = self.num_images / pace
-        what = f"{models(self.num_models)} of {epochs(self.num_epochs)}"
-        log.info("train: about %s for %s, at %.0f images/s%s", in_words(seconds), what, pace, self._half(seconds))
+        what = f"a model of {epochs(self.num_epochs)}"
+        if self.num_models > 1:
+            what += f", {in_words(seconds)} for the {self.num_models} that are left"
+        one = in_words(seconds / self.num_models)
+        log.info("train: about %s for %s, at %.0f images/s%s", one, what, pace, self._half(seconds))
 
     def _half(self, seconds: float) -> str:
         """What a limit of half the time would do, about: all else than training counts little."""
@@ -58,11 +61,6 @@ class Forecast:
         smaller = " of smaller images" if num_epochs < self.fewest else ""
         shorter = f"{epochs(max(num_epochs, self.fewest))}{smaller}"
         return f"; train.time_limit = '{span_of(seconds / 2)}' would train about {shorter}"
-
-
-def models(number: int) -> str:
-    """Some models, in words."""
-    return "1 model" if number == 1 else f"{number} models"
 
 
 def epochs(number: int) -> str:

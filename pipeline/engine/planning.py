@@ -10,7 +10,7 @@ from pipeline.competition.folds.fold_table import Labelled, read_labelled
 from pipeline.competition.tables.table import read_test
 from pipeline.config import Config, ConfigError
 from pipeline.durations import in_words, seconds_of, span_of
-from pipeline.engine.forecast import epochs, models
+from pipeline.engine.forecast import epochs
 from pipeline.engine.limit import (
     SHARE,
     Pace,
@@ -115,7 +115,7 @@ def _say_pace(cfg: Config, work: Work, pace: Pace, left: float) -> None:
         "plan: %.2g seconds a step of %s images: %s of %s would take %s; %s of train.time_limit = %r are left",
         cfg.train.batch_size * pace.full_image,
         cfg.train.batch_size,
-        models(work.num_models),
+        "1 model" if work.num_models == 1 else f"{work.num_models} models",
         epochs(cfg.train.num_epochs),
         _about(seconds(cfg, work, pace, cfg.train.num_epochs)),
         in_words(max(left, 0)),

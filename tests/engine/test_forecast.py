@@ -29,4 +29,6 @@ def test_it_is_said_once_and_leaves_the_warm_up_out(
         now[0] += seconds
         told.step(32)
     epochs = "1 epoch" if num_epochs == 1 else f"{num_epochs} epochs"
-    assert said == [f"train: about 25 minutes for 5 models of {epochs}, at 32 images/s{half}"]
+    assert said == [
+        f"train: about 5.0 minutes for a model of {epochs}, 25 minutes for the 5 that are left, at 32 images/s{half}"
+    ]
