@@ -154,6 +154,13 @@ class TrainConfig(Section):
         "networks with a norm behind each hidden layer), or timm's by name",
     )
     lr: float = Field(1e-3, gt=0.0, le=100.0, description="learning rate, the highest of its schedule")
+    full_lr_steps: int = Field(
+        0,
+        ge=0,
+        le=1_000_000,
+        description="optimizer steps of a training from which it learns at the full rate, a shorter one at a lower, in "
+        "proportion: few steps at a high rate spoil what a published network knows; 0: any",
+    )
     head: Literal["random", "probe"] = Field(
         "random",
         description="the classifier's first weights; the probe's were fitted on the same images (Kumar et al. 2022, "

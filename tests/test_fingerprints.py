@@ -83,6 +83,7 @@ CHANGES: dict[str, tuple[str, str]] = {
     "probe.enabled": ("false", ""),
 }
 OTHERS = {
+    "train.full_lr_steps": "7",
     "train.head": "probe",
     "train.freeze_epochs": "1",
     "train.freeze_norms": "true",

@@ -146,10 +146,11 @@ def lr_factor(cfg: TrainConfig, step: int, num_steps: int, steps_per_epoch: int)
 
     constant, step, linear (to 0) and cosine (to 0; Loshchilov and Hutter 2017, equation 5) rise linearly over the share
     `cfg.warmup` of the steps. onecycle is torch's OneCycleLR with its defaults: cosine from 1/25 up to 1 over the share
-    `cfg.warmup` (0: 0.3) of the steps, then cosine down to 1/250,000 at the last (Smith and Topin 2018, page 4).
+    `cfg.warmup` (0: 0.3) of the steps, then cosine down to 1/250,000 at the last (Smith and Topin 2018, page 4). A
+    training of fewer steps than `cfg.full_lr_steps` has that part of all of it.
 
     Args:
-        cfg: schedule, warmup, step_epochs, step_factor.
+        cfg: schedule, warmup, step_epochs, step_factor, full_lr_steps.
         step: optimizer steps made so far, 0 to num_steps - 1.
         num_steps: of the whole training.
         steps_per_epoch: of an epoch.
@@ -157,6 +158,12 @@ def lr_factor(cfg: TrainConfig, step: int, num_steps: int, steps_per_epoch: int)
     Returns:
         In (0, 1].
     """
+    part = min(1.0, num_steps / cfg.full_lr_steps) if cfg.full_lr_steps else 1.0
+    return part * _scheduled(cfg, step, num_steps, steps_per_epoch)
+
+
+def _scheduled(cfg: TrainConfig, step: int, num_steps: int, steps_per_epoch: int) -> float:
+    """The factor by the schedule alone."""
     if cfg.schedule == "onecycle":
         return _onecycle(step, num_steps, cfg.warmup or 0.3)
     warm = cfg.warmup * num_steps

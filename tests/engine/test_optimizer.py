@@ -194,3 +194,12 @@ def test_every_factor_is_a_rate(schedule, warmup, num_steps, steps_per_epoch):
 
 def test_one_step_has_a_rate():
     assert lr_factor(TrainConfig(schedule="onecycle"), 0, 1, 1) == 1.0
+
+
+@pytest.mark.parametrize("schedule", ["constant", "step", "linear", "cosine", "onecycle"])
+def test_a_short_training_learns_at_a_lower_rate_in_proportion(schedule: str) -> None:
+    full, short = (TrainConfig(schedule=schedule, warmup=0.1, full_lr_steps=steps) for steps in (0, 80))
+    for step in range(20):
+        assert lr_factor(short, step, 20, 5) == pytest.approx(lr_factor(full, step, 20, 5) / 4)
+    for step in (0, 40, 99):
+        assert lr_factor(short, step, 100, 5) == lr_factor(full, step, 100, 5), "long enough"
