@@ -4,6 +4,7 @@ Of one class of many, of grades and of tags, logistic regression; where that wou
 analysis, whose cost does not depend on the number of classes; of numbers, ridge regression.
 """
 
+import math
 import warnings
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -32,6 +33,8 @@ _SHRINKAGES = (0.5, 0.2, 0.05)
 _FACTORS = (0.05, 0.1, 0.2, 0.4, 0.8)
 # Images x features x classes up to which logistic regression takes less than a minute for each fold.
 _LOGISTIC_LIMIT = 1e9
+# Images x features that each is fitted on, at most: a gigabyte.
+MOST_VALUES = 2.5e8
 _BLOCK = 4096
 
 
@@ -79,6 +82,8 @@ def fit_paths(
 ) -> list[Sequence[Linear]]:
     """Fit classifiers of some images each, of several strengths of regularisation, in the same order for all.
 
+    Where the images are very many, every second or third is enough.
+
     Args:
         features: float (num_images, num_features).
         targets: of the images, as `Task.encode` gives them.
@@ -88,11 +93,16 @@ def fit_paths(
     from sklearn.exceptions import ConvergenceWarning
     from threadpoolctl import threadpool_limits
 
-    largest = max(map(len, chosen))
-    is_logistic = largest * features.shape[1] * task.num_outputs <= _LOGISTIC_LIMIT
+    largest, num_features = max(map(len, chosen)), features.shape[1]
+    is_logistic = largest * num_features * task.num_outputs <= _LOGISTIC_LIMIT
+    most = MOST_VALUES / num_features
+    if task.kind == "multi":  # a regression for each tag, for which there is no quicker way
+        most = min(most, _LOGISTIC_LIMIT / num_features / task.num_outputs)
+    step = math.ceil(largest / most)
 
     def fit(indices: Ints) -> Sequence[Linear]:
-        return _fit_path(features[indices].astype(np.float32), targets[indices], task, is_logistic=is_logistic)
+        some = indices[::step]
+        return _fit_path(features[some].astype(np.float32), targets[some], task, is_logistic=is_logistic)
 
     # With several threads scikit-learn's and numpy's wait for each other at each of hundreds of short steps: eight
     # times as slow on two cores (960 images, 17 classes).

@@ -5,6 +5,7 @@ import pytest
 from sklearn.discriminant_analysis import LinearDiscriminantAnalysis
 from sklearn.linear_model import LogisticRegression, Ridge
 
+from pipeline.competition.answers import linear
 from pipeline.competition.answers.linear import Discriminants, Linear, fit_paths
 from pipeline.competition.answers.task import Task
 
@@ -32,9 +33,9 @@ def scaled(features: np.ndarray) -> np.ndarray:
 def test_logistic_regression(num_features: int, num_classes: int) -> None:
     features, targets = drawn(40, num_features, num_classes)
     (path,) = fit_paths(features, targets, task_of("single", num_classes), [np.arange(40)])
-    for linear, strength in zip(path, (3e-4, 1e-3, 3e-3, 1e-2, 3e-2, 1e-1, 3e-1, 1.0), strict=True):
+    for each, strength in zip(path, (3e-4, 1e-3, 3e-3, 1e-2, 3e-2, 1e-1, 3e-1, 1.0), strict=True):
         wanted = LogisticRegression(C=strength, max_iter=1000, tol=1e-8).fit(scaled(features), targets)
-        said = linear.predict(features, task_of("single", num_classes), 1).array
+        said = each.predict(features, task_of("single", num_classes), 1).array
         assert said.dtype == np.float32
         np.testing.assert_allclose(said, wanted.predict_proba(scaled(features)), atol=0.01)
 
@@ -48,11 +49,22 @@ def test_each_is_fitted_on_its_own_images_alone() -> None:
     assert not np.array_equal(both[0][4].weight, alone.weight)
 
 
+@pytest.mark.parametrize("kind", ["single", "multi"])
+def test_of_very_many_images_some_are_enough(kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    features, targets = drawn(60, 5, 2)
+    task = task_of(kind, 2)
+    given = np.eye(2, dtype=np.float32)[targets] if kind == "multi" else targets
+    monkeypatch.setattr(linear, "MOST_VALUES", 5 * 25.0)
+    found = fit_paths(features, given, task, [np.arange(60)])[0][4]
+    monkeypatch.undo()
+    np.testing.assert_array_equal(found.weight, fit_paths(features, given, task, [np.arange(0, 60, 3)])[0][4].weight)
+
+
 def test_a_class_without_an_image_is_rare_and_not_impossible() -> None:
     features, targets = drawn(40, 5, 3)
     (path,) = fit_paths(features, targets, task_of("single", 4), [np.arange(40)])
-    for linear in path:
-        said = linear.predict(features, task_of("single", 4), 1).array
+    for each in path:
+        said = each.predict(features, task_of("single", 4), 1).array
         assert said[:, 3].mean() == pytest.approx(1 / 44, rel=0.5)
         np.testing.assert_allclose(said.sum(1), 1, atol=1e-5)
     (path,) = fit_paths(features, np.ones(40, np.int64), task_of("single", 4), [np.arange(40)])
@@ -87,9 +99,9 @@ def test_discriminant_analysis() -> None:
     features, targets = drawn(60, 8, 3)
     features -= features.mean(0)
     wanted = LinearDiscriminantAnalysis("lsqr", shrinkage=0.2).fit(features, targets)
-    linear: Linear = Discriminants(features, targets, 3)[7]
-    np.testing.assert_allclose(linear.weight, 0.2 * wanted.coef_, rtol=1e-3, atol=1e-4)
-    differences = linear.bias - 0.2 * wanted.intercept_
+    ours: Linear = Discriminants(features, targets, 3)[7]
+    np.testing.assert_allclose(ours.weight, 0.2 * wanted.coef_, rtol=1e-3, atol=1e-4)
+    differences = ours.bias - 0.2 * wanted.intercept_
     shares = (1 - 0.2) * np.log(1 / 3)  # of the classes' shares, which have no factor
     np.testing.assert_allclose(differences, shares, atol=0.02)
 
@@ -100,9 +112,9 @@ def test_where_images_and_classes_are_many_the_likeliest_are_kept() -> None:
     features, targets = drawn(3003, num_features, num_classes)
     task = task_of("single", num_classes)
     (path,) = fit_paths(features, targets, task, [np.arange(3003)])
-    linear = path[5]
-    logits = features[:50] @ linear.weight.T + linear.bias
-    said = linear.predict(features[:50], task, 5, true=targets[:50])
+    chosen = path[5]
+    logits = features[:50] @ chosen.weight.T + chosen.bias
+    said = chosen.predict(features[:50], task, 5, true=targets[:50])
     assert not said.is_dense and said.num_outputs == num_classes
     wanted = np.exp(logits - logits.max(1, keepdims=True))
     wanted /= wanted.sum(1, keepdims=True)
