@@ -107,7 +107,7 @@ class FoldsConfig(Section):
         5, ge=0, le=1000, description="folds; 0 (with full_fit): no validation"
     )
     seed: int = Field(0, ge=0, lt=2**32, description="seed of the split; 0 is a seed like any other")
-    full_fit: Annotated[bool, Stages()] = Field(False, description="also train one model on every train image")
+    full_fit: Annotated[bool, Stages("probe")] = Field(False, description="also train one model on every train image")
     column: str = Field("", description='the user\'s own fold column in the train table; "" for none')
 
     @model_validator(mode="after")

@@ -211,14 +211,16 @@ class TrainConfig(Section):
         "where it was finite, and on at half the rate, once",
     )
     seed: int = Field(0, ge=0, lt=2**32, description="seed of weights, order and augmentation")
-    deterministic: bool = Field(False, description="on a GPU: the same bytes at every run, more slowly")
+    deterministic: Annotated[bool, Stages("probe", "train")] = Field(
+        False, description="on a GPU: the same bytes at every run, more slowly"
+    )
 
 
 class InferConfig(Section):
     """How a trained network predicts; validation and test alike."""
 
-    stages = Stages("probe", "infer")
-    views: Annotated[tuple[View, ...], Stages("infer")] = Field(
+    stages = Stages("infer")
+    views: tuple[View, ...] = Field(
         ("identity",),
         min_length=1,
         description="views whose probabilities are averaged, in validation too: identity, "
@@ -231,7 +233,7 @@ class InferConfig(Section):
         description="images in a batch, in validation too; halved where memory runs out; 0: four times train's, up to "
         "128, or train's where that is more",
     )
-    keep_top: int = Field(
+    keep_top: Annotated[int, Stages("probe", "infer")] = Field(
         100, ge=1, le=1000, description="above 1,000 classes: probabilities kept of each image, the likeliest"
     )
 

@@ -1,11 +1,13 @@
 """oof.parquet, test.parquet of every fold -> output/<run>/{oof,test}.parquet, scores.json, submission.csv."""
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
+from pipeline import stamps
 from pipeline.cli import run_stage
-from pipeline.config import Config
+from pipeline.config import Config, ConfigError
 from pipeline.files import InputError, lock, read_json, write_json
 from pipeline.freshness import (
     Inputs,
@@ -43,7 +45,10 @@ def ensemble(cfg: Config) -> None:
     for fold, reason in reasons.items():
         if reason not in (None, "not made yet"):
             log.info("ensemble: predictions of fold %s are left out, they are not current; %s", fold, reason)
-    probed = has_probe(cfg) and unprobed(cfg, inputs) is None
+    without_probe = unprobed(cfg, inputs)
+    probed = has_probe(cfg) and without_probe is None
+    if without_probe not in (None, "not made yet"):
+        log.info("ensemble: the probe is left out, it is not current; %s", without_probe)
     if not ready and not probed:
         # What is there is of other settings.
         (run_dir(cfg) / "submission.csv").unlink(missing_ok=True)
@@ -56,13 +61,30 @@ def ensemble(cfg: Config) -> None:
     if stale(stamp, made_from) is not None or not stamped(stamp, _scores_path(cfg, inputs).name):
         from pipeline.competition.answers import metrics
 
-        # Before the old submission is gone.
+        # Before an old submission is gone.
         metrics.must_allow(cfg.ensemble.method, metrics.get(cfg.task.metric))
         with lock(run_dir(cfg) / "ensemble.lock", f"the ensemble of {cfg.name}", LOCKED):
-            (run_dir(cfg) / "submission.csv").unlink(missing_ok=True)
-            products = _combine(cfg, ready, inputs, probed=probed)
+            submission = run_dir(cfg) / "submission.csv"
+            if not _adds_models(stamps.made_from(stamp), made_from):
+                submission.unlink(missing_ok=True)
+            try:
+                products = _combine(cfg, ready, inputs, probed=probed)
+            except (ConfigError, InputError):
+                submission.unlink(missing_ok=True)
+                raise
             write_stamp(stamp, made_from, [run_dir(cfg) / name for name in products])
     summary.say(cfg, ready, read_json(_scores_path(cfg, inputs)), inputs)
+
+
+def _adds_models(old: Mapping[str, Any], new: Mapping[str, Any]) -> bool:
+    """Whether a submission differs from the one before by more models alone: then that is worth keeping until it is
+    replaced, whatever stops this.
+    """
+    parts, more = old.get("parts", {}), new["parts"]
+    same_models = all(more.get(fold) == made for fold, made in parts.items())
+    same_probe = old.get("probe") in (None, new.get("probe"))
+    others = [{key: made[key] for key in made if key not in ("parts", "probe")} for made in (old, new)]
+    return same_models and same_probe and others[0] == others[1]
 
 
 def _combine(cfg: Config, ready: list[int | str], inputs: Inputs, *, probed: bool) -> list[str]:
@@ -91,7 +113,9 @@ def _combine(cfg: Config, ready: list[int | str], inputs: Inputs, *, probed: boo
     models = {"metric": task.metric, "models": list(weights), "num_models": len(all_folds(cfg))}
     models |= {"weights": weights, "settings": asked}
     if labelled:
-        scores, has_oof = measured(cfg, labelled, [fold for fold in ready if fold != "full"], probed=probed)
+        folds = [fold for fold in ready if fold != "full"]
+        # Beside the model of all images alone, which no fold measures, the probe's score would be of something else.
+        scores, has_oof = measured(cfg, labelled, folds, probed=probed and bool(folds or not ready))
         products += ["oof.parquet"] if has_oof else []
     else:
         scores = measured_before(cfg, models, probed=probed)

@@ -145,7 +145,13 @@ def probed_from(cfg: Config, inputs: Inputs) -> dict[str, Any]:
 
 def unprobed(cfg: Config, inputs: Inputs) -> str | None:
     """Why the probe must be made: one clause; None where it is current, or there is none."""
-    return stale(probe_stamp(cfg), probed_from(cfg, inputs)) if has_probe(cfg) else None
+    if not has_probe(cfg):
+        return None
+    stamp = probe_stamp(cfg)
+    if reason := stale(stamp, probed_from(cfg, inputs)):
+        return reason
+    whole = not inputs.has_train or not cfg.folds.num_folds or stamped(stamp, "oof.parquet")
+    return None if whole else "made without the train images, which are here"
 
 
 def trained_from(cfg: Config, fold: int | str, inputs: Inputs) -> dict[str, Any]:

@@ -11,7 +11,7 @@ from pipeline.config import Config
 from pipeline.files import InputError, lock
 from pipeline.freshness import Inputs, has_probe, must_be_ready, probe_stamp, probed_from, read_inputs, unprobed
 from pipeline.log import log
-from pipeline.paths import head_path, probe_dir
+from pipeline.paths import all_folds, head_path, probe_dir
 from pipeline.plan import plan_is_due
 from pipeline.stamps import stamped, write_stamp
 
@@ -42,7 +42,7 @@ def probe(cfg: Config) -> None:
     if unprobed(cfg, inputs) is None:
         log.info("probe: up to date")
         return
-    if not inputs.has_train and not head_path(cfg, "full").is_file():
+    if not inputs.has_train and not all(head_path(cfg, fold).is_file() for fold in all_folds(cfg)):
         log.info("probe: none, as there are no train images to fit it on")
         return
     with lock(probe_dir(cfg) / "lock", f"the probe of {cfg.name}"):
@@ -62,21 +62,20 @@ def _probe(cfg: Config, inputs: Inputs) -> None:
     task, test = labelled.task if labelled else known_task(cfg), read_test(cfg)
     # A sample that these labels cannot fill is said before the hours of training, not after.
     read_form(cfg, task, test.ids)
+    seen = f"{len(labelled.samples):,} train and " if labelled else ""
+    log.info("probe: %s at %s px, %s%s test images", cfg.model.name, cfg.image.size, seen, f"{len(test):,}")
     if labelled:
         frozen, fitted = _fit(cfg, labelled, inputs.train or "")
         oof = [probe_dir(cfg) / "oof.parquet"] if cfg.folds.num_folds else []
     else:
-        try:
-            frozen, fitted = _fitted_before(cfg, task)
-        except InputError as error:  # trained models need no published weights, and predict without it
-            log.info("probe: left out, as its network is not here: %s", error)
+        known = _fitted_before(cfg, task)
+        if known is None:
             return
+        frozen, fitted = known
         oof = _measured_before(cfg)
     _predict_test(cfg, frozen, fitted, inputs.test)
     heads = [head_path(cfg, fold) for fold in fitted]
     write_stamp(probe_stamp(cfg), made_from, [*heads, *oof, probe_dir(cfg) / "test.parquet"], task=asdict(task))
-    seen = f"{len(labelled.samples):,} train and " if labelled else ""
-    log.info("probe: %s at %s px, %s%s test images", cfg.model.name, cfg.image.size, seen, f"{len(test):,}")
 
 
 def _fit(cfg: Config, labelled: "Labelled", identity: str) -> "tuple[Frozen, dict[int | str, Fitted]]":
@@ -86,37 +85,47 @@ def _fit(cfg: Config, labelled: "Labelled", identity: str) -> "tuple[Frozen, dic
     from pipeline.competition.answers.predictions import Predictions, write_predictions
     from pipeline.competition.answers.probing import fit_probe, out_of_fold
     from pipeline.engine.features import Frozen
-    from pipeline.engine.heads import write_head
+    from pipeline.engine.heads import Head, write_head
     from pipeline.engine.start import find_normalisation
     from pipeline.images.cache import open_images
     from pipeline.model.build import build_model
 
-    task, num_folds = labelled.task, cfg.folds.num_folds
+    task = labelled.task
     images = open_images(cfg, "train", labelled.samples.keys)
     model = build_model(cfg.model, cfg.image.size, cfg.image.channels, task.num_outputs, 0)
     normalisation = find_normalisation(cfg, model, images, np.flatnonzero(images.readable))
     frozen = Frozen.of(cfg, model, task, normalisation)
     features = frozen.features(cfg, "train", labelled.samples.ids, images, identity)
-    fitted = fit_probe(labelled, features, images.readable, num_folds)
+    fitted = fit_probe(labelled, features, images.readable, all_folds(cfg))
     for fold, one in fitted.items():
-        write_head(head_path(cfg, fold), one, normalisation)
-    if num_folds:
+        write_head(head_path(cfg, fold), Head(one, normalisation, frozen.network))
+    if cfg.folds.num_folds:
         indices, probs = out_of_fold(labelled, features, images.readable, fitted, cfg.infer.keep_top)
         said = Predictions(labelled.ids(indices), task.classes, probs)
         write_predictions(probe_dir(cfg) / "oof.parquet", said)
     return frozen, fitted
 
 
-def _fitted_before(cfg: Config, task: "Task") -> "tuple[Frozen, dict[int | str, Fitted]]":
-    """Read the classifiers, and build the network that they are for."""
+def _fitted_before(cfg: Config, task: "Task") -> "tuple[Frozen, dict[int | str, Fitted]] | None":
+    """Read the classifiers, and build the network that they are for; None where that is not here, which is said.
+
+    Trained models need no published weights, and predict without the probe.
+    """
     from pipeline.engine.features import Frozen
     from pipeline.engine.heads import read_head
     from pipeline.model.build import build_model
 
-    known = {fold: read_head(head_path(cfg, fold)) for fold in (*range(cfg.folds.num_folds), "full")}
-    model = build_model(cfg.model, cfg.image.size, cfg.image.channels, task.num_outputs, 0)
-    frozen = Frozen.of(cfg, model, task, known["full"][1])
-    return frozen, {fold: fitted for fold, (fitted, _) in known.items()}
+    heads = {fold: read_head(head_path(cfg, fold)) for fold in all_folds(cfg)}
+    try:
+        model = build_model(cfg.model, cfg.image.size, cfg.image.channels, task.num_outputs, 0)
+    except InputError as error:
+        log.info("probe: left out, as its network is not here: %s", error)
+        return None
+    frozen = Frozen.of(cfg, model, task, next(iter(heads.values())).normalisation)
+    if any(head.network != frozen.network for head in heads.values()):
+        log.info("probe: left out, as its classifiers are of other weights or settings than those that are here")
+        return None
+    return frozen, {fold: head.fitted for fold, head in heads.items()}
 
 
 def _measured_before(cfg: Config) -> list[Path]:

@@ -69,7 +69,7 @@ def train(cfg: Config, fold: int | str, inputs: Inputs, num_models: int = 0) -> 
         images = open_images(cfg, "train", labelled.samples.keys)
         store = Store(folder, made_from, cfg.train.checkpoint_minutes)
         try:
-            head = read_head(head_path(cfg, fold))[0].linear if cfg.train.head == "probe" else None
+            head = read_head(head_path(cfg, fold)).fitted.linear if cfg.train.head == "probe" else None
             trainer = Trainer(cfg, fold, labelled, images, store, num_models, head)
             for epoch in fit(trainer):
                 said = line(epoch.name, epoch.row, cfg.task.metric)

@@ -63,7 +63,7 @@ CHANGES: dict[str, tuple[str, str]] = {
     "task.order": ('["bee", "ant", "cow"]', "S T E"),
     "folds.num_folds": ("3", "F S T I E"),
     "folds.seed": ("1", "F S T I E"),
-    "folds.full_fit": ("true", ""),
+    "folds.full_fit": ("true", "S"),
     "folds.column": ("id", "F S T I E"),
     "image.size": ("16", "P S T I"),
     "image.margin": ("2.0", "P S T I"),
@@ -71,7 +71,7 @@ CHANGES: dict[str, tuple[str, str]] = {
     "image.fit": ("pad", "P S T I"),
     "image.cache_limit": ("0.5", "P"),
     "infer.views": ('["hflip"]', "I"),
-    "infer.batch_size": ("7", "S I"),
+    "infer.batch_size": ("7", "I"),
     "infer.keep_top": ("7", "S I"),
     "ensemble.method": ("rank", "E"),
     "train.grad_checkpointing": ("true", ""),
@@ -79,6 +79,7 @@ CHANGES: dict[str, tuple[str, str]] = {
     "train.time_limit": ("1h", ""),
     "train.on_nan": ("rollback", ""),
     "train.precision": ("bfloat16", "S T I"),
+    "train.deterministic": ("true", "S T I"),
     "augment.hflip": ("0.25", "S T I"),
     "probe.enabled": ("false", ""),
 }
@@ -104,7 +105,6 @@ OTHERS = {
     "train.schedule": "step",
     "train.step_epochs": "2",
     "train.seed": "1",
-    "train.deterministic": "true",
 }
 BY_SECTION = {"model": "S T I", "augment": "T I"}
 

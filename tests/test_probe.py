@@ -145,8 +145,8 @@ def test_training_starts_from_the_classifier(probed: Callable[..., Config]) -> N
     network = read_predictions(RUN / "fold0" / "oof.parquet", "").aligned(labelled.ids(held_out), "", "").array
     probe_said = read_predictions(RUN / "probe" / "oof.parquet", "").aligned(labelled.samples.ids, "", "").array
     np.testing.assert_allclose(network, probe_said[held_out], atol=2e-3)
-    fitted, normalisation = read_head(head_path(cfg, 0))
-    assert fitted.linear.weight.shape[0] == 3 and len(normalisation[0]) == 3
+    head = read_head(head_path(cfg, 0))
+    assert head.fitted.linear.weight.shape[0] == 3 and len(head.normalisation[0]) == 3
 
 
 def test_a_training_that_starts_from_the_probe_needs_one(
@@ -182,7 +182,7 @@ def test_elsewhere_the_probe_predicts_other_test_images(
     cfg = probed()
     assert run(*STAGES) == 0
     first, share = SUBMISSION.read_bytes(), scores()["probe"]["share"]
-    heads = {fold: head_path(cfg, fold).read_bytes() for fold in (0, 1, "full")}
+    heads = {fold: head_path(cfg, fold).read_bytes() for fold in (0, 1)}
     shutil.rmtree(cfg.root / "train")
     for name in ("train.csv", "answers.csv"):
         (cfg.root / name).unlink()
@@ -196,6 +196,23 @@ def test_elsewhere_the_probe_predicts_other_test_images(
     probs = read_predictions(RUN / "probe" / "test.parquet", "").probs.array
     np.testing.assert_allclose(probs[0], probs[7], rtol=1e-4)
     assert SUBMISSION.read_bytes() != first
+
+
+def test_elsewhere_other_weights_are_not_taken_for_the_probe_s(
+    probed: Callable[..., Config], capsys: pytest.CaptureFixture[str]
+) -> None:
+    cfg = probed()
+    assert run(*STAGES) == 0
+    shutil.rmtree(cfg.root / "train")
+    for name in ("train.csv", "answers.csv"):
+        (cfg.root / name).unlink()
+    shutil.copy(cfg.root / "test" / "007.png", cfg.root / "test" / "000.png")
+    torch.default_generator.manual_seed(7)
+    torch.save(timm.create_model("test_resnet").state_dict(), "w.pth")
+    stamp = (RUN / "probe" / "probe.json").read_bytes()
+    assert run("prepare", "probe") == 0
+    assert "left out, as its classifiers are of other weights or settings" in capsys.readouterr().out
+    assert (RUN / "probe" / "probe.json").read_bytes() == stamp
 
 
 def test_elsewhere_trained_models_need_no_published_weights(
@@ -217,6 +234,51 @@ def test_elsewhere_trained_models_need_no_published_weights(
     assert "probe: left out, as its network is not here" in said and "CV accuracy: none" in said
     assert "the CV score was measured with the probe, which is not here" in said
     assert "probe" not in read_json(RUN / "scores_elsewhere.json")
+
+
+def test_a_stop_between_two_submissions_leaves_the_first(
+    probed: Callable[..., Config], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """But not where it is of other settings, nor where the new one would be refused."""
+    probed()
+    assert run("prepare", "folds", "probe", "ensemble") == 0
+    first = SUBMISSION.read_bytes()
+    for stage in (train, infer):
+        assert stage.main([*CONFIG, "--fold", "0"]) == 0
+
+    def stopped(*_: Any) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr("pipeline.competition.answers.submission.fill", stopped)
+        assert ensemble.main(CONFIG) == 130 and SUBMISSION.read_bytes() == first
+        assert ensemble.main([*CONFIG, "--set", "data.sample_submission=answers.csv"]) == 130
+        assert not SUBMISSION.is_file()
+    assert ensemble.main(CONFIG) == 0 and SUBMISSION.is_file()
+    assert train.main([*CONFIG, "--fold", "1"]) == infer.main([*CONFIG, "--fold", "1"]) == 0
+    monkeypatch.setattr("pipeline.competition.answers.submission.check", lambda *_: ["it is odd"])
+    assert ensemble.main(CONFIG) == 1 and not SUBMISSION.is_file()
+
+
+def test_a_model_of_all_images_comes_before_the_probe(probed: Callable[..., Config]) -> None:
+    """Where no fold measures either: its predictions alone, and no score that would be the probe's."""
+    probed()
+    full = ("folds.full_fit=true",)
+    assert run("prepare", "folds", "probe", settings=full) == 0
+    for stage in (train, infer):
+        assert stage.main([*CONFIG, "--set", *full, "--fold", "full"]) == 0
+    assert run("ensemble", settings=full) == 0
+    assert scores()["probe"]["share"] == 0.0 and scores()["cv"] is None
+    made = read_predictions(RUN / "test.parquet", "").probs.array
+    np.testing.assert_array_equal(made, read_predictions(RUN / "full" / "test.parquet", "").probs.array)
+
+
+def test_images_of_which_none_can_be_read_get_the_prior(probed: Callable[..., Config]) -> None:
+    cfg = probed()
+    for path in (cfg.root / "test").iterdir():
+        path.write_bytes(b"no image")
+    assert run("prepare", "folds", "probe", "ensemble", settings=("data.bad_images=drop",)) == 0
+    np.testing.assert_allclose(read_predictions(RUN / "test.parquet", "").probs.array, 1 / 3, atol=1e-6)
 
 
 def test_other_predictions_of_the_probe_ask_for_another_submission(probed: Callable[..., Config]) -> None:

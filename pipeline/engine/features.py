@@ -5,6 +5,7 @@ all that they depend on, so a file that is there is what it should be: images ar
 """
 
 import hashlib
+import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,13 +18,15 @@ import torch
 from torch import Tensor, nn
 
 from pipeline.competition.answers.task import Task
-from pipeline.config import Config
+from pipeline.config import Config, InferConfig
 from pipeline.engine.machine import find_machine
 from pipeline.engine.predict import Views, evaluate, placed
 from pipeline.engine.predictor import Predictor, for_inference
 from pipeline.files import InputError, atomic_write, digest
 from pipeline.images.batches import Batch, Statistics
 from pipeline.images.cache import Images
+from pipeline.images.decode import VERSION
+from pipeline.images.fill import DISK_RESERVE
 from pipeline.model.weights import remove_classifier
 from pipeline.paths import features_dir
 
@@ -46,10 +49,13 @@ class _Gathered:
     def reset(self) -> None:
         """Begin a pass."""
         self.values: Tensor | None = None
+        self.is_finite = torch.ones((), dtype=torch.bool, device=self.device)
 
     def add(self, batch: Batch, step: int, logits: Tensor, losses: Tensor | None) -> None:
         """Take in features (1, num_views, batch, num_features, ...)."""
-        features = logits[0].float().mean(0).flatten(1).clamp(-_LARGEST, _LARGEST)
+        features = logits[0].float().mean(0).flatten(1)
+        self.is_finite &= features.isfinite().all()
+        features = features.clamp(-_LARGEST, _LARGEST)
         if self.values is None:
             shape = (self.num_images, features.shape[1])
             self.values = torch.empty(shape, dtype=torch.float16, device=self.device)
@@ -62,12 +68,12 @@ class Frozen:
 
     predictor: the network, with all that it takes to predict.
     views: of each image, whose features are averaged.
-    key: hash of all that features depend on, but the images.
+    network: hash of all that features depend on, but the images and what differs by rounding.
     """
 
     predictor: Predictor
     views: tuple[str, ...]
-    key: str
+    network: str
 
     @classmethod
     def of(cls, cfg: Config, model: nn.Module, task: Task, normalisation: Statistics) -> "Frozen":
@@ -81,12 +87,13 @@ class Frozen:
         """
         size, channels = cfg.image.size, cfg.image.channels
         remove_classifier(model)
-        machine = find_machine(cfg.train.precision, model, (channels, size, size), predicts=True)
+        precision, shape = cfg.train.precision, (channels, size, size)
+        machine = find_machine(precision, model, shape, deterministic=cfg.train.deterministic, predicts=True)
         views = ("identity", "hflip") if cfg.augment.hflip else ("identity",)
         weights = hashlib.sha256()
         for name, tensor in sorted(model.state_dict().items()):
             weights.update(name.encode() + tensor.contiguous().view(-1).view(torch.uint8).numpy().tobytes())
-        made_from = [weights.hexdigest(), cfg.model.name, size, normalisation, views, machine.precision]
+        network = digest([weights.hexdigest(), cfg.model.name, size, normalisation, views])
         predictor = Predictor(
             model=for_inference(model, size, channels),
             task=task,
@@ -96,7 +103,7 @@ class Frozen:
             train_batch=cfg.train.batch_size,
             machine=machine,
         )
-        return cls(predictor, views, digest(made_from))
+        return cls(predictor, views, network)
 
     def features(self, cfg: Config, split: str, ids: Sequence[str], images: Images, identity: str) -> Array:
         """Compute the features of images, or read them where they are kept.
@@ -115,37 +122,39 @@ class Frozen:
             TooLittleMemory: one image is too much.
             InputError: they are not finite.
         """
-        image = cfg.image.model_dump(mode="json", exclude={"cache_limit"})
-        folder = features_dir(cfg, digest([self.key, image, identity])[:12]) / split
+        pixels = [cfg.image.model_dump(mode="json", exclude={"cache_limit"}), VERSION, identity]
+        key = digest([self.network, self.predictor.machine.precision, pixels])
+        folder = features_dir(cfg, key[:12]) / split
         order = np.array(sorted(np.flatnonzero(images.readable), key=lambda index: ids[int(index)]), np.int64)
-        found = []
+        features, infer = np.zeros((len(ids), 1), np.float16), cfg.infer
         for number, start in enumerate(range(0, len(order), IMAGES_A_FILE)):
             path, indices = folder / f"{number:05d}.parquet", order[start : start + IMAGES_A_FILE]
             names = [ids[index] for index in indices]
             known = _read(path, names)
             if known is None:
-                known = self._compute(images, indices, cfg, f"probe {split}")
+                known, infer = self._compute(images, indices, infer, f"probe {split}")
                 _write(path, names, known)
-            found.append(known)
-        features = np.zeros((len(ids), found[0].shape[1] if found else 1), np.float16)
-        if found:
-            features[order] = np.concatenate(found)
+            if features.shape[1] != known.shape[1]:
+                features = np.zeros((len(ids), known.shape[1]), np.float16)
+            features[indices] = known
         return features
 
-    def _compute(self, images: Images, indices: Array, cfg: Config, name: str) -> Array:
-        """The features of some images: float16 (len(indices), num_features)."""
+    def _compute(self, images: Images, indices: Array, infer: InferConfig, name: str) -> tuple[Array, InferConfig]:
+        """The features of some images, float16 (len(indices), num_features), and the batch size that fitted."""
         predictor, machine = self.predictor, self.predictor.machine
-        batches = predictor.batches(images, indices, cfg.infer, name)
+        batches = predictor.batches(images, indices, infer, name)
         gathered = _Gathered(len(indices), machine.device)
         with placed([predictor], machine):
-            evaluate(Views([predictor], self.views), batches, machine, gathered)
+            fitted = evaluate(Views([predictor], self.views), batches, machine, gathered)
         assert gathered.values is not None, "there are images"
-        if not gathered.values.isfinite().all():
+        if not gathered.is_finite:
             raise InputError(
-                f"the features of {cfg.model.name} must be finite numbers. They are not; set train.precision = "
-                "'float32', or probe.enabled = false"
+                "the features of model.name must be finite numbers. They are not: set train.precision = 'float32'; "
+                "or probe.enabled = false, with train.head = 'random'"
             )
-        return np.asarray(gathered.values.cpu().numpy())
+        if fitted.batch_size < batches.batch_size:
+            infer = infer.model_copy(update={"batch_size": fitted.batch_size})
+        return np.asarray(gathered.values.cpu().numpy()), infer
 
 
 def _read(path: Path, names: Sequence[str]) -> Array | None:
@@ -161,7 +170,10 @@ def _read(path: Path, names: Sequence[str]) -> Array | None:
 
 
 def _write(path: Path, names: Sequence[str], features: Array) -> None:
-    """Write ids and features (num_images, num_features)."""
+    """Write ids and features (num_images, num_features); nothing where the disk has no room to spare."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    if shutil.disk_usage(path.parent).free < DISK_RESERVE + features.nbytes:
+        return
     column = pa.FixedSizeListArray.from_arrays(pa.array(features.reshape(-1)), features.shape[1])
     with atomic_write(path) as stream:
         pq.write_table(pa.table({"id": pa.array(list(names), pa.string()), "features": column}), stream)

@@ -1,6 +1,7 @@
 """The probe's classifiers on disk: what was fitted on a fold's images, with all that it takes to predict."""
 
 import json
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -13,28 +14,47 @@ from pipeline.images.batches import Statistics
 from pipeline.model.checkpoint import read_safetensors
 
 
-def write_head(path: Path, fitted: Fitted, normalisation: Statistics) -> None:
-    """Write a classifier, and how the network sees images; equal ones are equal bytes."""
-    tensors = {"weight": fitted.linear.weight, "bias": fitted.linear.bias, "prior": fitted.prior}
+@dataclass(frozen=True)
+class Head:
+    """A classifier of a network's features.
+
+    fitted: the classifier.
+    normalisation: mean and standard deviation per channel with which the network sees images.
+    network: the `Frozen.network` whose features they are.
+    """
+
+    fitted: Fitted
+    normalisation: Statistics
+    network: str
+
+
+def write_head(path: Path, head: Head) -> None:
+    """Write a classifier; equal ones are equal bytes."""
+    linear = head.fitted.linear
+    tensors = {"weight": linear.weight, "bias": linear.bias, "prior": head.fitted.prior}
+    metadata = {"normalisation": json.dumps(head.normalisation), "network": head.network}
     contiguous = {name: np.ascontiguousarray(value) for name, value in tensors.items()}
-    content = safetensors.numpy.save(contiguous, {"normalisation": json.dumps(normalisation)})
+    content = safetensors.numpy.save(contiguous, {"head": json.dumps(metadata, sort_keys=True)})
     with atomic_write(path) as stream:
         stream.write(content)
 
 
-def read_head(path: Path) -> tuple[Fitted, Statistics]:
-    """Read a classifier, and mean and standard deviation per channel with which the network sees images.
+def read_head(path: Path) -> Head:
+    """Read a classifier.
 
     Raises:
         InputError: it is not there, or not whole.
     """
-    made_by = "Delete it and run: python -m pipeline.probe"
+    made_by = "python -m pipeline.probe"
     if not path.is_file():
-        raise InputError(f"{path} does not exist. {made_by}")
+        raise InputError(f"{path} does not exist. It is made by: {made_by}")
     tensors, metadata = read_safetensors(path)
     try:
-        mean, std = json.loads(metadata["normalisation"])
+        known = json.loads(metadata["head"])
+        mean, std = json.loads(known["normalisation"])
         weight, bias, prior = (tensors[name].numpy() for name in ("weight", "bias", "prior"))
+        return Head(Fitted(Linear(weight, bias), prior), (tuple(mean), tuple(std)), str(known["network"]))
     except (LookupError, TypeError, ValueError) as error:
-        raise InputError(f"{path} must be a classifier of the probe. It is not ({error}). {made_by}") from None
-    return Fitted(Linear(weight, bias), prior), (tuple(mean), tuple(std))
+        raise InputError(
+            f"{path} must be a classifier of the probe. It is not ({error}). Delete it and run: {made_by}"
+        ) from None

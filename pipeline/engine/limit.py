@@ -10,10 +10,8 @@ from pipeline.recipes import epochs_of
 # Part of the time left that a plan fills. Whoever shares the machine may slow it down by a sixth later on, and the run
 # still ends in time; by a fifth, and it ends within 105 % of it.
 SHARE = 0.85
-# Seconds for what follows the last model: tables, scores, the submission.
+# Seconds for what follows the models: tables, scores, the submission.
 _AFTER = 3.0
-# Seconds to fit the probe's classifiers: 3 for 1,200 images and 17 classes.
-_FIT = 5.0
 # Images get no smaller than this part of their side: networks see too little then.
 _SMALLEST = 0.5
 
@@ -49,7 +47,7 @@ class Pace:
 @dataclass(frozen=True)
 class Work:
     """What a run has to do: its models, images over all of them that one epoch trains on and that are validated, and
-    test images for each; images whose features the probe takes.
+    test images for each; images whose features the probe takes, and seconds to fit its classifiers.
     """
 
     num_models: int
@@ -57,6 +55,7 @@ class Work:
     num_valid: int
     num_test: int
     num_probed: int = 0
+    fitting: float = 0.0
 
 
 def seconds(cfg: Config, work: Work, pace: Pace, num_epochs: int) -> float:
@@ -67,7 +66,7 @@ def seconds(cfg: Config, work: Work, pace: Pace, num_epochs: int) -> float:
     each = work.num_valid * pace.predicted_image + work.num_models * (pace.validation + 2 * pace.saving)
     # Inference builds the network again.
     model = 2 * pace.start + pace.saving + work.num_test * pace.predicted_image
-    probe = pace.start + work.num_probed * pace.predicted_image + _FIT if work.num_probed else 0.0
+    probe = pace.start + work.num_probed * pace.predicted_image + work.fitting if work.num_probed else 0.0
     return probe + train + num_epochs * each + work.num_models * model + _AFTER
 
 

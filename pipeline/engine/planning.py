@@ -9,6 +9,7 @@ from dataclasses import asdict
 from pipeline.competition.folds.fold_table import Labelled, read_labelled
 from pipeline.competition.tables.table import read_test
 from pipeline.config import Config, ConfigError
+from pipeline.cores import num_cores
 from pipeline.durations import in_words, seconds_of, span_of
 from pipeline.engine.forecast import epochs
 from pipeline.engine.limit import (
@@ -24,7 +25,7 @@ from pipeline.engine.limit import (
 )
 from pipeline.engine.pace import measure
 from pipeline.files import InputError, lock, write_json
-from pipeline.freshness import read_inputs, unprobed
+from pipeline.freshness import has_probe
 from pipeline.images.cache import Images, open_images
 from pipeline.log import log
 from pipeline.paths import all_folds
@@ -33,6 +34,9 @@ from pipeline.plan import elapsed, plan_path, planned, planned_from
 # Seconds that each part of the pace is measured: this part of the limit, within these.
 _PART = 1 / 60
 _SHORTEST, _LONGEST = 0.5, 5.0
+# Seconds in which a core fits the probe's classifiers, for each image and class (3 s for 1,200 and 17 in five folds);
+# above so many of both it takes no longer.
+_FITTING, _MOST_FITTED = 5e-5, 800_000
 
 
 def make_plan(cfg: Config) -> Config:
@@ -65,8 +69,12 @@ def _work(cfg: Config, labelled: Labelled, images: Images) -> Work:
     splits = [labelled.split(fold) for fold in all_folds(cfg)]
     num_train, num_valid = (sum(int(images.readable[split[part]].sum()) for split in splits) for part in (0, 1))
     num_test = len(read_test(cfg))
-    num_probed = len(images) + num_test if unprobed(cfg, read_inputs(cfg)) else 0
-    return Work(len(splits), num_train, num_valid, num_test, num_probed)
+    if not has_probe(cfg):
+        return Work(len(splits), num_train, num_valid, num_test)
+    fitted = min(_MOST_FITTED, len(images) * labelled.task.num_outputs) * len(splits)
+    return Work(
+        len(splits), num_train, num_valid, num_test, len(images) + num_test, 1 + _FITTING * fitted / num_cores()
+    )
 
 
 def _decide(cfg: Config, labelled: Labelled, images: Images, work: Work) -> tuple[Config, Pace]:

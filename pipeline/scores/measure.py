@@ -131,11 +131,10 @@ def measured_before(cfg: Config, models: Mapping[str, Any], *, probed: bool) -> 
 
 
 def share_of_probe(scores: Mapping[str, Any], ready: Sequence[int | str]) -> float:
-    """The share of the probe as scores.json holds it; where nothing measures it, all or none: networks come first."""
-    share = scores.get("probe", {}).get("share")
-    if share is None:
-        return 0.0 if ready else 1.0
-    return float(share)
+    """The share of the probe as scores.json holds it, all where there is no network, none where nothing measures it."""
+    if not ready:
+        return 1.0
+    return float(scores.get("probe", {}).get("share") or 0.0)
 
 
 def test_probs(cfg: Config, task: Task, ids: list[str], ready: Sequence[int | str], share: float) -> Probs:

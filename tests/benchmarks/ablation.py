@@ -78,7 +78,7 @@ def train(name: str, variant: str, seed: int, fold: int) -> Row:
     probe.probe(cfg)
     labelled = read_labelled(cfg)
     images = open_images(cfg, "train", labelled.samples.keys)
-    head = read_head(head_path(cfg, fold))[0].linear if cfg.train.head == "probe" else None
+    head = read_head(head_path(cfg, fold)).fitted.linear if cfg.train.head == "probe" else None
     began = time.perf_counter()
     trainer = Trainer(cfg, fold, labelled, images, head=head)
     for epoch in fit(trainer):

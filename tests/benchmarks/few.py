@@ -50,7 +50,7 @@ def compare(name: str, num_images: int, num_epochs: int, num_seeds: int, setting
         fold = np.zeros(len(images), np.int64)
         fold[chosen] = 1
         drawn = replace(labelled, folds=fold)
-        probe = fit_probe(drawn, features, images.readable, 2)[0]
+        probe = fit_probe(drawn, features, images.readable, [0, 1])[0]
         _, held_out = drawn.split(0)
         said = probe.predict(features[held_out], images.readable[held_out], task, 1)
         first = scoring.score(task, labelled.targets[held_out], said)

@@ -1,6 +1,8 @@
 """Features: what timm's network gives before its classifier, mean over the views; computed once, and kept."""
 
+import shutil
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -85,17 +87,50 @@ def test_they_are_computed_once_for_the_same_images(
     assert computed == [10, 10, 10, 4]
 
 
-def test_what_they_depend_on_is_in_the_key(competition: Callable[..., Config]) -> None:
+def test_another_precision_has_its_own_and_a_full_disk_keeps_none(
+    competition: Callable[..., Config], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cfg, images, ids = opened(competition)
+    first = frozen(cfg).features(cfg, "train", ids, images, "these")
+    other = competition(*SETTINGS, "train.precision=bfloat16")
+    assert not np.array_equal(frozen(other).features(other, "train", ids, images, "these"), first)
+    assert len(list(Path("output/cache").glob("tiny-features-*"))) == 2
+    full = type(shutil.disk_usage("."))(10**12, 10**12 - 10**9, 10**9)
+    monkeypatch.setattr(features.shutil, "disk_usage", lambda path: full)
+    found = frozen(cfg).features(cfg, "train", ids, images, "others")
+    np.testing.assert_array_equal(found, first)
+    assert not list(Path("output/cache").glob("tiny-features-*/*/.*.tmp"))
+    assert len(list(Path("output/cache").glob("tiny-features-*/train/*.parquet"))) == 2
+
+
+def test_a_batch_that_does_not_fit_is_not_tried_again(
+    competition: Callable[..., Config], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(features, "IMAGES_A_FILE", 10)
+    cfg, images, ids = opened(competition)
+    sizes: list[int] = []
+
+    def smaller(model: torch.nn.Module, batches: Batches, *rest: Any) -> Batches:
+        sizes.append(batches.batch_size)
+        return original(model, replace(batches, batch_size=min(batches.batch_size, 3)), *rest)
+
+    original = features.evaluate
+    monkeypatch.setattr(features, "evaluate", smaller)
+    frozen(cfg).features(cfg, "train", ids, images, "these")
+    assert sizes == [20, 3, 3]
+
+
+def test_what_they_depend_on_names_the_network(competition: Callable[..., Config]) -> None:
     cfg = competition(*SETTINGS)
-    keys = [frozen(cfg).key, frozen(cfg).key]
-    assert keys[0] == keys[1]
-    for setting in ("model.name=test_efficientnet", "image.size=64", "augment.hflip=0", "train.precision=bfloat16"):
-        keys.append(frozen(competition(*SETTINGS, setting)).key)
+    keys = [frozen(cfg).network, frozen(cfg).network]
+    assert keys[0] == keys[1] == frozen(competition(*SETTINGS, "train.precision=bfloat16")).network
+    for setting in ("model.name=test_efficientnet", "image.size=64", "augment.hflip=0"):
+        keys.append(frozen(competition(*SETTINGS, setting)).network)
     torch.default_generator.manual_seed(1)
     weights = timm.create_model("test_resnet", num_classes=3).state_dict()
     torch.save(weights, "w.pth")
-    keys.append(frozen(competition(*SETTINGS, "model.weights=w.pth")).key)
-    assert len(set(keys)) == 6
+    keys.append(frozen(competition(*SETTINGS, "model.weights=w.pth")).network)
+    assert len(set(keys)) == 5
 
 
 def test_an_image_that_cannot_be_read_has_none(competition: Callable[..., Config]) -> None:
@@ -116,7 +151,7 @@ def test_features_that_are_no_numbers_are_refused(competition: Callable[..., Con
     network = frozen(cfg)
     with torch.no_grad():
         next(network.predictor.model.parameters()).fill_(float("nan"))
-    with pytest.raises(InputError, match="the features of test_resnet must be finite numbers"):
+    with pytest.raises(InputError, match=r"the features of model\.name must be finite numbers"):
         network.features(cfg, "train", ids, images, "these")
 
 

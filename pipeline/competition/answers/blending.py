@@ -58,7 +58,8 @@ class Blend:
 def blend(cfg: Config, task: Task, targets: Array, networks: Folds, probe: Folds) -> Blend:
     """Find the share of the probe by what both say of the same folds' images, which neither was fitted on.
 
-    It is the one with the least loss, which is smoother than a score. Where a fold is scored it is that of the others.
+    It is the one with the least loss, which is smoother than a score. Where a fold is scored it is that of the others,
+    and of a single one its own.
     Networks alone, or the probe alone, are taken where they score better than both.
 
     Args:
@@ -72,6 +73,8 @@ def blend(cfg: Config, task: Task, targets: Array, networks: Folds, probe: Folds
 
     def combined(oof: Folds) -> dict[str, tuple[Array, Probs]]:
         """As test images are combined: of ranks, those of one model's predictions at a time."""
+        if method == "mean":
+            return dict(oof)  # with the true class, which `combine` would cut where many are likelier
         return {fold: (indices, combine([probs], method, task, keep)) for fold, (indices, probs) in oof.items()}
 
     alone, without = combined(probe), combined(networks)
@@ -84,8 +87,10 @@ def blend(cfg: Config, task: Task, targets: Array, networks: Folds, probe: Folds
         for fold, (indices, probs) in networks.items()
     }
     best = {fold: _best([lost for name, lost in losses.items() if name != fold] or [losses[fold]]) for fold in losses}
+    all_kept = 2 * keep + 2  # of both, and the true class of each
     both = {
-        fold: (indices, mixed(probs, alone[fold][1], best[fold], keep)) for fold, (indices, probs) in without.items()
+        fold: (indices, mixed(probs, alone[fold][1], best[fold], all_kept))
+        for fold, (indices, probs) in without.items()
     }
     ways = {"both": both, "networks": without, "probe": alone}
     cv = {name: cross_validation(task, targets, oof)["cv"] for name, oof in ways.items()}

@@ -33,7 +33,7 @@ _SHRINKAGES = (0.5, 0.2, 0.05)
 _FACTORS = (0.05, 0.1, 0.2, 0.4, 0.8)
 # Images x features x classes up to which logistic regression takes less than a minute for each fold.
 _LOGISTIC_LIMIT = 1e9
-# Images x features that each is fitted on, at most: a gigabyte.
+# Images x features that each is fitted on, at most: a gigabyte, for each core.
 MOST_VALUES = 2.5e8
 _BLOCK = 4096
 
@@ -54,8 +54,10 @@ class Linear:
             keep: of many classes, how many of each image are kept.
             true: class of each image, which is kept too where of many classes the likeliest alone are.
         """
+        if not len(features):  # whose number nobody knows then
+            features = np.zeros((0, self.weight.shape[1]), np.float32)
         blocks = []
-        for start in range(0, len(features), _BLOCK):
+        for start in range(0, max(1, len(features)), _BLOCK):
             rows = slice(start, start + _BLOCK)
             values = _activate(features[rows].astype(np.float32) @ self.weight.T + self.bias, task)
             if not task.is_many:
@@ -112,10 +114,11 @@ def fit_paths(
 
 
 def _fit_path(features: Floats, targets: npt.NDArray[Any], task: Task, *, is_logistic: bool) -> Sequence[Linear]:
-    """Fit the classifiers of some images: features float32 (num_images, num_features)."""
+    """Fit the classifiers of some images: features float32 (num_images, num_features), which are changed in place."""
     centre = features.mean(0, dtype=np.float64).astype(np.float32)
-    scaled = features - centre
-    scale = float(np.sqrt(np.square(scaled).mean())) or 1.0
+    scaled = features
+    scaled -= centre
+    scale = float(np.linalg.norm(scaled) / math.sqrt(scaled.size)) or 1.0
     scaled /= scale
     if task.kind == "number":
         path: Sequence[Linear] = _ridge(scaled, (targets[:, 0] - task.mean) / task.std)
@@ -223,7 +226,7 @@ class Discriminants(Sequence[Linear]):
             (np.ones(num_images, np.float32), targets, np.arange(num_images + 1)), shape=(num_images, num_classes)
         )
         counts = np.bincount(targets, minlength=num_classes)
-        self.means = np.asarray(member.T @ features) / np.maximum(counts, 1)[:, None]
+        self.means = np.asarray(member.T @ features) / np.maximum(counts, 1).astype(np.float32)[:, None]
         self.log_shares = np.log((counts + 1 / num_classes) / (num_images + 1))
         between = (self.means * counts[:, None]).T @ self.means
         within = (features.T @ features - between).astype(np.float64) / num_images

@@ -36,30 +36,31 @@ class Fitted:
         return said.filled(self.prior, readable, keep)
 
 
-def fit_probe(labelled: Labelled, features: Array, readable: Array, num_folds: int) -> dict[int | str, Fitted]:
-    """Fit a classifier on all folds but one for each, and on all images.
+def fit_probe(
+    labelled: Labelled, features: Array, readable: Array, folds: Sequence[int | str]
+) -> dict[int | str, Fitted]:
+    """Fit a classifier for each model of a run, on the images that it trains on.
 
     Args:
         labelled: the labelled images with their folds.
         features: float (num_images, num_features), in their order.
         readable: bool (num_images,), which images have features.
-        num_folds: 0: there is no validation.
+        folds: the models; `full` is that of all images.
 
     Returns:
-        Of each fold, and `full`.
+        The classifier of each.
 
     Raises:
         InputError: a fold leaves no image.
     """
-    names: list[int | str] = [*range(num_folds), "full"]
-    chosen = [indices[readable[indices]] for indices in (labelled.split(name)[0] for name in names)]
-    for name, indices in zip(names, chosen, strict=True):
+    chosen = [indices[readable[indices]] for indices in (labelled.split(fold)[0] for fold in folds)]
+    for name, indices in zip(folds, chosen, strict=True):
         if not len(indices):
             raise InputError(f"fold {name} leaves no image to train on. Lower folds.num_folds")
-    paths = dict(zip(names, fit_paths(features, labelled.targets, labelled.task, chosen), strict=True))
-    losses = {name: _losses(labelled, features, readable, name, paths[name]) for name in range(num_folds)}
+    paths = dict(zip(folds, fit_paths(features, labelled.targets, labelled.task, chosen), strict=True))
+    losses = {fold: _losses(labelled, features, readable, fold, paths[fold]) for fold in folds if fold != "full"}
     fitted: dict[int | str, Fitted] = {}
-    for name, indices in zip(names, chosen, strict=True):
+    for name, indices in zip(folds, chosen, strict=True):
         place = _choose(losses, name, len(paths[name]))
         fitted[name] = Fitted(paths[name][place], np.array(labelled.prior(indices), np.float32))
     return fitted
@@ -84,7 +85,7 @@ def out_of_fold(
     return np.concatenate([indices for indices, _ in parts]), Probs.stack([said for _, said in parts])
 
 
-def _losses(labelled: Labelled, features: Array, readable: Array, fold: int, path: Sequence[Linear]) -> Array:
+def _losses(labelled: Labelled, features: Array, readable: Array, fold: int | str, path: Sequence[Linear]) -> Array:
     """Sum the loss on a fold's images, or some of many, by each classifier: float64 (len(path),)."""
     task, (_, indices) = labelled.task, labelled.split(fold)
     indices = indices[readable[indices]]
@@ -97,7 +98,7 @@ def _losses(labelled: Labelled, features: Array, readable: Array, fold: int, pat
     return np.array([image_losses(task, targets, probs).sum() for probs in said])
 
 
-def _choose(losses: Mapping[int, Array], name: int | str, num: int) -> int:
+def _choose(losses: Mapping[int | str, Array], name: int | str, num: int) -> int:
     """Choose a classifier by the folds but its own; the one in the middle where there are none."""
     others = [lost for fold, lost in losses.items() if fold != name]
     return int(np.sum(others, axis=0).argmin()) if others else num // 2

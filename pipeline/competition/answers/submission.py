@@ -141,7 +141,6 @@ def write(path: Path, form: Form, task: Task, frame: pd.DataFrame) -> None:
     Raises:
         InputError: it would be refused; no file of this name is left, an older one neither.
     """
-    path.unlink(missing_ok=True)
     candidate = path.with_name(f".{path.name}.checking")
     text = io.StringIO()
     writer = csv.writer(
@@ -168,4 +167,5 @@ def write(path: Path, form: Form, task: Task, frame: pd.DataFrame) -> None:
     finally:
         candidate.unlink(missing_ok=True)
     if problems:
+        path.unlink(missing_ok=True)
         raise InputError(f"{path} is not written, the competition would refuse it: {'; '.join(problems)}")

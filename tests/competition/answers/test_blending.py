@@ -11,7 +11,7 @@ from sklearn.metrics import accuracy_score, log_loss
 from pipeline.competition.answers.blending import blend, image_losses, mixed
 from pipeline.competition.answers.probs import Probs
 from pipeline.competition.answers.task import Task
-from pipeline.config import Config, EnsembleConfig
+from pipeline.config import Config, EnsembleConfig, InferConfig
 
 Array = np.ndarray[Any, Any]
 TASK = Task("single", ("a", "b", "c"), "accuracy", ("label",))
@@ -113,3 +113,15 @@ def test_the_likeliest_of_many_classes_are_mixed_too() -> None:
     np.testing.assert_allclose(mix.at(np.array([[4, 7, 9]]))[0], [0.45, 0.35, 0], rtol=1e-6)
     found = blend(Config(), task, np.array([7]), {"0": (np.array([0]), first)}, {"0": (np.array([0]), second)})
     assert found.share == 1.0
+
+
+def test_the_true_class_stays_where_others_are_likelier() -> None:
+    """A hundred are kept of test images; of images with labels the true one too, or a log loss would be of nothing."""
+    task = Task("single", tuple(map(str, range(1200))), "log_loss", ("label",))
+    cfg = Config(infer=InferConfig(keep_top=2))
+    values = np.array([[0.5, 0.3, 0.01]], np.float32)
+    networks = Probs.top(values, np.array([[4, 7, 9]]), 1200)
+    probe = Probs.top(values, np.array([[5, 8, 9]]), 1200)
+    for given in ({}, {"0": (np.array([0]), probe)}):
+        found = blend(cfg, task, np.array([9]), {"0": (np.array([0]), networks)}, given)
+        np.testing.assert_allclose(found.oof["0"][1].at(np.array([9])), 0.01, rtol=1e-5)

@@ -15,6 +15,7 @@ from pipeline.files import InputError
 
 Array = np.ndarray[Any, Any]
 ALL = np.ones(90, np.bool_)
+FOLDS = [0, 1, 2, "full"]
 
 
 def labelled(num_folds: int = 3) -> tuple[Labelled, Array]:
@@ -30,7 +31,7 @@ def labelled(num_folds: int = 3) -> tuple[Labelled, Array]:
 
 def test_each_fold_s_classifier_is_the_best_on_the_others() -> None:
     known, features = labelled()
-    fitted = fit_probe(known, features, ALL, 3)
+    fitted = fit_probe(known, features, ALL, FOLDS)
     assert list(fitted) == [0, 1, 2, "full"]
     chosen = [np.flatnonzero(known.folds != fold) for fold in range(3)]
     paths = fit_paths(features, known.targets, known.task, chosen)
@@ -48,10 +49,10 @@ def test_each_fold_s_classifier_is_the_best_on_the_others() -> None:
 def test_no_classifier_sees_its_own_fold() -> None:
     """Other labels in a fold change all classifiers but its own, in weights; which strength is its own too."""
     known, features = labelled()
-    before = fit_probe(known, features, ALL, 3)
+    before = fit_probe(known, features, ALL, FOLDS)
     own = known.folds == 1
     known.targets[own] = (known.targets[own] + 1) % 3
-    after = fit_probe(known, features, ALL, 3)
+    after = fit_probe(known, features, ALL, FOLDS)
     np.testing.assert_array_equal(after[1].prior, before[1].prior)
     assert not np.array_equal(after[0].linear.weight, before[0].linear.weight)
     path = fit_paths(features, known.targets, known.task, [np.flatnonzero(~own)])[0]
@@ -63,20 +64,20 @@ def test_an_image_that_cannot_be_read_gets_the_prior_and_is_not_fitted_on() -> N
     readable = ALL.copy()
     readable[[3, 4]] = False
     features[[3, 4]] = 1000
-    fitted = fit_probe(known, features, readable, 3)
+    fitted = fit_probe(known, features, readable, FOLDS)
     indices, probs = out_of_fold(known, features, readable, fitted, 1)
     assert sorted(indices) == list(range(90))
     place = int(np.flatnonzero(indices == 3)[0])
     others = np.flatnonzero((known.folds != 0) & readable)
     shares = np.bincount(known.targets[others], minlength=3) / len(others)
     np.testing.assert_allclose(probs.array[place], shares, rtol=1e-6)
-    cleaned = fit_probe(known, np.where(readable[:, None], features, 0).astype(np.float16), readable, 3)
+    cleaned = fit_probe(known, np.where(readable[:, None], features, 0).astype(np.float16), readable, FOLDS)
     np.testing.assert_array_equal(cleaned[0].linear.weight, fitted[0].linear.weight)
 
 
 def test_without_folds_there_is_one_of_all_images() -> None:
     known, features = labelled(0)
-    fitted = fit_probe(known, features, ALL, 0)
+    fitted = fit_probe(known, features, ALL, ["full"])
     assert list(fitted) == ["full"]
     said = fitted["full"].predict(features, ALL, known.task, 1).array
     assert (said.argmax(1) == known.targets).mean() > 0.6
@@ -85,4 +86,4 @@ def test_without_folds_there_is_one_of_all_images() -> None:
 def test_a_fold_that_leaves_no_image_is_refused() -> None:
     known, features = labelled()
     with pytest.raises(InputError, match=r"fold 0 leaves no image to train on\. Lower folds\.num_folds"):
-        fit_probe(known, features, known.folds == 0, 3)
+        fit_probe(known, features, known.folds == 0, FOLDS)
