@@ -49,5 +49,5 @@ engine/               run_model, the one loop, over a network on its machine; wh
                       history, forecast: training
                       pace, limit, planning: what fits into a time limit
                       predictor, predict, held_out: validation and inference
-                      features, heads: of the network as it starts, for the probe
+                      features, heads, probing: of the network as it starts, for the probe
 """

@@ -155,7 +155,12 @@ _LITE = replace(
     network=(Choice("train.optimizer", "adamw"),),
     few=(Choice("train.batch_size", 32), *_rate(1e-3, 180), _KEPT),
     many=(Choice("train.batch_size", 64), *_rate(1e-3, 180)),
-    scarce=(Choice("train.batch_size", 8, "Few images would make few steps in larger ones."), *_rate(5e-4, 250), _KEPT),
+    scarce=(
+        Choice("train.batch_size", 8, "Few images would make few steps in larger ones."),
+        *_rate(5e-4, 250),
+        Choice("train.clip_grad", 1.0, "No single step undoes what the network knows."),
+        _KEPT,
+    ),
     epochs=(3, 12),
 )
 
