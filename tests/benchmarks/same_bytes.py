@@ -25,7 +25,8 @@ STAGES = ("detect", "prepare", "folds", "train", "infer", "ensemble")
 PRODUCTS = ("oof.parquet", "test.parquet", "submission.csv", "model.safetensors")
 NUM_CLASSES = 1100
 # As detection chose before there were published weights everywhere.
-SCRATCH = ("model.pretrained=false", "train.freeze_norms=false")
+SCRATCH = ("model.pretrained=false", "train.head=random", "train.freeze_norms=false", "train.batch_size=32")
+SCRATCH += ("train.lr=0.001", "train.full_lr_steps=0", "train.clip_grad=0.0")
 
 
 def main() -> int:
