@@ -26,14 +26,14 @@ def with_log(folder: Path | None) -> None:
 
 
 @contextlib.contextmanager
-def unsaid() -> Iterator[None]:
-    """Say errors alone: what is only tried is said where it is done in earnest."""
-    before = log.level
-    log.setLevel(logging.ERROR)
+def errors_alone(logger: logging.Logger = log) -> Iterator[None]:
+    """Have a logger say errors alone: by default ours, as what is only tried is said where it is done in earnest."""
+    before = logger.level
+    logger.setLevel(logging.ERROR)
     try:
         yield
     finally:
-        log.setLevel(before)
+        logger.setLevel(before)
 
 
 def printable(text: str) -> str:

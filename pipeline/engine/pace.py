@@ -14,7 +14,7 @@ from pipeline.engine.predict import predict
 from pipeline.engine.resume import Store
 from pipeline.engine.run_model import run_model
 from pipeline.images.cache import Images
-from pipeline.log import unsaid
+from pipeline.log import errors_alone
 from pipeline.paths import all_folds, run_dir
 
 
@@ -34,7 +34,7 @@ def measure(cfg: Config, labelled: Labelled, images: Images, enough: float) -> P
     # While the classifier alone learns, steps take less time than later.
     all_learn = cfg.model_copy(update={"train": cfg.train.model_copy(update={"freeze_epochs": 0})})
     fold = all_folds(cfg)[0]
-    with unsaid(), memory_named("to train", SMALLER):
+    with errors_alone(), memory_named("to train", SMALLER):
         # The first one imports libraries and compiles kernels, which no later one does.
         _warm_up(Trainer(all_learn, fold, labelled, images))
         began = time.perf_counter()

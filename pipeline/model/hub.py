@@ -8,7 +8,6 @@ import socket
 import tempfile
 import threading
 import urllib.request
-from collections.abc import Iterator
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -18,7 +17,7 @@ from huggingface_hub import constants
 from huggingface_hub.errors import EntryNotFoundError, HfHubHTTPError
 
 from pipeline.files import InputError, atomic_path
-from pipeline.log import log
+from pipeline.log import errors_alone, log
 from pipeline.model.published import ATTACHED, BROUGHT, FETCHED, VARIABLE, Found
 from pipeline.model.weight_names import GENERIC, Network, repository_and_revision, suffix_of
 
@@ -110,16 +109,9 @@ def reason(error: Exception) -> str:
     return f"{type(error).__name__}: {lines[0][:160] if lines else ''}"
 
 
-@contextlib.contextmanager
-def quiet_hub() -> Iterator[None]:
+def quiet_hub() -> contextlib.AbstractContextManager[None]:
     """Keep the hub from warning of every attempt: what it gives up with is an error."""
-    logger = logging.getLogger("huggingface_hub")
-    before = logger.level
-    logger.setLevel(logging.ERROR)
-    try:
-        yield
-    finally:
-        logger.setLevel(before)
+    return errors_alone(logging.getLogger("huggingface_hub"))
 
 
 def _from_hub(network: Network, folder: str) -> Path:

@@ -13,7 +13,7 @@ from pipeline.competition.answers.ensembling import combine
 from pipeline.competition.answers.mirrors import doubts_of_flips
 from pipeline.competition.answers.predictions import Predictions, read_predictions, write_predictions
 from pipeline.competition.answers.probs import Probs
-from pipeline.competition.answers.scoring import answers_score, cross_validation, fitted
+from pipeline.competition.answers.scoring import answers_score, fitted
 from pipeline.competition.answers.task import Task, make_task, scored_by
 from pipeline.competition.folds.fold_table import Labelled
 from pipeline.competition.tables.table import read_train
@@ -81,13 +81,12 @@ def measured(cfg: Config, labelled: Labelled, folds: list[int | str], *, probed:
         order = np.argsort(indices)
         ids = labelled.ids(indices[order])
         write_predictions(run_dir(cfg) / "oof.parquet", Predictions(ids, task.classes, probs[order]))
-    scores = cross_validation(task, labelled.targets, oof)
     if cfg.ensemble.method == "mean":
         by_view = {fold: note(infer_stamp(cfg, int(fold)), "scores") for fold in networks}
         for line in doubts_of_flips(cfg, task, labelled.targets, networks, by_view):
             log.info("ensemble: %s", line)
     share = {"probe": {"share": blended.share if oof else None, "cv": blended.cv}} if probed else {}
-    return {**scores, "decision": asdict(fitted(task, labelled.targets, oof)), **share}, bool(oof)
+    return {**blended.scores, "decision": asdict(fitted(task, labelled.targets, oof)), **share}, bool(oof)
 
 
 def _said_of(cfg: Config, labelled: Labelled, folds: list[int | str]) -> dict[str, tuple[Array, Probs]]:
@@ -105,8 +104,8 @@ def _said_of_by_probe(cfg: Config, labelled: Labelled, folds: list[int | str]) -
         return {}
     ids = labelled.samples.ids
     probs = read_probs(cfg, "probe", "oof.parquet", labelled.task, ids)
-    parts = [(fold, labelled.split(fold)[1]) for fold in folds]
-    return {str(fold): (indices, probs[indices]) for fold, indices in parts}
+    held_out = {str(fold): labelled.split(fold)[1] for fold in folds}
+    return {fold: (indices, probs[indices]) for fold, indices in held_out.items()}
 
 
 def measured_before(cfg: Config, models: Mapping[str, Any], *, probed: bool) -> dict[str, Any]:

@@ -46,12 +46,13 @@ class Blend:
     """How much the probe is worth beside the networks.
 
     share: of the probe in the predictions, in [0, 1].
-    oof: the blend's predictions of the folds.
+    oof: the blend's predictions of the folds, and `scores`, their `cross_validation`.
     cv: score of the probe alone, of the networks alone and of both, on these folds; None where it is undefined.
     """
 
     share: float
     oof: Folds
+    scores: Mapping[str, Any]
     cv: Mapping[str, float | None]
 
 
@@ -59,8 +60,7 @@ def blend(cfg: Config, task: Task, targets: Array, networks: Folds, probe: Folds
     """Find the share of the probe by what both say of the same folds' images, which neither was fitted on.
 
     It is the one with the least loss, which is smoother than a score. Where a fold is scored it is that of the others,
-    and of a single one its own.
-    Networks alone, or the probe alone, are taken where they score better than both.
+    and of a single one its own. Networks alone, or the probe alone, are taken where they score better than both.
 
     Args:
         cfg: how models are combined, and of many classes how many of each image are kept.
@@ -79,9 +79,10 @@ def blend(cfg: Config, task: Task, targets: Array, networks: Folds, probe: Folds
 
     alone, without = combined(probe), combined(networks)
     if not probe:
-        return Blend(0.0, without, {})
+        return Blend(0.0, without, cross_validation(task, targets, without), {})
     if not networks:
-        return Blend(1.0, alone, {"probe": cross_validation(task, targets, alone)["cv"]})
+        scores = cross_validation(task, targets, alone)
+        return Blend(1.0, alone, scores, {"probe": scores["cv"]})
     losses = {
         fold: _losses_by_share(task, targets[indices], probs, probe[fold][1])
         for fold, (indices, probs) in networks.items()
@@ -93,10 +94,11 @@ def blend(cfg: Config, task: Task, targets: Array, networks: Folds, probe: Folds
         for fold, (indices, probs) in without.items()
     }
     ways = {"both": both, "networks": without, "probe": alone}
-    cv = {name: cross_validation(task, targets, oof)["cv"] for name, oof in ways.items()}
+    by_way = {name: cross_validation(task, targets, oof) for name, oof in ways.items()}
+    cv = {name: scores["cv"] for name, scores in by_way.items()}
     chosen = _chosen(task, cv)
     share = {"both": _best(list(losses.values())), "networks": 0.0, "probe": 1.0}[chosen]
-    return Blend(share, ways[chosen], cv)
+    return Blend(share, ways[chosen], by_way[chosen], cv)
 
 
 def _chosen(task: Task, cv: Mapping[str, float | None]) -> str:

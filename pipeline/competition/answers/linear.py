@@ -116,18 +116,17 @@ def fit_paths(
 def _fit_path(features: Floats, targets: npt.NDArray[Any], task: Task, *, is_logistic: bool) -> Sequence[Linear]:
     """Fit the classifiers of some images: features float32 (num_images, num_features), which are changed in place."""
     centre = features.mean(0, dtype=np.float64).astype(np.float32)
-    scaled = features
-    scaled -= centre
-    scale = float(np.linalg.norm(scaled) / math.sqrt(scaled.size)) or 1.0
-    scaled /= scale
+    features -= centre
+    scale = float(np.linalg.norm(features) / math.sqrt(features.size)) or 1.0
+    features /= scale
     if task.kind == "number":
-        path: Sequence[Linear] = _ridge(scaled, (targets[:, 0] - task.mean) / task.std)
+        path: Sequence[Linear] = _ridge(features, (targets[:, 0] - task.mean) / task.std)
     elif task.kind == "multi":
-        path = _tags(scaled, targets)
+        path = _tags(features, targets)
     elif is_logistic:
-        path = _logistic(scaled, targets, task.num_outputs)
+        path = _logistic(features, targets, task.num_outputs)
     else:
-        path = Discriminants(scaled, targets, task.num_outputs)
+        path = Discriminants(features, targets, task.num_outputs)
     return _OfUnscaled(path, centre, scale)
 
 
