@@ -30,6 +30,7 @@ hypothesis.settings.load_profile("same")
 def pytest_configure(config: pytest.Config) -> None:
     torch.set_num_threads(1)
     os.environ["OMP_NUM_THREADS"] = "1"
+    os.environ["NO_ALBUMENTATIONS_UPDATE"] = "1"  # as the pipeline does: without a network the question is a warning
 
 
 @pytest.fixture(scope="session", autouse=True)

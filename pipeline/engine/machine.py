@@ -114,6 +114,9 @@ def find_machine(
     convolutions, which such CPUs do not speed up; to predict, where all is forward passes, AMD's do, and AMX was not
     measured. float32 elsewhere. The figures are in `tests/benchmarks/README.md`.
 
+    cuDNN's trial of all its algorithms (`torch.backends.cudnn.benchmark`) stays off: for every new shape of a batch it
+    takes seconds, and what it finds is no faster (the same file, "On a GPU").
+
     Args:
         precision: `train.precision`.
         model: on the CPU, in float32.
@@ -141,7 +144,6 @@ def find_machine(
     # Not where nothing changes: it imports torch's compiler, which takes seconds.
     if torch.are_deterministic_algorithms_enabled() != deterministic:
         torch.use_deterministic_algorithms(deterministic)
-    torch.backends.cudnn.benchmark = not deterministic
     if precision == "auto":
         return Machine(device, _by_rule(device, model, shape, predicts=predicts))
     return Machine(device, precision)  # type: ignore[arg-type]
@@ -242,6 +244,9 @@ def memory_named(what: str, way_out: str) -> Iterator[None]:
         if isinstance(error, TooLittleMemory) or not _is_out_of_memory(error):
             raise
         reason = str(error).partition("\n")[0]
+        # Its frames hold the tensors that took the memory, and since Python 3.12 also one that leads back to it: only
+        # the garbage collector would free them.
+        error.__traceback__ = None
         raise TooLittleMemory(
             f"there is too little memory {what}. {way_out}" + (f" ({reason})" if reason else "")
         ) from None

@@ -20,8 +20,9 @@ Statistics = tuple[tuple[float, ...], tuple[float, ...]]
 Group = list[tuple[int, int, int]]
 T = TypeVar("T")
 
-# Of batches that are augmented together on a CPU, about: 512 images of 32 px.
-PIXELS_AT_ONCE = 1 << 19
+# Of batches that are augmented together, about: 512 images of 32 px, eight times as many on CUDA. There a batch of any
+# size costs 8 ms, the time to start hundreds of kernels (32 px, AutoAugment; see the benchmarks' README).
+PIXELS_AT_ONCE, PIXELS_AT_ONCE_ON_CUDA = 1 << 19, 1 << 22
 
 
 @dataclass(frozen=True)
@@ -129,7 +130,8 @@ class Batches:
     @property
     def num_together(self) -> int:
         """Batches that are gathered and augmented together."""
-        return max(1, PIXELS_AT_ONCE // (self.batch_size * self.size**2)) if self.device.type == "cpu" else 1
+        pixels = PIXELS_AT_ONCE_ON_CUDA if self.device.type == "cuda" else PIXELS_AT_ONCE
+        return max(1, pixels // (self.batch_size * self.size**2))
 
     def _gathered(self, first_step: int) -> Iterator[tuple[Tensor, Group]]:
         for group in self._groups(first_step):

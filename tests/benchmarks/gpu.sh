@@ -75,7 +75,7 @@ if ! "$python" -c 'import sys, torch; sys.exit(not torch.cuda.is_available())'; 
     LIMIT=4000 patience=8
 else
     jobs="resnet18:32:512:51200 resnet50:32:512:25600 convnext_tiny:32:512:25600"
-    jobs+=" resnet18:224:256:5120 resnet50:224:128:2560 convnext_tiny:224:128:2560"
+    jobs+=" resnet18:224:256:5120 resnet50:224:128:2560 convnext_tiny:224:64:1280 tf_efficientnet_lite0:224:64:1280"
     costs="resnet18:32:512:51200 resnet18:224:256:5120"
 fi
 # The demo runs in a copy, so that nothing of the user's is touched, with the packages of this python.
@@ -90,11 +90,11 @@ export VIRTUAL_ENV
     part demo 60 bash "$scratch/demo/run.sh"
     part step 100 "$python" $here/step.py $jobs
     part deterministic 40 "$python" $here/step.py --deterministic $costs
-    part resume 80 "$python" $here/runs.py resume
+    part resume 150 "$python" $here/runs.py resume
     part augment 30 "$python" $here/augment.py
-    part cifar 60 "$python" $here/runs.py cifar
-    part compile 90 "$python" $here/compiled.py
-    part tests 120 "$python" -m pytest -q -m 'not slow and not gpu' $rooms
+    part cifar 45 "$python" $here/runs.py cifar
+    part compile 60 "$python" $here/compiled.py
+    part tests 200 "$python" -m pytest -q -m 'not slow and not gpu' $rooms
 }
 printf '\n== all\n%s' "$summary" | tee -a "$out/gpu.txt"
 [[ $summary != *FAILED* ]]

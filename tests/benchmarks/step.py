@@ -113,7 +113,8 @@ def bare_step(
         capturable: whether the optimizer's step is to be captured in a CUDA graph.
     """
     cfg = TrainConfig(batch_size=job.batch_size, num_epochs=NUM_EPOCHS)
-    loss, optimizer, run = make_loss(cfg, "single", None), make_optimizer(cfg, model), run or model
+    loss, optimizer = make_loss(cfg, "single", None), make_optimizer(cfg, model)
+    run = model if run is None else run  # a compiled network has no length, so no truth
     for group in optimizer.param_groups:
         group["capturable"] = capturable
     shape = (job.batch_size, 3, job.size, job.size)

@@ -25,7 +25,10 @@ from pipeline.model.build import build_model
 from running import CONFIG
 
 STATISTICS = ((0.4, 0.5, 0.6), (0.2, 0.3, 0.25))
-SETTINGS = ("model.name=test_resnet", "image.size=32", "augment.hflip=0.5", "train.batch_size=5")
+SETTINGS = (
+    *("model.name=test_resnet", "image.size=32", "augment.hflip=0.5", "train.batch_size=5"),
+    "train.precision=float32",  # that of the computation by hand, on a GPU too
+)
 
 
 def opened(competition: Callable[..., Config], *settings: str) -> tuple[Config, Images, list[str]]:
