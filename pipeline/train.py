@@ -82,6 +82,8 @@ def train(cfg: Config, fold: int | str, inputs: Inputs, num_models: int = 0) -> 
         save_checkpoint(folder / "model.safetensors", trainer.checkpoint())
         notes: dict[str, Any] = {"machine": machine.describe(), "precision": machine.precision}
         notes["task"] = asdict(labelled.task)
+        if trainer.training.state.pieces > 1:
+            notes["pieces of a batch"] = trainer.training.state.pieces
         if cfg.planned:
             notes["plan"] = read_plan(cfg)
         if trainer.predicted is not None:

@@ -1,5 +1,5 @@
-"""Devices with too little memory: evaluation goes on with smaller batches and fewer networks, training says what to
-change, and nothing ends in a traceback. The device is faked: it has room for so many images and networks at once."""
+"""Devices with too little memory: evaluation goes on with smaller batches and fewer networks, training with its batches
+in pieces, and nothing ends in a traceback. The device is faked: it has room for so many images and networks at once."""
 
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -7,16 +7,24 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from safetensors.torch import load_file
 from torch import nn
+from torch.nn.modules.module import register_module_forward_pre_hook
 
 from pipeline import ensemble, folds, infer, prepare, train
 from pipeline.competition.answers.predictions import read_predictions
 from pipeline.config import Config
 from pipeline.engine.machine import Machine
 from pipeline.images.batches import Batch, Batches
+from pipeline.stamps import note
 from running import CONFIG, RUN, forget, run_all
 
 ANY = 10**6
+
+
+def must_fit(num_images: int, room: int) -> None:
+    if num_images > room:
+        raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2 GiB.\nAnd more")
 
 
 class Device:
@@ -30,7 +38,7 @@ class Device:
 
 
 @pytest.fixture
-def device(monkeypatch: pytest.MonkeyPatch) -> Device:
+def device(monkeypatch: pytest.MonkeyPatch) -> Iterator[Device]:
     """A device with room for anything at first."""
     fake = Device()
     starting_at, place, cpu = Batches.starting_at, Machine.place, nn.Module.cpu
@@ -38,11 +46,14 @@ def device(monkeypatch: pytest.MonkeyPatch) -> Device:
     def limited_batches(self: Batches, first_step: int) -> Iterator[Batch]:
         for batch in starting_at(self, first_step):
             learns = torch.is_grad_enabled()
-            tried, room = (fake.trained, fake.train_images) if learns else (fake.evaluated, fake.images)
-            tried.append(len(batch))
-            if tried[-1] > room:
-                raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2 GiB.\nAnd more")
+            (fake.trained if learns else fake.evaluated).append(len(batch))
+            if not learns:
+                must_fit(len(batch), fake.images)
             yield batch
+
+    def limited_pass(layer: nn.Module, inputs: tuple[Any, ...]) -> None:
+        if layer.training and torch.is_grad_enabled():
+            must_fit(len(inputs[0]), fake.train_images)
 
     def limited_place(self: Machine, model: nn.Module) -> nn.Module:
         fake.placed.add(id(model))
@@ -58,7 +69,13 @@ def device(monkeypatch: pytest.MonkeyPatch) -> Device:
     monkeypatch.setattr(Machine, "place", limited_place)
     monkeypatch.setattr(Machine, "holds", lambda self, model: id(model) in fake.placed)
     monkeypatch.setattr(nn.Module, "cpu", taken_back)
-    return fake
+    watch = register_module_forward_pre_hook(limited_pass)
+    yield fake
+    watch.remove()
+
+
+def models() -> list[dict[str, torch.Tensor]]:
+    return [load_file(RUN / f"fold{k}" / "model.safetensors") for k in (0, 1)]
 
 
 def model_bytes() -> list[bytes]:
@@ -130,29 +147,61 @@ def test_a_training_goes_on_with_another_batch_size_of_evaluation(
     assert model_bytes() == whole
 
 
-def test_training_says_what_is_read_there(
+def test_a_batch_of_training_goes_through_the_network_in_pieces(
+    competition: Callable[..., Config], capsys: pytest.CaptureFixture[str], device: Device
+) -> None:
+    competition()
+    assert run_all() == 0
+    whole = models()
+    capsys.readouterr()
+    forget("model.safetensors", "train.json")
+    device.train_images = 3
+    assert train.main(CONFIG) == 0
+    said = capsys.readouterr().out
+    assert (
+        "train 0: there is too little memory for a batch of 8 at once. It goes through the network in 2 pieces" in said
+    )
+    assert said.count("of 8 at once") == 2 * 2, "a training keeps what it found; then in 4 pieces"
+    assert set(device.trained) == {8, 4}, "the batches are those of the settings"
+    for kept, model in zip(whole, models(), strict=True):
+        assert any(not torch.equal(kept[name], value) for name, value in model.items())
+        assert all(torch.allclose(kept[name], value, atol=1e-5) for name, value in model.items())
+    assert [note(RUN / f"fold{k}" / "train.json", "pieces of a batch") for k in (0, 1)] == [4, 4]
+
+
+def test_pieces_that_were_found_are_gone_on_with(
     competition: Callable[..., Config], capsys: pytest.CaptureFixture[str], device: Device
 ) -> None:
     competition()
     for stage in (prepare, folds):
         assert stage.main(CONFIG) == 0
-    device.train_images = 4
+    device.train_images, device.images = 4, 0
+    assert train.main(CONFIG) == 1, "after the first epoch's steps, in the validation"
+    device.images = ANY
+    capsys.readouterr()
+    assert train.main([*CONFIG, "--fold", "0"]) == 0
+    said = capsys.readouterr().out
+    assert "goes on in epoch 1 after 2 steps" in said and "at once" not in said
+
+
+def test_training_says_what_to_change_where_two_images_are_too_many(
+    competition: Callable[..., Config], capsys: pytest.CaptureFixture[str], device: Device
+) -> None:
+    competition()
+    for stage in (prepare, folds):
+        assert stage.main(CONFIG) == 0
+    device.train_images = 1
     assert train.main(CONFIG) == 1
     said = capsys.readouterr().err
-    assert (
-        "too little memory for batches of 8. Lower train.batch_size and raise train.accumulate as much, lower" in said
-    )
-    assert set(device.trained) == {8}, "other batches would make another model"
-    assert train.main([*CONFIG, "--set", "train.batch_size=4", "train.accumulate=2"]) == 0
+    assert "too little memory for 2 images at once. Lower image.size or take a smaller model.name (CUDA" in said
+    assert train.main([*CONFIG, "--set", "train.batch_size=1"]) == 0
     forget("model.safetensors", "train.json")
     device.train_images = 0
-    assert train.main([*CONFIG, "--set", "train.batch_size=1"]) == 1
-    assert "batches of 1. Lower image.size or take a smaller model.name (" in capsys.readouterr().err
     one = [*CONFIG, "--set", "train.batch_size=1", "model.name=test_resnet"]
     assert train.main(one) == 1
-    assert "batches of 1. Set train.grad_checkpointing = true, lower image.size or take" in capsys.readouterr().err
+    assert "1 images at once. Set train.grad_checkpointing = true, lower image.size or take" in capsys.readouterr().err
     assert train.main([*one, "train.grad_checkpointing=true"]) == 1
-    assert "batches of 1. Lower image.size or take" in capsys.readouterr().err
+    assert "1 images at once. Lower image.size or take" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(("room", "what"), [(0, "to train"), (1, "for the network")])

@@ -223,6 +223,13 @@ def keep_memory() -> None:
 SMALLER = "End other programs that use it, or take a smaller model.name"
 
 
+def smaller_batches(*first: str) -> str:
+    """What to do where a batch has no room, what comes first before what always helps."""
+    ways = [*first, "lower image.size", "take a smaller model.name"]
+    text = f"{', '.join(ways[:-1])} or {ways[-1]}"
+    return text[0].upper() + text[1:]
+
+
 class TooLittleMemory(MemoryError):
     """Memory ran out; the message says for what it was too little, and what to change."""
 

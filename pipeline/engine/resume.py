@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 # In a file's metadata: what it holds but for the tensors, and the digest of all.
 _KEY, _DIGEST = "resume", "sha256"
 # Of the files. What is written in another format, or before there were numbers, is not gone on from.
-_FORMAT = 3
+_FORMAT = 4
 
 
 class Store:

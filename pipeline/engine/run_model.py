@@ -8,7 +8,8 @@ import torch
 from torch import Tensor, nn
 from tqdm import tqdm
 
-from pipeline.engine.machine import Machine, failures_named, memory_named
+from pipeline.engine.learn import learn
+from pipeline.engine.machine import Machine, failures_named, memory_named, smaller_batches
 from pipeline.engine.training import Training
 from pipeline.images.batches import Batch, Batches
 
@@ -62,7 +63,10 @@ def run_model(
     if training is not None:
         training.state.freeze()
     first_step = training.state.step if training else 0
-    way_out = _way_out(mode, batches.batch_size, training is not None and training.state.could_recompute)
+    fewer = (
+        "lower infer.batch_size" if training is None else "lower train.batch_size and raise train.accumulate as much"
+    )
+    way_out = smaller_batches(fewer) if batches.batch_size > 1 else smaller_batches()
     name, shown = batches.name or mode, _MeanLoss(machine)
     with (
         torch.set_grad_enabled(mode == "train"),
@@ -73,14 +77,14 @@ def run_model(
         bar.update(batches.bounds()[first_step - 1][1] if first_step else 0)
         for step, batch in enumerate(batches.starting_at(first_step), first_step):
             losses = None
-            if training is not None:
-                training.state.seed_step()
-            with machine.autocast():
-                logits = model(batch.images)
-            if loss is not None and batch.targets is not None:
-                losses = loss(logits, batch.targets)
-            if training is not None and losses is not None:
-                training.state.take_step(losses.mean())
+            if training is not None and loss is not None:
+                logits, losses = learn(model, batch, machine, loss, training.state)
+                training.state.take_step()
+            else:
+                with machine.autocast():
+                    logits = model(batch.images)
+                if loss is not None and batch.targets is not None:
+                    losses = loss(logits, batch.targets)
             gathered.add(batch, step, logits, losses)
             if training is not None:
                 training.count_images(len(batch))
@@ -91,18 +95,6 @@ def run_model(
             bar.update(len(batch))
             if not bar.disable and losses is not None and (mean := shown.of(gathered.loss_sum, bar.n)) is not None:
                 bar.set_postfix(loss=f"{mean:.4f}", refresh=False)
-
-
-def _way_out(mode: Mode, batch_size: int, could_recompute: bool) -> str:
-    """What to change where a pass needs too much memory."""
-    ways = ["lower image.size", "take a smaller model.name"]
-    if could_recompute:
-        ways.insert(0, "set train.grad_checkpointing = true")
-    if batch_size > 1:
-        fewer = "lower train.batch_size and raise train.accumulate as much"
-        ways.insert(0, fewer if mode == "train" else "lower infer.batch_size")
-    text = f"{', '.join(ways[:-1])} or {ways[-1]}"
-    return text[0].upper() + text[1:]
 
 
 class _MeanLoss:

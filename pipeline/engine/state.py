@@ -57,6 +57,7 @@ class TrainState:
         self.gathered = gathered
         self.epoch = 0  # under way, from 0 on
         self.step = 0  # batches of it that are done
+        self.pieces = 1  # in which a batch goes through the network: more once memory ran out
         self.lr_scale = 1.0  # lower once a training has diverged and goes on from the last epoch's end
         self.history: list[Row] = []  # a row for each whole epoch
 
@@ -102,17 +103,38 @@ class TrainState:
         """Seed what the network draws in the next step (dropout)."""
         self.machine.seed(derived_seed("step", self.cfg.seed, self.fold, self.epoch, self.step))
 
-    def take_step(self, loss: Tensor) -> None:
-        """Backpropagate a batch's mean loss; change the weights where its group of batches is whole.
+    def num_pieces(self, num_images: int) -> int:
+        """In how many pieces a batch goes through the network, of two images or more, which batch norm needs."""
+        return min(self.pieces, max(1, num_images // 2))
+
+    def halve_pieces(self) -> bool:
+        """Have this batch begin again, and all that follow go through the network, in twice as many pieces.
+
+        Returns:
+            Whether that can be: not where pieces are as small as can be, nor where gradients of batches before would be
+            lost.
+        """
+        is_first = self.step % self.cfg.accumulate == 0
+        if not is_first or 4 * self.pieces > self.batch_sizes[self.step]:
+            return False
+        self.pieces *= 2
+        self.optimizer.zero_grad(set_to_none=True)
+        return True
+
+    def add_gradients(self, loss: Tensor, part: float = 1.0) -> None:
+        """Backpropagate the mean loss of a batch, or of a part of its images.
 
         An update's gradient is the mean over all images of its group: a batch counts by its images, and an epoch's last
         group, which may be smaller, in full.
         """
         first = self.step - self.step % self.cfg.accumulate
         group = self.batch_sizes[first : first + self.cfg.accumulate]
-        share = sum(group) / self.batch_sizes[self.step]  # exact for batches of one size
+        share = sum(group) / self.batch_sizes[self.step] / part  # exact for batches of one size
         with statistics_kept(self.model) if self.cfg.grad_checkpointing else contextlib.nullcontext():
             self.scaler.scale(loss / share if share > 1 else loss).backward()  # type: ignore[no-untyped-call]
+
+    def take_step(self) -> None:
+        """Count a batch whose gradients are there; change the weights where its group of batches is whole."""
         self.step += 1
         if self.is_between_updates:
             self._update()
@@ -162,6 +184,7 @@ class TrainState:
         return {
             "epoch": self.epoch,
             "step": self.step,
+            "pieces": self.pieces,
             "lr_scale": self.lr_scale,
             "history": self.history,
             "model": self.model.state_dict(),
@@ -178,7 +201,7 @@ class TrainState:
         parameters'. `torch.distributed.checkpoint.state_dict` does not serve: it fills a new optimizer by a step of
         its own, which counts in those that count their steps, and casts as well.
         """
-        self.epoch, self.step = state["epoch"], state["step"]
+        self.epoch, self.step, self.pieces = state["epoch"], state["step"], state["pieces"]
         self.lr_scale, self.history = state["lr_scale"], list(state["history"])
         self.model.load_state_dict(state["model"])
         if self.ema:

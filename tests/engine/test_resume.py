@@ -65,7 +65,8 @@ def steps_to(state: TrainState, last: int) -> tuple[bytes, Any]:
     """Make the steps up to one; all that there is of the network and the optimizer then."""
     while state.step < last:
         CPU.seed(state.step)
-        state.take_step(state.model(torch.randn(4, 3, 5, 5)).square().mean())
+        state.add_gradients(state.model(torch.randn(4, 3, 5, 5)).square().mean())
+        state.take_step()
     tensors, rest = take_apart([state.model.state_dict(), state.optimizer.state_dict()])
     return safetensors.torch.save(tensors), rest
 
@@ -118,13 +119,13 @@ def test_killed_after_any_step(
     assert not list((RUN / "fold0").glob("resume*"))
     original, made, killed = TrainState.take_step, [], set()
 
-    def killing(self: TrainState, loss: torch.Tensor) -> None:
+    def killing(self: TrainState) -> None:
         """Kill behind every second step and all that follows it, before the next is made."""
         if len(made) in range(2, 2 * steps, 2) and len(made) not in killed:
             killed.add(len(made))
             raise Killed
         made.append(self.step)
-        original(self, loss)
+        original(self)
 
     monkeypatch.setattr(TrainState, "take_step", killing)
     forget(*FILES, "train.json", folds=(0,))
@@ -394,8 +395,8 @@ def test_a_step_that_breaks_the_weights_is_not_kept(
     competition()
 
     class Breaking(TrainState):
-        def take_step(self, loss: torch.Tensor) -> None:
-            super().take_step(loss)
+        def take_step(self) -> None:
+            super().take_step()
             if self.num_updates == 6:
                 next(self.model.parameters()).data.fill_(float("nan"))
 

@@ -29,7 +29,8 @@ def test_accumulated_batches_make_the_gradient_of_one_large_batch(sizes: list[in
     sgd = torch.optim.SGD(plain.parameters(), 0.1)
     for _ in range(2):
         for part, wanted in zip(inputs, targets, strict=True):
-            state.take_step(LOSS(model(part), wanted).mean())
+            state.add_gradients(LOSS(model(part), wanted).mean())
+            state.take_step()
         state.end_epoch({})
         for first in range(0, len(sizes), accumulate):
             group = slice(first, first + accumulate)
@@ -44,7 +45,8 @@ def test_gradients_are_clipped() -> None:
     state = state_of(TrainConfig(num_epochs=1, clip_grad=0.01, lr=1.0, **PLAIN), model, [3])
     before = torch.cat([p.detach().flatten().clone() for p in model.parameters()])
     # One image for every class: the model cannot be right about all of them.
-    state.take_step(LOSS(model(torch.full((3, 2), 100.0)), torch.arange(3)).mean())
+    state.add_gradients(LOSS(model(torch.full((3, 2), 100.0)), torch.arange(3)).mean())
+    state.take_step()
     after = torch.cat([p.detach().flatten() for p in model.parameters()])
     assert torch.linalg.vector_norm(after - before) == pytest.approx(0.01, rel=1e-3)
 
@@ -57,7 +59,8 @@ def test_the_average_follows_its_recurrence(decay: float) -> None:
     assert state.final is not model
     expected = copy.deepcopy(model.state_dict())
     for update in range(1, 12):
-        state.take_step(LOSS(model(torch.randn(6, 5)), torch.arange(6) % 3).mean())
+        state.add_gradients(LOSS(model(torch.randn(6, 5)), torch.arange(6) % 3).mean())
+        state.take_step()
         keep = min(decay, (1 + update) / (10 + update))
         for name, value in model.state_dict().items():
             floating = value.is_floating_point()
@@ -77,5 +80,6 @@ def test_the_rate_at_an_epoch_s_start_is_halved_with_the_others() -> None:
     assert state.epoch_lr == 0.5
     state.halve_lr()
     assert state.epoch_lr == 0.25
-    state.take_step(LOSS(state.model(torch.ones(3, 2)), torch.arange(3)).mean())
+    state.add_gradients(LOSS(state.model(torch.ones(3, 2)), torch.arange(3)).mean())
+    state.take_step()
     assert [group["lr"] for group in state.optimizer.param_groups] == [0.25] * 2
