@@ -56,8 +56,9 @@ def _numbers(version: str, length: int) -> list[int]:
 def make(stamp: str) -> int:
     """Make `.venv` with the pinned packages, once however many calls there are at a time; returns an exit status.
 
-    The lock is inherited by the installers: where this process is killed and one of them lives on, the next call waits
-    for it to end instead of installing beside it.
+    A `.venv` that is a link is left alone, as what it points to may be another's. The lock is inherited by the
+    installers: where this process is killed and one of them lives on, the next call waits for it to end instead of
+    installing beside it.
     """
     with (PROJECT / ".venv.lock").open("a") as lock:
         try:
@@ -68,6 +69,15 @@ def make(stamp: str) -> int:
         ready = PROJECT / ".venv" / "ready"
         if ready.is_file() and ready.read_text(encoding="utf-8").strip() == stamp:
             return 0
+        own = PROJECT / ".venv"
+        if own.is_symlink():
+            print(
+                "run.sh: .venv must be a folder of this project, as it is emptied before it is made. Got a link to "
+                f"{own.readlink()}, which was not made for these packages: delete the link, or activate an environment "
+                "that has them all",
+                file=sys.stderr,
+            )
+            return 1
         print("run.sh: making .venv and installing packages, once", flush=True)
         ready.unlink(missing_ok=True)
         python = str(PROJECT / ".venv" / "bin" / "python")

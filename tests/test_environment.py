@@ -52,6 +52,18 @@ def test_it_needs_no_package() -> None:
     assert done.stdout.startswith("torch"), done.stderr
 
 
+def test_what_a_link_points_to_is_not_emptied(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "others").mkdir()
+    (tmp_path / "others" / "file").write_text("theirs")
+    (tmp_path / ".venv").symlink_to("others")
+    monkeypatch.setattr(environment, "PROJECT", tmp_path)
+    assert environment.make("stamp") == 1
+    assert "Got a link to others, which was not made for these packages: delete the link" in capsys.readouterr().err
+    assert (tmp_path / "others" / "file").read_text() == "theirs"
+
+
 def test_every_pinned_version_lies_in_its_tested_range(monkeypatch: pytest.MonkeyPatch) -> None:
     pinned = dict(requirement.split("==") for requirement in environment.needed("pinned") if "==" in requirement)
     monkeypatch.setattr(environment.importlib.metadata, "version", pinned.__getitem__)
