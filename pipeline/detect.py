@@ -53,7 +53,7 @@ def detect(target: Path, overrides: Sequence[str] = ()) -> Path:
     files = open_folder(target, settings.data.unpack_limit)
     found = recognise(target, files, name=path.stem, given=given)
     gpu = gpu_memory()
-    published = _published(gpu) if takes_weights(found.facts) else ""
+    published = _published(gpu) if takes_weights(found.facts, gpu_memory=gpu) else ""
     found = replace(found, choices=(*found.choices, *recipe(found.facts, gpu_memory=gpu, published=published)))
     text = render(found)
     cfg = loads(text, path, overrides)

