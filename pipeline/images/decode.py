@@ -18,7 +18,7 @@ import numpy as np
 from PIL import Image, ImageOps, TiffImagePlugin, UnidentifiedImageError
 
 from pipeline.config import ImageConfig
-from pipeline.images.grey import FULL, GreyRange
+from pipeline.images.grey import FULL, GreyRange, is_deep_colour, read_deep_colour
 from pipeline.images.headers import plain_header
 
 Array = np.ndarray[Any, Any]
@@ -123,7 +123,7 @@ def read_pixels(data: bytes, cfg: ImageConfig, *, whole: bool, grey: GreyRange =
             with Image.open(io.BytesIO(data)) as image:
                 info = ImageInfo(str(image.format), image.mode, *image.size)
                 _refuse_huge(info)
-                return _read_any(image, cfg.channels, grey), info
+                return _read_any(_with_depth(image, data, grey), cfg.channels, grey), info
     except BadImage:
         raise
     except _BROKEN as error:
@@ -204,6 +204,17 @@ def _read_fast(data: bytes, info: ImageInfo, cfg: ImageConfig, *, whole: bool) -
     elif not flags & cv2.IMREAD_COLOR_RGB:
         pixels = cv2.cvtColor(pixels, cv2.COLOR_BGR2RGB)
     return _with_alpha(pixels) if cfg.channels == 4 else pixels
+
+
+def _with_depth(image: Image.Image, data: bytes, grey: GreyRange) -> Image.Image:
+    """An opened image as it is; one with 16 bits for each colour by the part of them that the train images use."""
+    values = None if grey.is_full or not is_deep_colour(image) else read_deep_colour(data)
+    if values is None:
+        return image
+    pixels = [grey.eight_bits(values[:, :, :3]), FULL.eight_bits(values[:, :, 3:])]
+    deep = Image.fromarray(np.concatenate(pixels, 2))
+    deep.info.update(image.info)
+    return deep
 
 
 def _read_any(image: Image.Image, channels: int, grey: GreyRange) -> Array:

@@ -1,4 +1,4 @@
-"""Which grey values 16-bit images use: X-rays and cameras often fill twelve of the sixteen bits, or fewer.
+"""Which values 16-bit images use: X-rays and cameras often fill twelve of the sixteen bits, or fewer.
 
 Divided by the range that 16 bits have, such images would keep sixteen of their levels. `prepare` looks at train images
 once and keeps their range; test images are scaled by it too, wherever they are predicted.
@@ -11,6 +11,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+import cv2
 import numpy as np
 from PIL import Image, UnidentifiedImageError
 
@@ -50,6 +51,19 @@ class GreyRange:
 
 
 FULL = GreyRange()
+
+
+def is_deep_colour(image: Image.Image) -> bool:
+    """Whether an opened image has 16 bits for each of its colours, of which Pillow reads the upper 8 alone."""
+    return image.mode in ("RGB", "RGBA") and any(";16" in str(tile) for tile in getattr(image, "tile", ()))
+
+
+def read_deep_colour(data: bytes) -> Array | None:
+    """Read a file with 16 bits for each colour: uint16 (height, width, 3 or 4), RGB(A); None where OpenCV cannot."""
+    values = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED)
+    if values is None or values.dtype != np.uint16 or values.ndim != 3 or values.shape[2] not in (3, 4):
+        return None
+    return cv2.cvtColor(values, cv2.COLOR_BGR2RGB if values.shape[2] == 3 else cv2.COLOR_BGRA2RGBA)
 
 
 def known_range(cfg: Config) -> GreyRange:
@@ -93,12 +107,20 @@ def _values_of(path: Path) -> tuple[int, int] | None:
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore")  # of large images and odd metadata, which are judged when all are read
                 with Image.open(io.BytesIO(data)) as image:
-                    values = np.asarray(image) if image.mode.startswith("I") else np.zeros(0, np.uint8)
+                    values = _deep(image, data)
     except (OSError, ValueError, SyntaxError, EOFError, UnidentifiedImageError, Image.DecompressionBombError):
         return None  # it is said, with its reason, when all are decoded
-    if values.dtype.kind not in "ui" or values.dtype == np.uint8 or not values.size:
+    if values is None or values.dtype.kind not in "ui" or values.dtype == np.uint8 or not values.size:
         return None
     return int(values.min()), int(values.max())
+
+
+def _deep(image: Image.Image, data: bytes) -> Array | None:
+    """The values of an opened image with 16 bits, without alpha; None of any other."""
+    if image.mode.startswith("I"):
+        return np.asarray(image)
+    values = read_deep_colour(data) if is_deep_colour(image) else None
+    return values[:, :, :3] if values is not None else None
 
 
 def _noted(stamp: Path) -> GreyRange | None:

@@ -191,6 +191,19 @@ def test_sixteen_bits_are_scaled_by_the_range_that_is_used(tmp_path: Path) -> No
     assert find_range(tmp_path, ["x.npy"]) == GreyRange(500, 3800) and find_range(tmp_path, ["y.npy"]) == FULL
 
 
+@pytest.mark.parametrize(("kind", "num_channels"), [(".png", 3), (".png", 4), (".tiff", 3)])
+def test_sixteen_bits_for_each_colour_too(tmp_path: Path, kind: str, num_channels: int) -> None:
+    """Written by OpenCV, read by the range by numpy's arithmetic; by the full range as Pillow reads them."""
+    colours = np.random.default_rng(0).integers(200, 3000, (SIDE, SIDE, 3)).astype(np.uint16)
+    opaque = np.full((SIDE, SIDE, num_channels - 3), 65535, np.uint16)
+    written, data = cv2.imencode(kind, np.concatenate([colours[:, :, ::-1], opaque], 2))
+    (tmp_path / "a").write_bytes(data.tobytes())
+    assert written and find_range(tmp_path, ["a"]) == GreyRange(int(colours.min()), int(colours.max()))
+    pixels = decode(data.tobytes(), config(), grey=GreyRange(200, 3000))[0]
+    assert np.array_equal(pixels, np.floor((colours.astype(float) - 200) * 255 / 2800 + 0.5))
+    assert np.array_equal(decode(data.tobytes(), config())[0], colours >> 8)
+
+
 def test_a_tiff_of_many_bands_is_refused_with_the_readers_reason(capfd: pytest.CaptureFixture[str]) -> None:
     bands, side, rows = 12, 4, []
     pixels = bytes(2 * bands * side * side)
