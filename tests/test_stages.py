@@ -206,6 +206,23 @@ def test_a_fold_that_is_not_there(
     assert "--fold must be one of 0, 1" in capsys.readouterr().err
 
 
+def test_what_was_prepared_before_ranges_were_looked_for_is_looked_at_again(
+    trained: Config, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The stamp of an older version is made anew; where the range does not matter models and predictions stay."""
+    path = RUN / "prepare.json"
+    stamp = json.loads(path.read_text())
+    del stamp["made_from"]["format"]
+    path.write_text(json.dumps(stamp))
+    before = {file: file.read_bytes() for file in (*RUN.glob("fold*/*"), RUN / "submission.csv")}
+    capsys.readouterr()
+    assert train.main(CONFIG) == 1 and "Got: changed: format" in capsys.readouterr().err
+    assert run_all() == 0
+    said = capsys.readouterr().out
+    assert "prepare: up to date" not in said and "train 0: up to date" in said and "infer 1: up to date" in said
+    assert {file: file.read_bytes() for file in before} == before and "format" in path.read_text()
+
+
 def test_bad_and_missing_images_stop_or_are_left_out(
     competition: Callable[..., Config], capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -66,7 +66,9 @@ def _decoded(path: Path, data: bytes, encoding: str) -> str:
     try:
         return data.decode(encoding).removeprefix("\ufeff")
     except UnicodeDecodeError as error:
-        raise InputError(f"{path} must be in {encoding}, as its mark or data.encoding says. Got {error}") from None
+        raise InputError(
+            f"{path} must be in {encoding}, as its mark, data.encoding or the sample says. Got {error}"
+        ) from None
 
 
 def _or_none(data: bytes, encoding: str) -> str | None:
