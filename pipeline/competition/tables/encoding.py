@@ -43,9 +43,10 @@ def decode(path: Path, data: bytes, given: str = "") -> tuple[str, str]:
         pass
     if given:
         return _decoded(path, data, given), given
+    korean = _or_none(data, "cp949")
+    if korean is not None and is_korean(korean):
+        return korean, "cp949"
     readings = {name: text for name in CANDIDATES if (text := _or_none(data, name)) is not None}
-    if "cp949" in readings and is_korean(readings["cp949"]):
-        return readings["cp949"], "cp949"
     if not readings:
         raise InputError(f"{path} must be in UTF-8. Got bytes that no encoding known here reads; save it as UTF-8")
     raise InputError(
