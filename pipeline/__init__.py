@@ -7,6 +7,7 @@ probe     folds, cache, published weights        -> output/<run>/probe/{oof,test
 train     folds, cache, the probe's classifier   -> output/<run>/fold<K>/{model.safetensors, history.csv, valid.parquet}
 infer     models, cache                          -> output/<run>/fold<K>/{oof.parquet, test.parquet}
 ensemble  every oof.parquet, test.parquet        -> output/<run>/{oof,test}.parquet, scores.json, submission.csv
+check     a submission made anywhere                -> whether it has the form that the sample asks for
 practice  scikit-learn, torchvision, or a folder -> input/<name>/, a competition with hidden answers
 weights   folders, caches, packages, the hub     -> where published weights are; output/cache/weights/
 
@@ -26,11 +27,12 @@ stamps, freshness     what a product was made from, what it must be made from
 plan                  what a run within a time limit decided, and the settings that follow
 randomness            what is drawn: counted, not carried
 nearest               which known names may be meant
+quoting               how messages quote what others wrote
 practice_sources      where practice competitions come from
 cli, environment      the command line that all stages share; whether a python has the packages
 competition/          what it gives and asks for, never torch
                       archives/ (unpacking, opened): packed downloads
-                      tables/ (csv_table, json_table, long_table, templates, table, sample)
+                      tables/ (csv_table, cells, encoding, json_table, long_table, templates, rows, table, sample)
                       answers/ (spelling, probs, metrics, task, decide, predictions, scoring, ensembling, blending,
                       linear, probing, mirrors, form, submission): labels, scores, classifiers of features, from
                       probabilities to the file
@@ -39,7 +41,7 @@ scores/               measure: what a run's predictions are worth, by its folds,
                       summary: what is said of it
 detection/            recognise a download (download, survey), its tables (tables, train_table, asked), image files
                       (image_files, find_template, box), folders, label_columns, metric; what was found
-images/               headers, decode, index, cache, fill, batches: from files to batches
+images/               headers, grey, decode, index, cache, fill, batches: from files to batches
                       augment/ (augment, policies, geometry, colour, erasing, mix, albumentations_file, epoch_changes)
 recipes               image size, network and training by rule, from what detection knows
 model/                networks, build, trial, sizes, weights, weight_file, checkpoint, fuse_norms, convolutions

@@ -31,9 +31,21 @@ _MACHINE_S = {
 }
 
 
-def parse(stage: str, about: str, argv: Sequence[str] | None, *, fold: bool = False) -> argparse.Namespace:
-    """Read a stage's arguments; a mistake is one line on stderr and exit 2."""
+def parse(
+    stage: str, about: str, argv: Sequence[str] | None, *, fold: bool = False, file: str = ""
+) -> argparse.Namespace:
+    """Read a stage's arguments; a mistake is one line on stderr and exit 2.
+
+    Args:
+        stage: its name.
+        about: what it does.
+        argv: the arguments.
+        fold: whether it works on one fold at a time.
+        file: what the file is that it is for; "": for none.
+    """
     parser = Parser(stage, about)
+    if file:
+        parser.add_argument("file", type=Path, metavar="FILE", help=file)
     parser.add_argument(
         "--config",
         type=Path,

@@ -16,6 +16,10 @@ class DataConfig(Section):
     train: Annotated[str, Stages("prepare", "folds")] = Field(
         "train.csv", min_length=1, description="the train table (csv), or a path template that makes it"
     )
+    encoding: Annotated[str, Stages("prepare", "folds", "ensemble")] = Field(
+        "",
+        description='encoding of tables that are not UTF-8 (gbk, cp1252 ...); "": CP949 where that gives Korean',
+    )
     id: Annotated[str, Stages("prepare", "folds", "ensemble")] = Field("id", min_length=1, description="the id column")
     labels: Annotated[tuple[str, ...], Stages("folds", "probe", "train", "ensemble")] = Field(
         ("label",), min_length=1, description="the label column, or one column per class"
@@ -61,14 +65,23 @@ class DataConfig(Section):
     unpack_limit: Annotated[float, Stages()] = Field(
         500.0, gt=0.0, description="gigabytes that archives may be unpacked to, under output/cache"
     )
+    unknown_flags: Annotated[Literal["absent", "drop"], Stages("prepare", "folds")] = Field(
+        "absent",
+        description="-1 and empty cells among the 0 and 1 of label columns: the tag counts as not there, or the row is "
+        "left out of training",
+    )
     bad_images: Annotated[Literal["error", "drop"], Stages("prepare", "folds")] = Field(
         "error",
-        description="unreadable images, train rows without a label: stop, or leave out of training and give "
-        "a test image the class prior",
+        description="images that are missing or cannot be read, train rows without a label: stop, or leave out of "
+        "training and give a test image the class prior",
     )
 
     @model_validator(mode="after")
     def _well_formed(self) -> "DataConfig":
+        try:
+            "".encode(self.encoding or "utf-8")
+        except LookupError:
+            raise ValueError(f"'encoding' must be one that Python knows. Got {self.encoding!r}") from None
         if len(self.box) not in (0, 4):
             raise ValueError(f"'box' must name four columns, or none. Got {len(self.box)}")
         if self.rows and not re.fullmatch(r"\{id\}[^{}]\{class\}|\{class\}[^{}]\{id\}", self.rows):

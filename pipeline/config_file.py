@@ -10,6 +10,7 @@ from typing import Any, Literal, get_args, get_origin
 from pydantic import ValidationError
 
 from pipeline.config import Config, ConfigError, sections
+from pipeline.quoting import shown
 
 
 def load(path: Path, overrides: Sequence[str] = ()) -> Config:
@@ -121,18 +122,13 @@ def _sentence(detail: Any) -> str:
     """One pydantic error as a sentence: key, what must hold, what was got."""
     location = [str(part) for part in detail["loc"]]
     key = ".".join(location)
-    got = _short(detail["input"])
+    got = shown(detail["input"])
     if detail["type"] == "extra_forbidden":
         return f"Unknown setting '{key}'. {_nearest(key)}"
     message = str(detail["msg"]).removeprefix("Value error, ").replace(" after validation", "")
     if detail["type"] == "value_error":
         return f"[{key}] {message}"
     return f"'{key}': {message[0].lower()}{message[1:]}. Got {got}"
-
-
-def _short(value: Any, limit: int = 80) -> str:
-    text = repr(value)
-    return text if len(text) <= limit else text[: limit - 3] + "..."
 
 
 def _nearest(key: str) -> str:

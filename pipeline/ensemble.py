@@ -23,7 +23,7 @@ from pipeline.freshness import (
     unprobed,
 )
 from pipeline.log import log
-from pipeline.paths import all_folds, run_dir
+from pipeline.paths import all_folds, fold_dir, run_dir
 from pipeline.scores import summary
 from pipeline.stamps import stale, stamped, write_stamp
 
@@ -96,12 +96,22 @@ def _combine(cfg: Config, ready: list[int | str], inputs: Inputs, *, probed: boo
         inputs: what is here.
         probed: whether the probe's are.
     """
+    import numpy as np
+
     from pipeline.competition.answers import submission
     from pipeline.competition.answers.form import read_form
     from pipeline.competition.answers.predictions import Predictions, write_predictions
     from pipeline.competition.folds.fold_table import read_labelled
     from pipeline.competition.tables.table import read_test
-    from pipeline.scores.measure import decision_of, known_task, measured, measured_before, share_of_probe, test_probs
+    from pipeline.scores.measure import (
+        decision_of,
+        known_task,
+        measured,
+        measured_before,
+        share_of_probe,
+        test_probs,
+        warning_of,
+    )
 
     folder = run_dir(cfg)
     labelled = read_labelled(cfg) if inputs.has_train else None
@@ -130,9 +140,33 @@ def _combine(cfg: Config, ready: list[int | str], inputs: Inputs, *, probed: boo
         log.info(
             "ensemble: ranks are written, whose rows do not sum to 1; ensemble.method = 'mean' gives probabilities"
         )
-    frame = submission.fill(form, task, test.ids, probs, decision_of(scores))
+    known = set(test.ids)
+    more = [id_ for id_ in form.ids if id_ not in known]
+    if more:
+        prior = labelled.prior(np.arange(len(labelled.samples))) if labelled else _prior_of_models(cfg, ready)
+        usable = np.arange(len(known) + len(more)) < len(known)
+        probs = probs.filled(np.array(prior, np.float32), usable, cfg.infer.keep_top)
+    frame = submission.fill(form, task, [*test.ids, *more], probs, decision_of(scores))
+    if warning := warning_of(scores, task.metric, submission.one_answer(form, frame)):
+        write_json(_scores_path(cfg, inputs), {**scores, **models, "warning": warning})
     submission.write(folder / "submission.csv", form, task, frame)
     return products
+
+
+def _prior_of_models(cfg: Config, ready: list[int | str]) -> tuple[float, ...]:
+    """The shares of the train classes (a number's mean), where the train images are not here.
+
+    Raises:
+        InputError: no model is here either.
+    """
+    from pipeline.model.checkpoint import read_checkpoint
+
+    if not ready:
+        raise InputError(
+            "rows of the sample that have no test image get the shares of the train classes, which the trained models "
+            "say. None is here: bring them, or the train images"
+        )
+    return read_checkpoint(fold_dir(cfg, ready[0]) / "model.safetensors").prior
 
 
 def _scores_path(cfg: Config, inputs: Inputs) -> Path:

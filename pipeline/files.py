@@ -1,17 +1,21 @@
 """How files are found, read and written (whole or not at all), and locks."""
 
 import contextlib
+import errno
 import fcntl
 import hashlib
 import json
 import os
 import re
+import stat
 import tempfile
 from collections import deque
 from collections.abc import Iterable, Iterator
 from itertools import islice
 from pathlib import Path
 from typing import IO, Any
+
+from pipeline.quoting import shown
 
 
 class InputError(ValueError):
@@ -32,7 +36,7 @@ def inside(root: Path, relative: str, what: str) -> Path:
         InputError: the path is absolute or climbs out.
     """
     if "\0" in relative or os.path.isabs(relative) or ".." in relative.replace("\\", "/").split("/"):
-        raise InputError(f"{what} must stay inside {root}. Got {relative!r}")
+        raise InputError(f"{what} must stay inside {root}. Got {shown(relative)}")
     return root / relative
 
 
@@ -104,6 +108,21 @@ def small_folders(root: Path) -> Iterator[tuple[Path, list[str]]]:
         if depth < _DEEPEST:
             folders = sorted(name for name, is_folder in found if is_folder and not name.startswith("."))
             waiting += [(folder / name, depth + 1) for name in folders]
+
+
+def says_missing(error: OSError) -> bool:
+    """Whether the system says that there is no such file: none of this name, or none can have it."""
+    return error.errno in (errno.ENOENT, errno.ENOTDIR, errno.ENAMETOOLONG)
+
+
+def is_file(path: Path) -> bool:
+    """Whether there is a file of a name that a table gives, which may be longer than names can be."""
+    try:
+        return stat.S_ISREG(path.stat().st_mode)
+    except OSError as error:
+        if says_missing(error) or error.errno == errno.ELOOP:
+            return False
+        raise
 
 
 def size_time(path: Path) -> list[int]:

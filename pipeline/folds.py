@@ -10,6 +10,7 @@ from pipeline.files import InputError, lock
 from pipeline.freshness import folds_from, folds_stamp, read_inputs
 from pipeline.log import log
 from pipeline.paths import folds_path
+from pipeline.quoting import cut, shown
 from pipeline.stamps import stale, write_stamp
 
 if TYPE_CHECKING:
@@ -52,7 +53,7 @@ def _alike(classes: Sequence[str]) -> str:
 
     known: dict[str, str] = {}
     pairs = ((name, known.setdefault(same(name), name)) for name in classes)
-    return ", ".join(f"{first!r} and {name!r}" for name, first in pairs if name != first)[:200]
+    return ", ".join(f"{shown(first)} and {shown(name)}" for name, first in pairs if name != first)[:200]
 
 
 def describe(task: "Task") -> str:
@@ -98,7 +99,7 @@ def _own_folds(cfg: Config, cells: list[str]) -> "np.ndarray[Any, Any]":
     if len(values) != cfg.folds.num_folds:
         raise InputError(
             f"folds.num_folds must be the number of values in column {cfg.folds.column!r}, {len(values)} "
-            f"({', '.join(values[:5])}). Got {cfg.folds.num_folds}"
+            f"({', '.join(map(cut, values[:5]))}). Got {cfg.folds.num_folds}"
         )
     numbers = {value: number for number, value in enumerate(values)}
     return np.array([numbers[cell] for cell in cells], np.int64)

@@ -13,6 +13,9 @@ from pipeline.files import InputError, digest, digest_file, inside, size_time, s
 from pipeline.paths import data_dir, fold_dir, folds_path, folds_settings, probe_dir, run_dir
 from pipeline.stamps import made_from, note, stale, stamped
 
+# Of what `prepare` finds out of images; 2: the range of 16-bit values. Older stamps are made anew.
+_PREPARED_FORMAT = 2
+
 
 @dataclass(frozen=True)
 class Inputs:
@@ -81,6 +84,7 @@ def prepared_from(cfg: Config, paths: Iterable[str]) -> dict[str, Any]:
     image = {key: value for key, value in asked["image"].items() if key not in ("size", "margin")}
     return {
         **asked,
+        "format": _PREPARED_FORMAT,
         "image": {**image, "stored": cfg.image.stored},
         "tables": {name: _table_state(cfg, name) for name in dict.fromkeys((cfg.data.train, cfg.data.test))},
         "files": states.hexdigest(),

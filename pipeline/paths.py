@@ -4,11 +4,15 @@ import os
 from pathlib import Path
 from typing import Any
 
+from pipeline.competition_config import DataConfig
 from pipeline.config import Config, ConfigError, settings_of
 from pipeline.files import digest, safe_name
 
 # The states of a training under way, in its fold's folder: since the last epoch's end, and at it.
 STATES = ("resume.safetensors", "resume-epoch.safetensors")
+
+# Settings of [data] that came after the names of folds: at their defaults they change none.
+_NEWER = ("encoding", "unknown_flags")
 
 
 def run_dir(cfg: Config) -> Path:
@@ -63,6 +67,10 @@ def folds_settings(cfg: Config) -> dict[str, Any]:
     asked = settings_of(cfg, "folds")
     # A test image that cannot be read asks for no other models, so for no folds of another name.
     del asked["data"]["bad_images"]
+    # Folds of before there were these settings keep their name.
+    asked["data"] = {
+        key: value for key, value in asked["data"].items() if key not in _NEWER or value != getattr(DataConfig(), key)
+    }
     # A kind that is to be seen from the labels is seen with the metric's help.
     return {**asked, "task": cfg.task.kind if cfg.task.kind != "auto" else f"auto, {cfg.task.metric}"}
 

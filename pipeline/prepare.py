@@ -41,6 +41,7 @@ def prepare(cfg: Config) -> None:
     from pipeline.competition.tables.table import read_test, read_train
     from pipeline.images.cache import cache_dir
     from pipeline.images.fill import decode_missing
+    from pipeline.images.grey import choose_range
 
     with lock(run_dir(cfg) / "prepare.lock", f"the audit of {cfg.name}", ("audit.csv", "prepare.json")):
         # What is changed while it is read counts as changed since.
@@ -50,16 +51,28 @@ def prepare(cfg: Config) -> None:
             log.info("prepare: the models are here and their train images are not; test images alone are prepared")
         else:
             samples = {"train": read_train(cfg, files=True), **samples}
+        for note_ in (note_ for split in samples.values() for note_ in split.notes):
+            log.info("prepare: %s", note_)
         made_of = prepared_from(cfg, [path for split in samples.values() for path in split.paths]) | {"tables": tables}
-        _announce(cfg, sum(len(split) for split in samples.values()), cache_dir(cfg, "train").parent)
-        images = {split: decode_missing(cfg, split, samples[split].keys) for split in samples}
+        grey = choose_range(cfg, data_dir(cfg), samples["train"].paths if "train" in samples else ())
+        if not grey.is_full:
+            log.info(
+                "prepare: of the 65,536 values of 16-bit images the train images use %s to %s, which become 0 to 255, "
+                "in test images too",
+                f"{grey.low:,}",
+                f"{grey.high:,}",
+            )
+        _announce(cfg, sum(len(split) for split in samples.values()), cache_dir(cfg, "train", grey).parent)
+        images = {split: decode_missing(cfg, split, samples[split].keys, grey) for split in samples}
         before = _identities(cfg)
         _write_audit(cfg, samples, images)
         _refuse_bad(cfg, samples, images)
         identity = {split: images[split].identity(range(len(images[split])), samples[split].ids) for split in samples}
-        shards = {name: size for split in images for name, size in images[split].files(cache_dir(cfg, split)).items()}
+        shards = {
+            name: size for split in images for name, size in images[split].files(cache_dir(cfg, split, grey)).items()
+        }
         _tell_changes(cfg, identity.get("train"), before)
-        write_stamp(stamp, made_of, [run_dir(cfg) / "audit.csv"], shards=shards, **identity)
+        write_stamp(stamp, made_of, [run_dir(cfg) / "audit.csv"], shards=shards, **identity, **grey.notes)
 
 
 def _trained_folds(cfg: Config) -> list[int | str]:

@@ -82,6 +82,7 @@ def train(cfg: Config, fold: int | str, inputs: Inputs, num_models: int = 0) -> 
         save_checkpoint(folder / "model.safetensors", trainer.checkpoint())
         notes: dict[str, Any] = {"machine": machine.describe(), "precision": machine.precision}
         notes["task"] = asdict(labelled.task)
+        notes |= images.grey.notes
         if trainer.training.state.pieces > 1:
             notes["pieces of a batch"] = trainer.training.state.pieces
         if cfg.planned:

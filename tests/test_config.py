@@ -103,7 +103,7 @@ def test_any_value_is_taken_or_refused_in_one_line(value: object) -> None:
                 assert isinstance(cfg, Config)
 
 
-STAGES = ["detect", "prepare", "folds", "train", "infer", "ensemble", "practice"]
+STAGES = ["detect", "prepare", "folds", "train", "infer", "ensemble", "check", "practice"]
 ANSWERS = """
 import contextlib, io, json, runpy, sys
 heavy, answers = {'torch', 'pandas', 'timm', 'sklearn', 'cv2', 'torchvision', 'pyarrow'}, {}

@@ -8,6 +8,7 @@ import subprocess
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import pytest
 from PIL import Image
 
@@ -15,6 +16,7 @@ from making import picture, write_table
 from pipeline import train
 from pipeline.__main__ import main
 from pipeline.config import Config
+from pipeline.images.cache import open_images
 from running import CONFIG, RUN, run_all, run_sh
 
 
@@ -52,6 +54,27 @@ def test_models_test_images_and_the_sample_are_enough(trained: Config, capsys: p
     assert "train full: there is no such model, and there are no images" in said and "2 of 3 models are ready" in said
     assert train.main([*CONFIG, "--fold", "full", "--set", "folds.full_fit=true"]) == 1
     assert "the train images must be under input/tiny to train fold full" in capsys.readouterr().err
+
+
+def test_the_range_of_grey_values_goes_with_the_models(
+    competition: Callable[..., Config], capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Test images that are darker than all train images are scaled as these are, here and elsewhere."""
+    cfg = competition("image.channels=1")
+    for path in sorted(cfg.root.glob("*/*.png")):
+        deep = picture(int(path.stem) % 3, int(path.stem))[:, :, 0].astype(np.uint16) * 10 + 1000
+        Image.fromarray(deep - 500 * (path.parent.name == "test")).save(path)
+    assert run_sh("image.channels=1") == 0
+    assert "the train images use 1,000 to 3,390, which become 0 to 255" in capsys.readouterr().out
+    submission = (RUN / "submission.csv").read_bytes()
+    test = open_images(cfg, "test", ["test/000.png"]).gather(np.array([0]))[0, :, :, 0]
+    values = picture(0, 0)[:, :, 0] * 10.0 + 500
+    assert np.abs(test - (values - 1000).clip(0) * 255 / 2390).max() <= 0.5
+    bring(*MODELS)
+    assert run_sh("image.channels=1") == 0
+    assert "1,000 to 3,390" in capsys.readouterr().out and (RUN / "submission.csv").read_bytes() == submission
+    note = json.loads((RUN / "prepare.json").read_text())
+    assert note["notes"]["grey"] == {"low": 1000, "high": 3390}
 
 
 def test_a_finished_run_is_brought_along_and_taken_home_again(

@@ -57,6 +57,8 @@ CHANGES: dict[str, tuple[str, str]] = {
     "data.box_has_size": ("true", "P"),
     "data.answers": ("", ""),
     "data.unpack_limit": ("1.0", ""),
+    "data.encoding": ("gbk", "P F S T I E"),
+    "data.unknown_flags": ("drop", "P F S T I E"),
     "data.bad_images": ("drop", "P F"),
     "task.kind": ("single", "F S T I E"),
     "task.metric": ("macro_f1", "F S T I E"),

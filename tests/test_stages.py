@@ -206,23 +206,64 @@ def test_a_fold_that_is_not_there(
     assert "--fold must be one of 0, 1" in capsys.readouterr().err
 
 
-def test_bad_images_stop_or_are_left_out(
+def test_what_was_prepared_before_ranges_were_looked_for_is_looked_at_again(
+    trained: Config, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The stamp of an older version is made anew; where the range does not matter models and predictions stay."""
+    path = RUN / "prepare.json"
+    stamp = json.loads(path.read_text())
+    del stamp["made_from"]["format"]
+    path.write_text(json.dumps(stamp))
+    before = {file: file.read_bytes() for file in (*RUN.glob("fold*/*"), RUN / "submission.csv")}
+    capsys.readouterr()
+    assert train.main(CONFIG) == 1 and "Got: changed: format" in capsys.readouterr().err
+    assert run_all() == 0
+    said = capsys.readouterr().out
+    assert "prepare: up to date" not in said and "train 0: up to date" in said and "infer 1: up to date" in said
+    assert {file: file.read_bytes() for file in before} == before and "format" in path.read_text()
+
+
+def test_bad_and_missing_images_stop_or_are_left_out(
     competition: Callable[..., Config], capsys: pytest.CaptureFixture[str]
 ) -> None:
+    """The sample asks for one image more, which nobody has."""
     cfg = competition()
     for name in ("train/003.png", "test/001.png"):
         (cfg.root / name).write_bytes(b"broken")
     assert run_all() == 1
     said = capsys.readouterr().err
     assert "2 images cannot be read (train/003.png" in said and "data.bad_images = 'drop'" in said
-    assert run_all("data.bad_images=drop") == 0
+    for split, setting in (("train", "data.image"), ("test", "data.test_image")):
+        (cfg.root / split / "007.png").rename(split)
+        assert run_all() == 1
+        said = capsys.readouterr().err
+        assert f"{setting} = '{split}/{{id}}.png': 1 images are missing ({split}/007.png)" in said
+        assert "set data.bad_images = 'drop'" in said
+    sample = cfg.root / "sample_submission.csv"
+    shutil.copy(sample, cfg.root / "test.csv")
+    sample.write_text(sample.read_text() + "900,ant\n")
+    settings = ("data.bad_images=drop", "data.test=test.csv")
+    assert run_all(*settings) == 0
+    assert "1 ids have no test image (900) of 9, and get the class prior" in capsys.readouterr().out
+    lines = (RUN / "submission.csv").read_text().splitlines()
+    # The prior's likeliest class, by hand: of 24 images, 003 and 007 are gone, an ant and a bee.
+    assert len(lines) == 10 and {lines[2][4:], lines[8][4:]} <= {"ant", "bee", "cow"} and lines[9] == "900,ant"
     test = read_predictions(RUN / "fold0" / "test.parquet", "")
     prior = test.probs.array[test.ids.index("001")]
     assert prior.sum() == pytest.approx(1) and prior.min() > 0.1
     audit = {
         (row["split"], row["id"]): row["bad"] for row in csv.DictReader((RUN / "audit.csv").read_text().splitlines())
     }
-    assert {key for key, bad in audit.items() if bad} == {("train", "003"), ("test", "001")}
+    assert {key: bad for key, bad in audit.items() if bad and key[1] == "007"} == {
+        ("train", "007"): "the file is missing",
+        ("test", "007"): "the file is missing",
+    }
+    assert {key for key, bad in audit.items() if bad and key[1] != "007"} == {("train", "003"), ("test", "001")}
+    for split in ("train", "test"):
+        Path(split).rename(cfg.root / split / "007.png")
+    assert prepare.main([*CONFIG, "--set", *settings]) == 0
+    audit = {row["path"]: row["bad"] for row in csv.DictReader((RUN / "audit.csv").read_text().splitlines())}
+    assert audit["train/007.png"] == audit["test/007.png"] == ""
 
 
 @pytest.mark.parametrize("name", ["mlp", "resnet9", "resnet18"])

@@ -27,6 +27,7 @@ from pipeline.config import Config, ImageConfig
 from pipeline.cores import num_cores
 from pipeline.files import InputError, digest, safe_name
 from pipeline.images.decode import VERSION, decode
+from pipeline.images.grey import FULL, GreyRange, known_range
 from pipeline.images.index import NOT_STORED, Entry, Index, map_shard
 from pipeline.paths import data_dir
 
@@ -52,6 +53,7 @@ class Images:
     shards: dict[int, Array]
     shard: Array
     row: Array
+    grey: GreyRange = FULL
     pool: ThreadPoolExecutor = field(default_factory=decode_pool, repr=False)
 
     def __len__(self) -> int:
@@ -95,7 +97,7 @@ class Images:
         data = (self.root / file).read_bytes()
         if identity_of(hashlib.sha256(data).hexdigest(), box) != sha256:
             raise InputError(f"{self.root / file} has changed. Run: python -m pipeline.prepare")
-        return decode(data, self.settings, box)[0]
+        return decode(data, self.settings, box, self.grey)[0]
 
     def files(self, folder: Path) -> dict[str, int]:
         """List name and size of the shards and of the index files in the cache's folder."""
@@ -115,35 +117,46 @@ class Images:
         return dict(zip(indices.tolist(), self.table["bad"].take(indices).to_pylist(), strict=True))
 
     def identity(self, indices: Iterable[int], names: Sequence[str]) -> str:
-        """Hash some images' ids and bytes, whatever their order."""
+        """Hash some images' ids and bytes, whatever their order, and the range of their grey values."""
         hashes = self.table["sha256"].combine_chunks()
-        total = hashlib.sha256()
+        total = hashlib.sha256(b"" if self.grey.is_full else f"{self.grey}\n".encode())
         for index in sorted(indices, key=lambda index: names[index]):
             total.update(f"{json.dumps(names[index])} {hashes[index]}\n".encode())
         return total.hexdigest()
 
 
-def cache_dir(cfg: Config, split: str) -> Path:
-    """Name the folder of a split's decoded images (`train` or `test`) of one root and one set of `[image]` settings."""
+def cache_dir(cfg: Config, split: str, grey: GreyRange | None = None) -> Path:
+    """Name the folder of a split's decoded images (`train` or `test`) of one root and one set of `[image]` settings.
+
+    Args:
+        cfg: the settings.
+        split: `train` or `test`.
+        grey: the range of 16-bit values; None: what `prepare` found.
+    """
+    grey = grey or known_range(cfg)
     image = {"stored": cfg.image.stored, "channels": cfg.image.channels, "fit": cfg.image.fit, "reader": VERSION}
-    key = digest({"root": str(cfg.root.resolve()), **image})[:8]
+    key = digest({"root": str(cfg.root.resolve()), **image, **grey.notes})[:8]
     name = f"{safe_name(cfg.competition)}-{cfg.image.stored}px-{key}"
     return Path("output") / "cache" / name / split
 
 
-def open_images(cfg: Config, split: str, paths: Sequence[str], *, described: bool = False) -> Images:
+def open_images(
+    cfg: Config, split: str, paths: Sequence[str], grey: GreyRange | None = None, *, described: bool = False
+) -> Images:
     """Map the decoded images of paths relative to the root.
 
     Args:
         cfg: the settings.
         split: `train` or `test`.
         paths: of the images, in their order.
+        grey: the range of 16-bit values; None: what `prepare` found.
         described: with all that is known of each file, not only what it takes to read its pixels.
 
     Raises:
         InputError: some are not in the cache, or a shard was changed.
     """
-    folder = cache_dir(cfg, split)
+    grey = grey or known_range(cfg)
+    folder = cache_dir(cfg, split, grey)
     index = Index(folder, Entry._fields if described else ("path", "sha256", "shard", "row", "bad"))
     rows = index.find(paths)
     missing = int((rows < 0).sum())
@@ -157,7 +170,7 @@ def open_images(cfg: Config, split: str, paths: Sequence[str], *, described: boo
     if not described:
         table = table.select(["path", "sha256", "bad"] if NOT_STORED in shard else ["bad"])
     shards = {number: map_shard(folder, number) for number in np.unique(shard).tolist() if number != NOT_STORED}
-    return Images(data_dir(cfg), cfg.image, table, shards, shard, row)
+    return Images(data_dir(cfg), cfg.image, table, shards, shard, row, grey)
 
 
 def file_and_box(key: str) -> tuple[str, str]:

@@ -1,10 +1,12 @@
 """One reader for every image format, with one rule for orientation, colour, depth and alpha.
 
-The EXIF orientation is applied; of several frames the first is read; 16-bit values are scaled by their range; alpha is
+The EXIF orientation is applied; of several frames the first is read; 16-bit values are scaled by the range that
+the train images use; alpha is
 composited on white (kept where 4 channels are asked for); CMYK, palettes and other modes are converted to RGB.
 """
 
 import io
+import logging
 import math
 import struct
 import warnings
@@ -13,9 +15,10 @@ from typing import Any
 
 import cv2
 import numpy as np
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import Image, ImageOps, TiffImagePlugin, UnidentifiedImageError
 
 from pipeline.config import ImageConfig
+from pipeline.images.grey import FULL, GreyRange, is_deep_colour, read_deep_colour
 from pipeline.images.headers import plain_header
 
 Array = np.ndarray[Any, Any]
@@ -26,6 +29,8 @@ VERSION = 2
 MAX_PIXELS = 2**27
 # Decoding is spread over images by the cache's threads; OpenCV's own threads would only get in their way.
 cv2.setNumThreads(1)
+# It prints why it refuses a file, which is said with the file's name here.
+logging.getLogger("PIL.TiffImagePlugin").setLevel(logging.CRITICAL)
 
 # How many times larger than asked an image must be for libjpeg to scale it by a factor while decoding: what is left to
 # average then keeps the result within 2 levels (mean absolute difference over photos) of full decoding. By the factor
@@ -33,6 +38,8 @@ cv2.setNumThreads(1)
 _SCALED = ((8, 16.0), (4, 9.0), (2, 3.1))
 # How a file that numpy saved begins.
 _NPY = b"\x93NUMPY"
+# How a TIFF begins, in either order of bytes.
+_TIFF = (b"II*\0", b"MM\0*")
 # What Pillow raises on files that are broken or not images.
 _BROKEN = (
     UnidentifiedImageError,
@@ -64,7 +71,7 @@ class ImageInfo:
     height: int = 0
 
 
-def decode(data: bytes, cfg: ImageConfig, box: str = "") -> tuple[Array, ImageInfo]:
+def decode(data: bytes, cfg: ImageConfig, box: str = "", grey: GreyRange = FULL) -> tuple[Array, ImageInfo]:
     """Decode a file's bytes to the size that the cache keeps.
 
     Args:
@@ -72,6 +79,7 @@ def decode(data: bytes, cfg: ImageConfig, box: str = "") -> tuple[Array, ImageIn
         cfg: size, channels and fit.
         box: `left top right bottom` in pixels of the upright image, which is cropped to the part of it that lies
             inside; "" for the whole image.
+        grey: the range of 16-bit values.
 
     Returns:
         uint8 (stored, stored, channels) and what the file is.
@@ -79,17 +87,18 @@ def decode(data: bytes, cfg: ImageConfig, box: str = "") -> tuple[Array, ImageIn
     Raises:
         BadImage: it cannot be read whole.
     """
-    pixels, info = read_pixels(data, cfg, whole=bool(box))
+    pixels, info = read_pixels(data, cfg, whole=bool(box), grey=grey)
     return crop_and_resize(pixels, box, cfg), info
 
 
-def read_pixels(data: bytes, cfg: ImageConfig, *, whole: bool) -> tuple[Array, ImageInfo]:
+def read_pixels(data: bytes, cfg: ImageConfig, *, whole: bool, grey: GreyRange = FULL) -> tuple[Array, ImageInfo]:
     """Read a file's pixels, upright.
 
     Args:
         data: the file.
         cfg: size, channels and fit.
         whole: each pixel is wanted, as boxes name them; else a large JPEG may come scaled down to what is needed.
+        grey: the range of 16-bit values.
 
     Returns:
         uint8 (height, width, channels) and what the file is.
@@ -107,18 +116,29 @@ def read_pixels(data: bytes, cfg: ImageConfig, *, whole: bool) -> tuple[Array, I
             _refuse_huge(info)
             return _read_fast(data, info, cfg, whole=whole), info
         if data.startswith(_NPY):
-            pixels = _read_npy(data, cfg.channels)
+            pixels = _read_npy(data, cfg.channels, grey)
             return pixels, ImageInfo("NPY", "", pixels.shape[1], pixels.shape[0])
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # Pillow warns of broken metadata and of large images; both are handled
             with Image.open(io.BytesIO(data)) as image:
                 info = ImageInfo(str(image.format), image.mode, *image.size)
                 _refuse_huge(info)
-                return _read_any(image, cfg.channels), info
+                return _read_any(_with_depth(image, data, grey), cfg.channels, grey), info
     except BadImage:
         raise
     except _BROKEN as error:
+        if isinstance(error, UnidentifiedImageError) and data.startswith(_TIFF):
+            raise BadImage(_why_no_tiff(data)) from None
         raise BadImage(f"{type(error).__name__}: {error}" if str(error) else type(error).__name__) from None
+
+
+def _why_no_tiff(data: bytes) -> str:
+    """The reason of Pillow's reader of TIFF, which opening any image keeps to itself."""
+    try:
+        TiffImagePlugin.TiffImageFile(io.BytesIO(data))
+    except _BROKEN as error:
+        return f"the reader of TIFF says: {error}; convert its bands to grey or RGB of 8 or 16 bits"
+    return "the reader of TIFF knows the file, and nothing that opens images does"
 
 
 def crop_and_resize(pixels: Array, box: str, cfg: ImageConfig) -> Array:
@@ -141,7 +161,7 @@ def _cropped(pixels: Array, box: str) -> Array:
     return np.ascontiguousarray(crop)
 
 
-def _read_npy(data: bytes, channels: int) -> Array:
+def _read_npy(data: bytes, channels: int, grey: GreyRange) -> Array:
     """Read an array saved by numpy: uint8 or uint16, (height, width) or with a last axis of 1, 3 or 4 channels."""
     values = np.load(io.BytesIO(data), allow_pickle=False)
     if values.ndim == 2:
@@ -152,9 +172,9 @@ def _read_npy(data: bytes, channels: int) -> Array:
             f"{values.shape}"
         )
     _refuse_huge(ImageInfo("NPY", "", values.shape[1], values.shape[0]))
-    pixels = values if values.dtype == np.uint8 else _eight_bits(values)
+    pixels = values if values.dtype == np.uint8 else _eight_bits(values, grey)
     image = Image.fromarray(pixels[:, :, 0] if pixels.shape[2] == 1 else pixels)
-    return _read_any(image, channels)
+    return _read_any(image, channels, grey)
 
 
 def _refuse_huge(info: ImageInfo) -> None:
@@ -186,12 +206,23 @@ def _read_fast(data: bytes, info: ImageInfo, cfg: ImageConfig, *, whole: bool) -
     return _with_alpha(pixels) if cfg.channels == 4 else pixels
 
 
-def _read_any(image: Image.Image, channels: int) -> Array:
+def _with_depth(image: Image.Image, data: bytes, grey: GreyRange) -> Image.Image:
+    """An opened image as it is; one with 16 bits for each colour by the part of them that the train images use."""
+    values = None if grey.is_full or not is_deep_colour(image) else read_deep_colour(data)
+    if values is None:
+        return image
+    pixels = [grey.eight_bits(values[:, :, :3]), FULL.eight_bits(values[:, :, 3:])]
+    deep = Image.fromarray(np.concatenate(pixels, 2))
+    deep.info.update(image.info)
+    return deep
+
+
+def _read_any(image: Image.Image, channels: int, grey: GreyRange) -> Array:
     """Read any file through Pillow: uint8 (height, width, channels)."""
     image.load()
     image = ImageOps.exif_transpose(image)
     if image.mode.startswith("I"):
-        image = Image.fromarray(_eight_bits(np.asarray(image)))
+        image = Image.fromarray(_eight_bits(np.asarray(image), grey))
     elif image.mode == "F":
         raise BadImage("floating-point pixels have no fixed range; convert them to 8 or 16 bits")
     has_alpha = image.mode in ("RGBA", "LA", "PA", "La", "RGBa") or "transparency" in image.info
@@ -202,11 +233,11 @@ def _read_any(image: Image.Image, channels: int) -> Array:
     return pixels[:, :, None] if channels == 1 else pixels
 
 
-def _eight_bits(values: Array) -> Array:
-    """Scale 16-bit grey values to uint8 by their range: 65535 becomes 255."""
+def _eight_bits(values: Array, grey: GreyRange) -> Array:
+    """Scale 16-bit values to uint8 by the range that train images use; by the full one 65535 becomes 255."""
     if values.min() < 0 or values.max() > 65535:
         raise BadImage("grey values outside 0..65535 have no fixed range; convert them to 8 or 16 bits")
-    return ((values.astype(np.uint32) + 128) // 257).astype(np.uint8)
+    return grey.eight_bits(values)
 
 
 def _with_alpha(pixels: Array) -> Array:

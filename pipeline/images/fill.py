@@ -16,9 +16,10 @@ from tqdm import tqdm
 
 from pipeline.config import Config, ImageConfig
 from pipeline.cores import num_cores
-from pipeline.files import atomic_write, changed_ns, digest_file, lock
+from pipeline.files import atomic_write, changed_ns, digest_file, lock, says_missing
 from pipeline.images.cache import Images, cache_dir, decode_pool, file_and_box, identity_of, open_images
 from pipeline.images.decode import BadImage, ImageInfo, crop_and_resize, read_pixels
+from pipeline.images.grey import FULL, GreyRange
 from pipeline.images.index import NOT_STORED, Entry, Index
 from pipeline.log import log
 from pipeline.paths import data_dir
@@ -33,14 +34,22 @@ SMALL_FILE = 8_000
 DISK_RESERVE = 10**9
 # Images that a thread decodes before it reports: handing over each would cost as much as decoding a small one.
 _JOB_IMAGES = 16
+# Size and time of a file that is not there.
+_MISSING = (0, 0)
 
 
-def decode_missing(cfg: Config, split: str, paths: Sequence[str]) -> Images:
+def decode_missing(cfg: Config, split: str, paths: Sequence[str], grey: GreyRange = FULL) -> Images:
     """Decode what is not decoded yet, on all cores, and map the images of these paths.
 
-    A file that cannot be read is an entry with a reason; nothing replaces it.
+    A file that cannot be read, or is not there, is an entry with a reason; nothing replaces it.
+
+    Args:
+        cfg: the settings.
+        split: `train` or `test`.
+        paths: of the images.
+        grey: the range of 16-bit values.
     """
-    folder = cache_dir(cfg, split)
+    folder = cache_dir(cfg, split, grey)
     with lock(folder / "lock", f"the cache {folder}"):
         index = Index(folder)
         root = data_dir(cfg)
@@ -53,8 +62,8 @@ def decode_missing(cfg: Config, split: str, paths: Sequence[str]) -> Images:
                 # What is known and was not kept is decoded for keeping where there is room by now.
                 new = _by_file(new)
                 kept, rest = [*new, *known][:room], new[room:]
-                _decode_all(cfg, index, kept, rest, pool)
-    return open_images(cfg, split, paths, described=True)
+                _decode_all(cfg, index, kept, rest, pool, grey)
+    return open_images(cfg, split, paths, grey, described=True)
 
 
 def _room(cfg: Config, folder: Path) -> int:
@@ -79,12 +88,9 @@ def _sort_out(
         states = list(zip(entries["size"].to_pylist(), entries["mtime_ns"].to_pylist(), strict=True))
         bad, shards = entries["bad"].to_pylist(), entries["shard"].to_pylist()
     suspects, new, known = [], [], []
-    stats = [
-        (status.st_size, changed_ns(status))
-        for status in (os.stat(f"{root}/{file_and_box(path)[0]}") for path in paths)
-    ]
+    stats = [_size_time(f"{root}/{file_and_box(path)[0]}") for path in paths]
     for index, path in enumerate(paths):
-        if entries is None or (rows[index] >= 0 and bad[index]):
+        if entries is None or (rows[index] >= 0 and bad[index]) or stats[index] == _MISSING:
             # What could not be read is tried again: memory may have lacked, or the reader may be a newer one.
             new.append(path)
         elif rows[index] < 0 or states[index] != stats[index]:
@@ -108,7 +114,20 @@ def _sort_out(
     return moved, new, known
 
 
-def _decode_all(cfg: Config, index: Index, kept: list[str], rest: list[str], pool: ThreadPoolExecutor) -> None:
+def _size_time(path: str) -> tuple[int, int]:
+    """Size and time of a file, as an entry holds them."""
+    try:
+        status = os.stat(path)
+    except OSError as error:
+        if says_missing(error):
+            return _MISSING
+        raise
+    return status.st_size, changed_ns(status)
+
+
+def _decode_all(
+    cfg: Config, index: Index, kept: list[str], rest: list[str], pool: ThreadPoolExecutor, grey: GreyRange
+) -> None:
     """Decode files, the first into shards, the rest only to know that they can be read."""
     side, channels = cfg.image.stored, cfg.image.channels
     per_shard = max(1, min(SHARD_IMAGES, SHARD_BYTES // (side * side * channels)))
@@ -116,10 +135,10 @@ def _decode_all(cfg: Config, index: Index, kept: list[str], rest: list[str], poo
         log.info("prepare: no room to keep %s of them: they are decoded whenever they are needed", f"{len(rest):,}")
     with tqdm(total=len(kept) + len(rest), desc="decode", unit="img", disable=None, smoothing=0.1, delay=1) as bar:
         for start in range(0, len(kept), per_shard):
-            _decode_shard(cfg, index, kept[start : start + per_shard], pool, bar)
+            _decode_shard(cfg, index, kept[start : start + per_shard], pool, bar, grey)
         for start in range(0, len(rest), SHARD_IMAGES):
             paths = rest[start : start + SHARD_IMAGES]
-            entries = _in_jobs(partial(decode_file, data_dir(cfg), cfg.image, None, NOT_STORED), paths, pool, bar)
+            entries = _in_jobs(partial(decode_file, data_dir(cfg), cfg.image, grey, None, NOT_STORED), paths, pool, bar)
             index.write(index.next_number(), list(entries))
 
 
@@ -151,7 +170,9 @@ def _in_jobs(
         yield from done
 
 
-def _decode_shard(cfg: Config, index: Index, paths: list[str], pool: ThreadPoolExecutor, bar: "tqdm[None]") -> None:
+def _decode_shard(
+    cfg: Config, index: Index, paths: list[str], pool: ThreadPoolExecutor, bar: "tqdm[None]", grey: GreyRange
+) -> None:
     """Decode some files into one shard; it has its name and index only when it is whole."""
     number = index.next_number()
     file = index.folder / f"{number:05d}.npy"
@@ -168,7 +189,7 @@ def _decode_shard(cfg: Config, index: Index, paths: list[str], pool: ThreadPoolE
         else:
             stream.truncate(offset + num_bytes)
         pixels = np.memmap(stream, np.uint8, "r+", offset, shape)
-        work = partial(decode_file, data_dir(cfg), cfg.image, pixels, number)
+        work = partial(decode_file, data_dir(cfg), cfg.image, grey, pixels, number)
         entries, checksum = [], hashlib.sha256(header.getvalue())
         for entry in _in_jobs(work, paths, pool, bar):
             checksum.update(pixels[entry.row])  # while the threads decode what comes next
@@ -182,22 +203,27 @@ def _num_threads(root: Path, paths: Sequence[str]) -> int:
     interpreter: two take twice as long as one for 20,000 JPEGs of 32 px.
     """
     probes = paths[:: max(1, len(paths) // 100)]
-    num_bytes = sum(os.stat(root / file_and_box(path)[0]).st_size for path in probes)
+    num_bytes = sum(_size_time(f"{root}/{file_and_box(path)[0]}")[0] for path in probes)
     return num_cores() if num_bytes > SMALL_FILE * len(probes) else 1
 
 
 def decode_file(
-    root: Path, settings: ImageConfig, pixels: Array | None, shard: int, file: str, boxes: Sequence[tuple[int, str]]
+    root: Path,
+    settings: ImageConfig,
+    grey: GreyRange,
+    pixels: Array | None,
+    shard: int,
+    file: str,
+    boxes: Sequence[tuple[int, str]],
 ) -> list[Entry]:
     """Read, hash and decode one file, and put each of its boxes ("": all of it) into its row where pixels are kept."""
-    # Not pathlib: for small files it would take as long as reading them.
-    with open(f"{root}/{file}", "rb", buffering=0) as stream:
-        status = os.fstat(stream.fileno())
-        data = stream.readall()
-    sha256 = hashlib.sha256(data).hexdigest()
+    data, (size, mtime_ns) = _read_whole(f"{root}/{file}")
+    sha256 = hashlib.sha256(data).hexdigest() if data is not None else ""
     info, unreadable, decoded = ImageInfo(), "", None
     try:
-        decoded, info = read_pixels(data, settings, whole=any(box for _, box in boxes))
+        if data is None:
+            raise BadImage("the file is missing")
+        decoded, info = read_pixels(data, settings, whole=any(box for _, box in boxes), grey=grey)
     except BadImage as error:
         unreadable = str(error)
     entries = []
@@ -211,5 +237,18 @@ def decode_file(
             except BadImage as error:
                 bad = str(error)
         what = (info.format, info.mode, info.width, info.height, bad)
-        entries.append(Entry(key, status.st_size, changed_ns(status), identity_of(sha256, box), shard, row, *what))
+        entries.append(Entry(key, size, mtime_ns, identity_of(sha256, box), shard, row, *what))
     return entries
+
+
+def _read_whole(path: str) -> tuple[bytes | None, tuple[int, int]]:
+    """Read a file, and its size and time; None where it is not there."""
+    # Not pathlib: for small files it would take as long as reading them.
+    try:
+        with open(path, "rb", buffering=0) as stream:
+            status = os.fstat(stream.fileno())
+            return stream.readall(), (status.st_size, changed_ns(status))
+    except OSError as error:
+        if says_missing(error):
+            return None, _MISSING
+        raise

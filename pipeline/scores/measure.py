@@ -7,13 +7,14 @@ from typing import Any
 
 import numpy as np
 
+from pipeline.competition.answers import metrics
 from pipeline.competition.answers.blending import blend, mixed
 from pipeline.competition.answers.decide import PLAIN, Decision
 from pipeline.competition.answers.ensembling import combine
 from pipeline.competition.answers.mirrors import doubts_of_flips
 from pipeline.competition.answers.predictions import Predictions, read_predictions, write_predictions
 from pipeline.competition.answers.probs import Probs
-from pipeline.competition.answers.scoring import answers_score, fitted
+from pipeline.competition.answers.scoring import Folds, answers_score, fitted, prior_score
 from pipeline.competition.answers.task import Task, make_task, scored_by
 from pipeline.competition.folds.fold_table import Labelled
 from pipeline.competition.tables.table import read_train
@@ -86,7 +87,35 @@ def measured(cfg: Config, labelled: Labelled, folds: list[int | str], *, probed:
         for line in doubts_of_flips(cfg, task, labelled.targets, networks, by_view):
             log.info("ensemble: %s", line)
     share = {"probe": {"share": blended.share if oof else None, "cv": blended.cv}} if probed else {}
-    return {**blended.scores, "decision": asdict(fitted(task, labelled.targets, oof)), **share}, bool(oof)
+    no_better = _no_better(task, labelled.targets, oof, blended.scores["cv"])
+    return {**blended.scores, "decision": asdict(fitted(task, labelled.targets, oof)), **share, **no_better}, bool(oof)
+
+
+def _no_better(task: Task, targets: Array, oof: Folds, cv: float | None) -> dict[str, float]:
+    """The score of always saying the same, as `prior`, where the models' is no better; else nothing."""
+    prior = prior_score(task, targets, oof)
+    sign = 1 if metrics.get(task.metric).higher_is_better else -1
+    return {"prior": prior} if cv is not None and prior is not None and sign * cv <= sign * prior else {}
+
+
+def warning_of(scores: Mapping[str, Any], metric: str, one_answer: str | None) -> str:
+    """What speaks against a submission, in a sentence; "" for nothing.
+
+    Args:
+        scores: as `measured` gives them.
+        metric: `task.metric`.
+        one_answer: what every row of the submission says; None where they differ.
+    """
+    found = []
+    if one_answer is not None:
+        found.append(f"every row of the submission says the same, {one_answer}")
+    if "prior" in scores:
+        found.append(
+            f"the CV {metric} of {scores['cv']:.5f} is no better than always saying the commonest class, or how often "
+            f"each is ({scores['prior']:.5f})"
+        )
+    way_out = "look at labels and images, train longer or with another train.lr, or set task.metric to what is scored"
+    return f"{'; '.join(found)}: {way_out}" if found else ""
 
 
 def _said_of(cfg: Config, labelled: Labelled, folds: list[int | str]) -> dict[str, tuple[Array, Probs]]:
@@ -121,7 +150,7 @@ def measured_before(cfg: Config, models: Mapping[str, Any], *, probed: bool) -> 
             log.info("ensemble: the CV score was measured with the probe, which is not here")
             return {"cv": None, "std": None, "folds": {}, "decision": known["decision"]}
         if all(same):
-            return {key: known[key] for key in (*wanted, "probe") if key in known}
+            return {key: known[key] for key in (*wanted, "probe", "prior") if key in known}
     log.info(
         "ensemble: there are no train images and no scores.json of these models and settings: there is no CV score, "
         "and labels are decided plainly"

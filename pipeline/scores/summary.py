@@ -35,6 +35,8 @@ def say(cfg: Config, ready: Sequence[int | str], scores: Mapping[str, Any], inpu
         log.info("CV %s: none, %s", scores["metric"], why)
     if cfg.data.answers:
         _say_score_on_answers(cfg, inputs, scores)
+    if "warning" in scores:
+        log.warning("ensemble: warning: %s", scores["warning"])
     log.info("submission: %s", run_dir(cfg) / "submission.csv")
 
 

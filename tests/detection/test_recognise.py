@@ -251,8 +251,8 @@ def repeated_ids(root: Path) -> None:
     write_table(root / "train.csv", ["id", "label"], [["000", label] for label in LABELS])
 
 
-def sample_in_utf_16(root: Path) -> None:
-    (root / "sample_submission.csv").write_bytes("id,label\n000,ant\n".encode("utf-16"))
+def sample_in_an_unknown_encoding(root: Path) -> None:
+    (root / "sample_submission.csv").write_bytes("id,label\n000,écureuil\n".encode("cp1252"))
 
 
 def no_train_table(root: Path) -> None:
@@ -292,7 +292,7 @@ def no_files(root: Path) -> None:
         ),
         (two_samples, r"one sample submission.*data.sample_submission"),
         (repeated_ids, r"train.csv, column 'id': 1 ids appear"),
-        (sample_in_utf_16, r"sample_submission.csv must be in UTF-8"),
+        (sample_in_an_unknown_encoding, r"sample_submission.csv must be in UTF-8.*set data.encoding"),
         (no_train_table, r"must hold a train table .*, a folder for each class"),
         (
             unknown_test_ids,

@@ -17,6 +17,7 @@ from pipeline.files import InputError
 from pipeline.images import cache, fill
 from pipeline.images.cache import cache_dir
 from pipeline.images.decode import decode
+from pipeline.images.grey import FULL, GreyRange
 
 
 @pytest.fixture
@@ -234,3 +235,14 @@ def test_several_boxes_of_an_image_are_one_decoding(competition: Callable[..., C
             expected, _ = decode((cfg.root / path).read_bytes(), cfg.image, box)
             assert np.array_equal(rows[number], expected)
     assert np.array_equal(cache.open_images(cfg, "train", keys[::-1]).gather(np.arange(len(keys))), rows[::-1])
+
+
+def test_pixels_of_another_range_of_grey_values_are_other_images(competition: Callable[..., Config]) -> None:
+    """They lie in another folder, and models know that they were trained with others."""
+    cfg, narrow = competition(), GreyRange(100, 900)
+    images = fill.decode_missing(cfg, "train", ["train/000.png"])
+    other = fill.decode_missing(cfg, "train", ["train/000.png"], narrow)
+    assert cache_dir(cfg, "train") == cache_dir(cfg, "train", FULL) != cache_dir(cfg, "train", narrow)
+    assert images.identity([0], ["a"]) != other.identity([0], ["a"]) and other.grey == narrow
+    # 8 bits are 8 bits.
+    assert np.array_equal(images.gather(np.array([0])), other.gather(np.array([0])))

@@ -1,6 +1,7 @@
 """One reader, one rule: orientation, colour, depth, alpha; and what is no image is refused with a reason."""
 
 import io
+import struct
 import zipfile
 from pathlib import Path
 
@@ -12,6 +13,7 @@ from PIL import Image, ImageOps
 from making import saved, smooth
 from pipeline.config import ImageConfig
 from pipeline.images.decode import BadImage, decode
+from pipeline.images.grey import FULL, GreyRange, find_range
 
 SIDE = 24
 
@@ -163,3 +165,56 @@ def test_arrays_that_are_no_images(values: np.ndarray) -> None:
     np.save(stream, values, allow_pickle=True)
     with pytest.raises(BadImage):
         decode(stream.getvalue(), ImageConfig(size=10))
+
+
+def deep(values: np.ndarray) -> bytes:
+    return saved(Image.fromarray(values.astype(np.uint16)), "PNG")
+
+
+def test_sixteen_bits_are_scaled_by_the_range_that_is_used(tmp_path: Path) -> None:
+    """Twelve bits of sixteen keep 256 levels, by numpy's own arithmetic; half of the range or more is the full one."""
+    ramp = np.linspace(500, 3800, SIDE * SIDE).reshape(SIDE, SIDE).round()
+    files = {"a.png": deep(ramp), "b.png": deep(ramp[::-1] + 200), "c.png": saved(Image.fromarray(smooth()), "PNG")}
+    for name, data in {**files, "broken.png": deep(ramp)[:60]}.items():
+        (tmp_path / name).write_bytes(data)
+    names = [*files, "broken.png", "missing.png"]
+    assert find_range(tmp_path, names) == GreyRange(500, 4000)
+    assert find_range(tmp_path, names[2:]) == FULL
+    pixels = decode(files["a.png"], config(1), grey=GreyRange(500, 4000))[0][:, :, 0]
+    assert np.array_equal(pixels, np.floor((ramp - 500) * 255 / 3500 + 0.5))
+    assert decode(files["a.png"], config(1), grey=GreyRange(1000, 2000))[0].max() == 255
+    assert np.array_equal(decode(files["a.png"], config(1))[0][:, :, 0], np.floor((ramp + 128) / 257))
+    (tmp_path / "wide.png").write_bytes(deep(ramp * 10))
+    assert find_range(tmp_path, ["a.png", "wide.png"]) == FULL
+    np.save(tmp_path / "x.npy", ramp.astype(np.uint16))
+    np.save(tmp_path / "y.npy", ramp.astype(np.float32))
+    assert find_range(tmp_path, ["x.npy"]) == GreyRange(500, 3800) and find_range(tmp_path, ["y.npy"]) == FULL
+
+
+@pytest.mark.parametrize(("kind", "num_channels"), [(".png", 3), (".png", 4), (".tiff", 3)])
+def test_sixteen_bits_for_each_colour_too(tmp_path: Path, kind: str, num_channels: int) -> None:
+    """Written by OpenCV, read by the range by numpy's arithmetic; by the full range as Pillow reads them."""
+    colours = np.random.default_rng(0).integers(200, 3000, (SIDE, SIDE, 3)).astype(np.uint16)
+    opaque = np.full((SIDE, SIDE, num_channels - 3), 65535, np.uint16)
+    written, data = cv2.imencode(kind, np.concatenate([colours[:, :, ::-1], opaque], 2))
+    (tmp_path / "a").write_bytes(data.tobytes())
+    assert written and find_range(tmp_path, ["a"]) == GreyRange(int(colours.min()), int(colours.max()))
+    pixels = decode(data.tobytes(), config(), grey=GreyRange(200, 3000))[0]
+    assert np.array_equal(pixels, np.floor((colours.astype(float) - 200) * 255 / 2800 + 0.5))
+    assert np.array_equal(decode(data.tobytes(), config())[0], colours >> 8)
+
+
+def test_a_tiff_of_many_bands_is_refused_with_the_readers_reason(capfd: pytest.CaptureFixture[str]) -> None:
+    bands, side, rows = 12, 4, []
+    pixels = bytes(2 * bands * side * side)
+    bits = struct.pack(f"<{bands}H", *[16] * bands)
+    start = 8 + 2 + 10 * 12 + 4
+    tags = [(256, side), (257, side), (258, start), (259, 1), (262, 1), (273, start + len(bits)), (277, bands)]
+    for tag, value in [*tags, (278, side), (279, len(pixels)), (284, 1)]:
+        rows.append(struct.pack("<HHII", tag, 3 if tag == 258 else 4, bands if tag == 258 else 1, value))
+    data = b"II*\0" + struct.pack("<IH", 8, len(rows)) + b"".join(rows) + bytes(4) + bits + pixels
+    with pytest.raises(
+        BadImage, match="the reader of TIFF says: Invalid value for samples per pixel; convert its bands"
+    ):
+        decode(data, config())
+    assert capfd.readouterr().err == ""

@@ -13,6 +13,7 @@ from pipeline.competition.answers.probs import Probs
 from pipeline.competition.answers.scoring import Folds
 from pipeline.competition.answers.task import Task
 from pipeline.config import Config
+from pipeline.quoting import shown
 
 Array = np.ndarray[Any, Any]
 
@@ -58,9 +59,9 @@ def against_hflip(classes: Collection[str], *, named: bool = False) -> str:
             swap = {left: right, right: left}
             swapped = tuple(swap.get(part, part) for part in parts)
             if swapped != parts and (other := known.get(swapped)):
-                return f"{name!r} and {other!r} are mirror images by their names"
+                return f"{shown(name)} and {shown(other)} are mirror images by their names"
         if set(parts) & set(_SURE):
-            return f"{name!r} is a side by its name"
+            return f"{shown(name)} is a side by its name"
     letters = {name.strip() for name in classes if len(name.strip()) == 1 and name.strip().isalpha()}
     if {"b", "d"} <= letters or {"p", "q"} <= letters:
         return "b and d, p and q are mirror images"
@@ -109,10 +110,10 @@ def doubts_of_flips(
     if oof and flips and task.kind in ("single", "ordinal"):
         indices, probs = zip(*oof.values(), strict=True)
         for first, second, right in told_apart_by_chance(targets[np.concatenate(indices)], Probs.stack(probs)):
+            both = f"{shown(task.classes[first])} and {shown(task.classes[second])}"
             doubts.append(
-                f"{task.classes[first]!r} and {task.classes[second]!r} are told from all others, but no better than by "
-                f"chance from each other ({right:.2f}). If one is the other's mirror image, set augment.hflip = 0, "
-                "augment.vflip = 0 and infer.views = ['identity']"
+                f"{both} are told from all others, but no better than by chance from each other ({right:.2f}). If one "
+                "is the other's mirror image, set augment.hflip = 0, augment.vflip = 0 and infer.views = ['identity']"
             )
     return doubts
 

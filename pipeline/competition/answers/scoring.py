@@ -10,7 +10,7 @@ from pipeline.competition.answers import metrics
 from pipeline.competition.answers.decide import PLAIN, Decision, decide, fit_decision
 from pipeline.competition.answers.predictions import Predictions
 from pipeline.competition.answers.probs import Probs
-from pipeline.competition.answers.task import Task
+from pipeline.competition.answers.task import MANY, Task
 from pipeline.competition.tables.csv_table import require_columns
 from pipeline.competition.tables.table import test_id, wide_frame
 from pipeline.config import Config
@@ -87,6 +87,24 @@ def fitted(task: Task, targets: Array, oof: Folds, without: str = "") -> Decisio
         return PLAIN
     indices, probs = zip(*others, strict=True)
     return fit_decision(task, targets[np.concatenate(indices)], Probs.stack(probs))
+
+
+def prior_score(task: Task, targets: Array, oof: Folds) -> float | None:
+    """What always saying the same scores on these images: the classes' shares, the commonest class, the mean of
+    numbers; None where it is undefined.
+
+    Args:
+        task: kind, classes and metric.
+        targets: of every train image.
+        oof: as for `cross_validation`.
+    """
+    if not oof:
+        return None
+    own = targets[np.concatenate([indices for indices, _ in oof.values()])]
+    prior = np.bincount(own, minlength=task.num_outputs) / len(own) if own.ndim == 1 else own.mean(0)
+    known = next(probs for _, probs in oof.values())
+    probs = known[:0].filled(prior.astype(np.float32), np.zeros(len(own), np.bool_), MANY)
+    return score(task, own, probs)
 
 
 def answers_score(cfg: Config, task: Task, path: Path, predictions: Predictions, decision: Decision) -> float | None:

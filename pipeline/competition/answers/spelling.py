@@ -11,6 +11,8 @@ from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from decimal import Decimal
 from functools import partial
 
+from pipeline.quoting import cut, shown
+
 Rule = Callable[[str], str]
 
 _FLAGS = {"false": "0", "true": "1"}
@@ -53,13 +55,15 @@ def spellings(classes: Sequence[str], answers: Collection[str]) -> dict[str, str
     if all(name in ways for name, ways in found.items()):
         return {}
     if unclear := [ways for ways in found.values() if len(ways) > 1]:
-        raise ValueError(f"its answers {unclear[0][0]!r} and {unclear[0][1]!r} stand for one label of the train table")
+        raise ValueError(
+            f"its answers {shown(unclear[0][0])} and {shown(unclear[0][1])} stand for one label of the train table"
+        )
     known = {name: way for name, (way,) in found.items()}
     spelled = {name: known.get(name) or _by_rule(name, known, len(classes)) for name in classes}
-    first: dict[str, str] = {}
+    of_way: dict[str, str] = {}
     for name, way in spelled.items():
-        if first.setdefault(way, name) != name:
-            raise ValueError(f"{first[way]!r} and {name!r} would both be written {way!r}")
+        if of_way.setdefault(way, name) != name:
+            raise ValueError(f"{shown(of_way[way])} and {shown(name)} would both be written {shown(way)}")
     return spelled
 
 
@@ -74,8 +78,10 @@ def _by_rule(name: str, known: Mapping[str, str], num_classes: int) -> str:
         if len(ways) == 1:
             return ways.pop()
         if ways:
-            raise ValueError(f"its answers leave open whether {name!r} is written {' or '.join(sorted(ways))}")
-    raise ValueError(f"its answers do not show how {name!r} is written")
+            raise ValueError(
+                f"its answers leave open whether {shown(name)} is written {' or '.join(map(cut, sorted(ways)))}"
+            )
+    raise ValueError(f"its answers do not show how {shown(name)} is written")
 
 
 def _rules(answers: Iterable[str], num_classes: int) -> list[list[Rule]]:

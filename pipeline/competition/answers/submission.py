@@ -3,6 +3,7 @@
 import csv
 import io
 import os
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
@@ -11,12 +12,13 @@ import pandas as pd
 
 from pipeline.competition.answers import metrics
 from pipeline.competition.answers.decide import PLAIN, Decision, decide
-from pipeline.competition.answers.form import Form, labels_in
+from pipeline.competition.answers.form import Form
 from pipeline.competition.answers.probs import Probs
 from pipeline.competition.answers.spelling import same
 from pipeline.competition.answers.task import Task
 from pipeline.competition.tables.csv_table import Table, counted, read_csv
 from pipeline.files import InputError, atomic_write
+from pipeline.quoting import cut, shown
 
 Array = np.ndarray[Any, Any]
 
@@ -44,6 +46,14 @@ def fill(form: Form, task: Task, ids: list[str], probs: Probs, decision: Decisio
     return frame[list(form.columns)]
 
 
+def one_answer(form: Form, frame: pd.DataFrame) -> str | None:
+    """What every row of a submission says; None where they differ, or there are not two."""
+    answers = frame[list(form.targets if form.long is None else (form.long.column,))]
+    if len(frame) < 2 or len(answers.drop_duplicates()) > 1:
+        return None
+    return ", ".join(shown(cell) for cell in answers.iloc[0, :5])
+
+
 def _cells(form: Form, task: Task, probs: Probs, decision: Decision) -> dict[str, list[str]]:
     target = form.targets[0]
     if form.answer == "columns":
@@ -64,8 +74,7 @@ def _cells(form: Form, task: Task, probs: Probs, decision: Decision) -> dict[str
         return {target: [" ".join(names[indices]) for indices in probs.best(form.top)]}
     answers = decide(task, probs, decision)
     if form.answer == "tags":
-        separator = task.tag_separator or " "
-        return {target: [separator.join(names[flags > 0]) for flags in answers]}
+        return {target: [form.separator.join(names[flags > 0]) for flags in answers]}
     return {target: [names[index] for index in answers]}
 
 
@@ -85,10 +94,10 @@ def check(form: Form, task: Task, table: Table) -> list[str]:
     """Every reason for which the competition would refuse a written submission; an empty list means none is known."""
     columns = [str(column) for column in table.frame.columns]
     if columns != list(form.columns) or (form.header and table.header != form.header):
-        return [f"the header must be {','.join(form.columns)}. Got {','.join(columns)}"]
+        return [f"the header must be {cut(','.join(form.columns))}. Got {cut(','.join(columns))}"]
+    if problem := _about_rows(form, table):
+        return [problem]
     problems = []
-    if table.column(form.id) != (form.long.ids if form.long else form.ids):
-        problems.append("the ids must be the sample's, in its order")
     if any(table.column(name) != cells for name, cells in form.copied.items()):
         problems.append("columns that are not filled must be the sample's")
     cells = _cells_by_target(form, table)
@@ -100,14 +109,31 @@ def check(form: Form, task: Task, table: Table) -> list[str]:
     classes = {form.spelling.get(name, name) for name in task.classes}
     asked = {same(name) for name in form.answers}
     for cell in dict.fromkeys(cells[form.targets[0]]):
-        names = labels_in(cell, form.answer, task)
+        names = form.labels_in(cell)
         if form.answer == "ranks" and len(set(names)) != min(form.top, len(classes)):
-            problems.append(f"{form.top} different labels are asked for. Got {cell!r}")
+            problems.append(f"{form.top} different labels are asked for. Got {shown(cell)}")
         if unknown := [name for name in names if name not in classes]:
             problems.append(f"{counted('labels are no train class', unknown)}")
         if otherwise := [name for name in names if name not in form.answers and same(name) in asked]:
             problems.append(f"{counted('labels are written in another way than in the sample', otherwise)}")
     return problems[:5]
+
+
+def _about_rows(form: Form, table: Table) -> str:
+    """What is wrong with the separator or the ids of a table, with counts; "" for nothing."""
+    separator, asked, ids = table.dialect.separator, form.long.ids if form.long else form.ids, table.column(form.id)
+    if len(table.frame.columns) > 1 and separator != form.dialect.separator:
+        return f"cells must have {form.dialect.separator!r} between them. Got {separator!r}"
+    if ids == asked:
+        return ""
+    known, given = set(asked), set(ids)
+    parts = {
+        "are missing": [id_ for id_ in asked if id_ not in given],
+        "are not in the sample": [id_ for id_ in ids if id_ not in known],
+        "appear more than once": [id_ for id_, count in Counter(ids).items() if count > 1],
+    }
+    found = ", ".join(counted(what, wrong) for what, wrong in parts.items() if wrong)
+    return f"the ids must be the sample's, in its order. Of {len(ids):,}, {found or 'some are in another order'}"
 
 
 def _cells_by_target(form: Form, table: Table) -> dict[str, list[str]]:
@@ -118,11 +144,19 @@ def _cells_by_target(form: Form, table: Table) -> dict[str, list[str]]:
     return {name: [values[id_, name] for id_ in form.ids] for name in form.targets}
 
 
-def _check_numbers(form: Form, task: Task, cells: dict[str, list[str]]) -> list[str]:
+def _is_number(cell: str) -> bool:
     try:
-        values = np.array([[float(cell) for cell in cells[name]] for name in form.targets]).T
-    except ValueError as error:
-        return [f"every value must be a number: {error}"]
+        float(cell)
+    except ValueError:
+        return False
+    return True
+
+
+def _check_numbers(form: Form, task: Task, cells: dict[str, list[str]]) -> list[str]:
+    columns = [cells[name] for name in form.targets]
+    if wrong := [cell for cell in dict.fromkeys(cell for column in columns for cell in column) if not _is_number(cell)]:
+        return [f"every value must be a number. {counted('are none', wrong)}"]
+    values = np.array([[float(cell) for cell in column] for column in columns]).T
     if not np.isfinite(values).all():
         return ["every value must be finite"]
     if form.answer == "number":
@@ -150,16 +184,22 @@ def write(path: Path, form: Form, task: Task, frame: pd.DataFrame) -> None:
         lineterminator=form.dialect.newline,
     )
     writer.writerow(form.header or frame.columns)
+    writings = form.dialect.writings
     filled = form.targets if form.long is None else (form.long.column,)
     numeric = form.answer in ("columns", "probability", "number") and form.dialect.quoting == csv.QUOTE_NONNUMERIC
-    for row in frame.itertuples(index=False):
-        writer.writerow(
-            [float(cell) if numeric and name in filled else cell for name, cell in zip(frame, row, strict=True)]
-        )
+    columns = []
+    for name in frame:
+        cells = list(frame[name])
+        if writing := writings.get(name):
+            cells = [writing.write(cell) for cell in cells]
+        elif numeric and name in filled:
+            cells = [float(cell) for cell in cells]
+        columns.append(cells)
+    writer.writerows(zip(*columns, strict=True))
     try:
         with atomic_write(candidate) as stream:
             stream.write(text.getvalue().encode(form.dialect.encoding))
-        problems = check(form, task, read_csv(candidate))
+        problems = check(form, task, read_csv(candidate, like=form.dialect))
         if not problems:
             os.replace(candidate, path)
     except UnicodeEncodeError as error:

@@ -12,9 +12,11 @@ import pandas as pd
 from pipeline.competition.answers import metrics
 from pipeline.competition.answers.spelling import as_number
 from pipeline.competition.tables.csv_table import counted
+from pipeline.competition.tables.rows import UNKNOWN_FLAGS
 from pipeline.competition.tables.table import Samples
 from pipeline.config import Config, ConfigError
 from pipeline.files import InputError
+from pipeline.quoting import shown
 
 # Of more classes than these (one of many for each image) the likeliest of each image alone are kept.
 MANY = 1000
@@ -23,6 +25,8 @@ Kind = Literal["single", "multi", "ordinal", "number"]
 _FINEST = 1e-3
 # What a cell of a label column with flags can hold.
 FLAGS = {"0": 0, "1": 1, "0.0": 0, "1.0": 1, "False": 0, "True": 1, "false": 0, "true": 1}
+# And where nobody has said whether the tag is there, which counts as not there.
+FLAGS_OR_UNKNOWN = {**FLAGS, **dict.fromkeys(UNKNOWN_FLAGS, 0)}
 
 
 @dataclass(frozen=True)
@@ -107,7 +111,9 @@ class Task:
         codes = column.map(index_of)
         if codes.isna().any():
             unknown = list(dict.fromkeys(column[codes.isna()]))
-            raise InputError(f"{source}, column {self.labels[0]!r}: {counted('labels are no train class', unknown)}")
+            raise InputError(
+                f"{source}, column {shown(self.labels[0])}: {counted('labels are no train class', unknown)}"
+            )
         return codes.to_numpy(np.int64)
 
     def _encode_tags(self, column: "pd.Series[str]", index_of: dict[str, int], source: str) -> np.ndarray[Any, Any]:
@@ -115,7 +121,7 @@ class Task:
         rows = [split_tags(cell, self.tag_separator) for cell in column]
         unknown = list(dict.fromkeys(tag for tags in rows for tag in tags if tag not in index_of))
         if unknown:
-            raise InputError(f"{source}, column {self.labels[0]!r}: {counted('tags are no train class', unknown)}")
+            raise InputError(f"{source}, column {shown(self.labels[0])}: {counted('tags are no train class', unknown)}")
         for row, tags in enumerate(rows):
             targets[row, [index_of[tag] for tag in tags]] = 1
         return targets
@@ -149,9 +155,9 @@ def _of_numbers(task: Task, cfg: Config, samples: Samples) -> Task:
     mean, std = float(numbers.mean()), float(numbers.std()) or 1.0
     if len(set(numbers)) > 1 and np.spacing(np.float32(np.abs(numbers).max())) > _FINEST * std:
         raise InputError(
-            f"{cfg.data.train}, column {column!r}: numbers must differ by more than float32 tells apart, as networks "
-            f"compute in it. Got {mean:.10g} on average and a standard deviation of {std:.3g}; subtract a constant "
-            "from them, and add it to the submission's"
+            f"{cfg.data.train}, column {shown(column)}: numbers must differ by more than float32 tells apart, as "
+            f"networks compute in it. Got {mean:.10g} on average and a standard deviation of {std:.3g}; subtract a "
+            "constant from them, and add it to the submission's"
         )
     return replace(task, mean=mean, std=std)
 
@@ -181,12 +187,15 @@ def _of_names(task: Task, cfg: Config, samples: Samples) -> Task:
     elif "" in names:
         empty = [id_ for id_, cell in zip(samples.ids, samples.labels[column], strict=True) if not cell]
         raise InputError(
-            f"{cfg.data.train}: {counted('labels are empty', empty)} of {len(samples):,} in column {column!r}. Fill "
-            "them in, or set data.bad_images = 'drop' to leave these rows out"
+            f"{cfg.data.train}: {counted('labels are empty', empty)} of {len(samples):,} in column {shown(column)}. "
+            "Fill them in, or set data.bad_images = 'drop' to leave these rows out"
         )
     if len(names) < 2 - (task.kind == "multi"):
-        got = f"Got {names[0]!r} in every row" if names else "Got none"
-        raise InputError(f"{cfg.data.train}: column {column!r} must have at least two classes to tell apart. {got}")
+        got = f"Got {shown(names[0])} in every row" if names else "Got none"
+        raise InputError(
+            f"{cfg.data.train}: column {shown(column)} must have at least two classes to tell apart. {got}; "
+            "set data.labels to the column that has them"
+        )
     ordered = _ordered(cfg, metrics.get(task.metric), names)
     return _scorable(replace(task, classes=ordered, may_be_empty=may_be_empty))
 
@@ -302,11 +311,14 @@ def _auto_kind(cfg: Config, samples: Samples, metric: metrics.Metric) -> Kind:
 
 
 def _flags(labels: pd.DataFrame, columns: Sequence[str], source: str) -> np.ndarray[Any, Any]:
-    """Columns of 0 and 1 -> int64 (num_images, num_columns)."""
-    values = labels[list(columns)].apply(lambda column: column.map(FLAGS))
+    """Columns of 0 and 1 -> int64 (num_images, num_columns); what is not known counts as not there."""
+    values = labels[list(columns)].apply(lambda column: column.map(FLAGS_OR_UNKNOWN))
     if values.isna().to_numpy().any():
         wrong = list(dict.fromkeys(labels[list(columns)].to_numpy()[values.isna().to_numpy()]))
-        raise InputError(f"{source}: columns of labels must hold 0 or 1. Got {counted('other values', wrong)}")
+        raise InputError(
+            f"{source}: columns of labels must hold 0 or 1. Got {counted('other values', wrong)}; set data.labels to "
+            "those that do"
+        )
     return values.to_numpy(np.int64)
 
 
@@ -315,10 +327,13 @@ def _numbers(column: "pd.Series[str]", source: str) -> np.ndarray[Any, Any]:
     values = pd.to_numeric(column, errors="coerce").to_numpy(np.float64)
     if not np.isfinite(values).all():
         wrong = list(dict.fromkeys(column[~np.isfinite(values)]))
-        raise InputError(f"{source}, column {column.name!r}: {counted('labels are no finite numbers', wrong)}")
+        raise InputError(
+            f"{source}, column {shown(column.name)}: {counted('labels are no finite numbers', wrong)}; "
+            "set data.labels to a column of numbers, or task.metric to one that scores classes"
+        )
     if large := list(dict.fromkeys(column[np.abs(values) > np.finfo(np.float32).max])):
         raise InputError(
-            f"{source}, column {column.name!r}: numbers must lie within 3.4e38, as networks compute in float32. "
+            f"{source}, column {shown(column.name)}: numbers must lie within 3.4e38, as networks compute in float32. "
             f"{counted('are larger', large)}; write them in another unit"
         )
     return values

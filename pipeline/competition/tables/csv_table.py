@@ -5,26 +5,35 @@ Everything is read as text, so that ids keep their leading zeros, dots and dashe
 
 import csv
 import io
-from collections.abc import Sequence
-from dataclasses import dataclass
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import pandas as pd
 
+from pipeline.competition.tables.cells import Writing, find_writing
+from pipeline.competition.tables.encoding import decode
 from pipeline.files import InputError
+from pipeline.quoting import cut, shown
 
 SEPARATORS = (",", ";", "\t", "|")
-ENCODINGS = ("utf-8-sig", "cp949")
+# A first line that tells Excel what separates the cells; it is no part of the table.
+_EXCEL = re.compile(r'"?sep=(.)"?(?:\n|$)', re.IGNORECASE)
 
 
 @dataclass(frozen=True)
 class Dialect:
-    """The form in which a csv is written, so that a submission can be written alike."""
+    """The form in which a csv is written, so that a submission can be written alike.
+
+    `writings` are the ways in which columns write their cells otherwise than the table gives them.
+    """
 
     encoding: str = "utf-8"
     separator: str = ","
     newline: str = "\n"
     quoting: int = csv.QUOTE_MINIMAL
+    writings: Mapping[str, Writing] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -41,29 +50,38 @@ class Table:
         return [str(cell) for cell in self.frame[name]]
 
 
-def read_csv(path: Path) -> Table:
-    """Read a csv in UTF-8 (with or without BOM) or CP949, every cell as text.
+def read_csv(path: Path, encoding: str = "", tag_separator: str = "", *, like: Dialect | None = None) -> Table:
+    """Read a csv, every cell as text.
 
-    The separator is the one of `, ; tab |` that is found in the header and equally often in the next lines; where there
-    is none, the table has one column.
+    The separator is the one of `, ; tab |` that is found in the header and equally often in the next lines, or that a
+    first line `sep=;` names; where there is none, the table has one column. Lists as text and, where commas separate
+    neither cells nor tags, numbers with a decimal comma become plain cells, see `cells`.
+
+    Args:
+        path: the file.
+        encoding: `data.encoding`, see `encoding`.
+        tag_separator: `data.tag_separator`.
+        like: the form that it is known to have, where its encoding and its columns' cells are read by that.
 
     Raises:
-        InputError: the file is missing, empty, in another encoding, or its rows are ragged.
+        InputError: the file is missing, empty, in an encoding that is not known, or its rows are ragged.
     """
     if not path.is_file():
         raise InputError(f"{path} does not exist")
-    text, encoding = _decode(path)
+    text, encoding = decode(path, path.read_bytes(), like.encoding if like else encoding)
     newline = "\r\n" if "\r\n" in text else "\n"
     text = text.replace("\r\n", "\n").replace("\r", "\n").lstrip("\n")
     if "\0" in text:
         raise InputError(f"{path} must be a text table. Got a file with NUL bytes")
+    excel = _EXCEL.match(text)
+    text = text[excel.end() :] if excel else text
     head = text[:65536]
     if len(text) > len(head):
         head = head[: head.rfind("\n") + 1] or head
     if not head.strip():
         raise InputError(f"{path} must have a header line. Got an empty file")
     try:
-        separator = _separator(head)
+        separator = excel[1] if excel else _separator(head)
         header = next(csv.reader(io.StringIO(head), delimiter=separator))
         frame = pd.read_csv(
             io.StringIO(text),
@@ -82,19 +100,33 @@ def read_csv(path: Path) -> Table:
         raise InputError(f"{path} must have the header's number of cells in every row: {str(error).strip()}") from None
     frame = frame.iloc[1:].reset_index(drop=True)
     frame.columns = pd.Index([name.strip() for name in header])
-    return Table(path, frame, Dialect(encoding, separator, newline, _quoting(head)), tuple(header))
+    may_be_decimal = "," not in (separator, tag_separator.strip())
+    writings = _read_plainly(frame, like.writings if like else None, may_be_decimal=may_be_decimal)
+    return Table(path, frame, Dialect(encoding, separator, newline, _quoting(head), writings), tuple(header))
 
 
-def _decode(path: Path) -> tuple[str, str]:
-    data = path.read_bytes()
-    for encoding in ENCODINGS:
-        try:
-            text = data.decode(encoding)
-        except UnicodeDecodeError:
+def _read_plainly(
+    frame: pd.DataFrame, known: Mapping[str, Writing] | None, *, may_be_decimal: bool
+) -> dict[str, Writing]:
+    """Make the cells of a table plain, in place; returns how the columns write those that were not.
+
+    Args:
+        frame: the table.
+        known: how its columns write their cells; None: as is found.
+        may_be_decimal: see `find_writing`.
+    """
+    writings = {}
+    names = [str(name) for name in frame.columns]
+    for name in names:
+        if names.count(name) > 1:
             continue
-        has_mark = data.startswith(b"\xef\xbb\xbf")
-        return text, encoding if encoding != "utf-8-sig" or has_mark else "utf-8"
-    raise InputError(f"{path} must be in UTF-8 or CP949. Got bytes that are neither; save it as UTF-8")
+        distinct = list(dict.fromkeys(frame[name]))
+        writing = find_writing(distinct, may_be_decimal=may_be_decimal) if known is None else known.get(name)
+        plain = {cell: writing.read(cell) for cell in distinct} if writing else {}
+        if writing and None not in plain.values():
+            writings[name] = writing
+            frame[name] = frame[name].map(plain)
+    return writings
 
 
 def _separator(head: str) -> str:
@@ -144,10 +176,10 @@ def require_columns(source: str, frame: pd.DataFrame, names: Sequence[str]) -> l
     twice = [name for name in dict.fromkeys(names) if columns.count(name) > 1]
     problems = []
     if missing:
-        have = ", ".join(columns[:20])
-        problems.append(f"{source} must have the columns {', '.join(map(repr, missing))}. It has: {have}")
+        have = ", ".join(map(cut, columns[:20]))
+        problems.append(f"{source} must have the columns {', '.join(map(shown, missing))}. It has: {have}")
     if twice:
-        problems.append(f"{source} has more than one column named {', '.join(map(repr, twice))}")
+        problems.append(f"{source} has more than one column named {', '.join(map(shown, twice))}")
     return problems
 
 
@@ -162,5 +194,5 @@ def duplicates(source: str, ids: Sequence[str]) -> list[str]:
 
 def counted(what: str, items: Sequence[object], limit: int = 5) -> str:
     """Write a count and the first five: `1,234 ids appear more than once (a, b, c, d, e, ...)`."""
-    shown = ", ".join(str(item)[:80] for item in items[:limit])
-    return f"{len(items):,} {what} ({shown}{', ...' if len(items) > limit else ''})"
+    first = ", ".join(cut(str(item)) for item in items[:limit])
+    return f"{len(items):,} {what} ({first}{', ...' if len(items) > limit else ''})"

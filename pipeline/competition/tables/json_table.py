@@ -10,24 +10,26 @@ from typing import Any
 
 import pandas as pd
 
+from pipeline.competition.tables.cells import BETWEEN
 from pipeline.competition.tables.csv_table import read_csv
 from pipeline.files import InputError
 
 
-def read_frame(path: Path) -> pd.DataFrame:
-    """Read a table as text cells, by the file's extension: csv, or json.
+def read_frame(path: Path, encoding: str = "", tag_separator: str = "") -> pd.DataFrame:
+    """Read a table as text cells, by the file's extension: json, or a csv as `read_csv` does.
 
     Raises:
         InputError: it cannot be read, or a json holds no list of records.
     """
-    return read_json(path) if path.suffix.lower() == ".json" else read_csv(path).frame
+    return read_json(path) if path.suffix.lower() == ".json" else read_csv(path, encoding, tag_separator).frame
 
 
 def read_json(path: Path) -> pd.DataFrame:
     """Read the images of a JSON file, a row each, every cell as text.
 
     Where another list refers to the images, its columns are joined to them (of several rows for an image the first).
-    Lists of four numbers (boxes) become four columns, other nested values are left out.
+    Lists of four numbers (boxes) become four columns, lists of texts cells as those of a csv, other nested values are
+    left out.
 
     Raises:
         InputError: it is not JSON in UTF-8, or holds no list of records.
@@ -63,6 +65,8 @@ def _frame(records: list[dict[str, Any]]) -> pd.DataFrame:
         for key, value in record.items():
             if isinstance(value, list) and len(value) == 4 and all(isinstance(item, (int, float)) for item in value):
                 row |= {f"{key}_{place}": str(item) for place, item in enumerate(value)}
+            elif isinstance(value, list) and value and all(isinstance(item, str) for item in value):
+                row[key] = BETWEEN.join(value)
             elif not isinstance(value, (dict, list)):
                 row[key] = "" if value is None else str(value)
         rows.append(row)

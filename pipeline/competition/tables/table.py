@@ -1,7 +1,7 @@
 """Train and test tables -> samples: ids, image paths, labels, groups."""
 
 from collections.abc import Container, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -10,17 +10,20 @@ import pandas as pd
 from pipeline.competition.tables.csv_table import counted, duplicates, require_columns
 from pipeline.competition.tables.json_table import read_frame
 from pipeline.competition.tables.long_table import is_long, widen
+from pipeline.competition.tables.rows import known_flags, one_row_each
 from pipeline.competition.tables.templates import fields, paths_from_rows, resolve_wildcards, rows_from_paths
 from pipeline.config import Config
-from pipeline.files import InputError, inside
+from pipeline.files import InputError, inside, is_file
 from pipeline.paths import data_dir
+from pipeline.quoting import shown
 
 
 @dataclass(frozen=True)
 class Samples:
     """The images of one split of a competition, a row each: train images in the order of their ids, test images in the
     table's. `labels` holds the label columns as text; it is empty for test images. `boxes` are what images are cropped
-    to: `left top right bottom` in pixels.
+    to: `left top right bottom` in pixels. `notes` say what was made of rows that are not one for each image, or lack
+    flags.
     """
 
     ids: list[str]
@@ -29,6 +32,7 @@ class Samples:
     boxes: list[str] | None = None
     groups: list[str] | None = None
     folds: list[str] | None = None
+    notes: tuple[str, ...] = ()
 
     @property
     def keys(self) -> list[str]:
@@ -61,10 +65,13 @@ def read_train(cfg: Config, *, files: bool = False) -> Samples:
     if data.bad_images == "drop" and len(data.labels) == 1 and list(frame.columns).count(data.labels[0]) == 1:
         # With tags an empty cell is an answer.
         frame = frame if data.tag_separator else frame[frame[data.labels[0]] != ""]
+    wanted = [*data.labels, *extra]
+    frame, notes = one_row_each(cfg, source, frame, data.id, [*fields(data.image), *extra, *data.box])
+    frame, unknown = known_flags(cfg, source, frame)
     if list(frame.columns).count(data.id) == 1:
         # In the order of their ids, so that nothing depends on the order of the table's rows.
         frame = frame.sort_values(data.id, kind="stable").reset_index(drop=True)
-    samples = _samples(cfg, source, frame, data.id, data.image, [*data.labels, *extra], files, "data.image")
+    samples = _samples(cfg, source, frame, data.id, data.image, wanted, files, "data.image")
     return Samples(
         samples.ids,
         samples.paths,
@@ -72,6 +79,7 @@ def read_train(cfg: Config, *, files: bool = False) -> Samples:
         samples.boxes,
         _groups(samples.ids, [str(cell) for cell in frame[data.group]]) if data.group else _of_one_image(samples.paths),
         [str(cell) for cell in frame[cfg.folds.column]] if cfg.folds.column else None,
+        (*notes, *unknown),
     )
 
 
@@ -104,8 +112,11 @@ def read_test(cfg: Config, *, files: bool = False) -> Samples:
     """Read the images to predict, in the test table's order; see `read_train`."""
     source, frame = _read_table(cfg, cfg.data.test, "data.test")
     if cfg.data.split and cfg.data.test == cfg.data.train:
-        frame = frame[_of_test(source, frame, cfg.data.split)].reset_index(drop=True)
-    return _samples(cfg, source, frame, test_id(cfg), cfg.data.test_image, [], files, "data.test_image")
+        frame = frame[_of_test(source, frame, cfg.data.split)]
+    frame, notes = one_row_each(cfg, source, frame, test_id(cfg))
+    frame = frame.reset_index(drop=True)
+    samples = _samples(cfg, source, frame, test_id(cfg), cfg.data.test_image, [], files, "data.test_image")
+    return replace(samples, notes=tuple(notes))
 
 
 def _of_test(source: str, frame: pd.DataFrame, column: str) -> "pd.Series[bool]":
@@ -148,7 +159,7 @@ def _read_table(cfg: Config, name: str, setting: str, without: Container[str] = 
 
 def wide_frame(cfg: Config, path: Path) -> pd.DataFrame:
     """Read a table with a row for each image: as it is, or by `data.rows` from a row for each image and class."""
-    frame = read_frame(path)
+    frame = read_frame(path, cfg.data.encoding, cfg.data.tag_separator)
     id_column = next((name for name in (test_id(cfg), cfg.data.id) if name in frame.columns), "")
     ids = [str(cell) for cell in frame[id_column]] if cfg.data.rows and id_column else []
     if not ids or not is_long(ids, cfg.data.rows, cfg.data.labels):
@@ -168,21 +179,29 @@ def _samples(
 ) -> Samples:
     problems = require_columns(source, frame, [id_column, *wanted, *fields(template), *cfg.data.box])
     if problems:
-        raise InputError("; ".join(problems))
+        own = "data.id, data.labels" if wanted else "data.test_id"
+        raise InputError(f"{'; '.join(problems)}. Set {own} or {setting} to those that are meant")
     if not len(frame):
         raise InputError(f"{source} must have at least one row. Got a header only")
     ids = [str(cell) for cell in frame[id_column]]
     root = data_dir(cfg)
     paths = resolve_wildcards(root, paths_from_rows(template, frame))
     problems = duplicates(source, ids)
+    if problems and wanted and not cfg.data.tag_separator:
+        problems[0] += "; where each row is a tag of its image, set data.tag_separator to what is to stand between two"
     if empty := [number for number, id_ in enumerate(ids, 1) if not id_]:
-        problems.append(f"{source}: {counted(f'rows have no id in column {id_column!r}', empty)}")
+        problems.append(f"{source}: {counted(f'rows have no id in column {shown(id_column)}', empty)}")
     for path in paths:
         inside(root, path, setting)
-    if files and (missing := [path for path in paths if not (root / path).is_file()]):
+    missing = [path for path in paths if not is_file(root / path)] if files else []
+    if missing and (cfg.data.bad_images == "error" or len(missing) == len(paths)):
+        way_out = (
+            "; set data.bad_images = 'drop' to leave them out of training and give test images among them the class "
+            "prior"
+        )
         problems.append(
             f"{setting} = {template!r}: {counted('images are missing', missing)} under {cfg.root}, of {len(paths)} in "
-            f"{source}"
+            f"{source}{way_out if len(missing) < len(paths) else ''}"
         )
     if problems:
         raise InputError("; ".join(problems))

@@ -1,11 +1,13 @@
 """Submissions: in the sample's form to the byte, and refused where the competition would refuse them."""
 
+import csv
 import re
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 
 from making import write_table
@@ -16,7 +18,9 @@ from pipeline.competition.answers.probs import Probs
 from pipeline.competition.answers.task import Task
 from pipeline.competition.tables.csv_table import read_csv
 from pipeline.config import Config
+from pipeline.config_file import load
 from pipeline.files import InputError
+from pipeline.log import with_log
 
 NAMES = ("ant", "bee", "cow")
 IDS = [f"{number:03d}" for number in range(8)]
@@ -125,7 +129,7 @@ def test_an_unnamed_index_column_is_the_id(competition: Callable[..., Config]) -
     ("ids", "message"),
     [
         ([*IDS, "999"], r"1 ids have no test image \(999\) of 9"),
-        (IDS[:5], r"3 test images are not asked for \(005, 006, 007\) of 8"),
+        (["900", "999"], r"2 ids have no test image \(900, 999\) of 2; set data.test or data.test_id"),
         ([*IDS, "000"], r"1 ids appear more than once \(000\)"),
     ],
 )
@@ -134,6 +138,89 @@ def test_a_sample_that_does_not_fit(competition: Callable[..., Config], ids: lis
     sample(cfg, ["id", "label"], ["ant"], ids)
     with pytest.raises(InputError, match=message):
         read_form(cfg, SINGLE, IDS)
+
+
+@pytest.mark.parametrize("more", [[], ["900", "999"]])
+def test_a_sample_of_another_stage_is_said_with_counts(
+    competition: Callable[..., Config], more: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Test images that are not asked for have no row; ids without an image are refused, or get the prior."""
+    cfg = competition("data.bad_images=drop") if more else competition()
+    sample(cfg, ["id", "label"], ["ant"], [*IDS[:5], *more])
+    with_log(None)
+    form = read_form(cfg, SINGLE, IDS)
+    said = capsys.readouterr().out
+    assert "3 test images are not asked for (005, 006, 007)" in said and "of 8: they have no row" in said
+    assert ("2 ids have no test image (900, 999) of 7, and get the class prior" in said) == bool(more)
+    assert form.ids == [*IDS[:5], *more]
+    if more:
+        with pytest.raises(InputError, match=r"2 ids have no test image .* of 7; set data.bad_images = 'drop'"):
+            read_form(load(Path(cfg.path)), SINGLE, IDS)
+
+
+@pytest.mark.parametrize(
+    ("separator", "cells", "expected"),
+    [
+        (",", ["ant, bee", "cow"], "ant, bee"),
+        (",", ["ant,bee", "cow"], "ant,bee"),
+        (",", ["ant bee", "cow"], "ant bee"),
+        ("|", ["ant; bee", "bee; cow"], "ant; bee"),
+        (",", ["ant", "cow"], "ant,bee"),
+        (",", ["", ""], "ant,bee"),
+        ("|", ["['ant', 'bee']", "[]"], "['ant', 'bee']"),
+        ("|", ["[]", "[]"], "['ant', 'bee']"),
+        (" ", ['["cow"]', '["cow"]'], '["ant", "bee"]'),
+    ],
+)
+def test_tags_are_separated_as_in_the_sample(
+    competition: Callable[..., Config], separator: str, cells: list[str], expected: str
+) -> None:
+    cfg = competition(f"data.tag_separator={separator}")
+    rows = [[id_, cells[number % 2]] for number, id_ in enumerate(IDS)]
+    write_table(cfg.root / "sample_submission.csv", ["id", "label"], rows)
+    task = Task("multi", NAMES, "micro_f1", ("label",), separator, may_be_empty=True)
+    make(cfg, task, np.tile(np.float32([0.9, 0.8, 0.1]), (8, 1)))
+    with Path("output/submission.csv").open(newline="") as stream:
+        assert [row[1] for row in csv.reader(stream)] == ["label", *[expected] * 8]
+
+
+def test_numbers_are_written_with_the_samples_decimal_comma(competition: Callable[..., Config]) -> None:
+    cfg = competition()
+    text = "sep=;\r\nid;y;note\r\n" + "".join(f"{id_};0,5;1,0{id_}\r\n" for id_ in IDS)
+    (cfg.root / "sample_submission.csv").write_bytes(text.encode())
+    write_table(cfg.root / "test.csv", ["id", "note"], [[id_, f"1.0{id_}"] for id_ in IDS])
+    values = np.float32([[0.25], [0.5], [0.75], [1], [2], [-3.5], [1e-7], [12]])
+    form = read_form(load(Path(cfg.path), ["data.test=test.csv"]), Task("number", (), "rmse", ("y",)), IDS)
+    path = Path("output/submission.csv")
+    task = Task("number", (), "rmse", ("y",))
+    submission.write(path, form, task, submission.fill(form, task, IDS, Probs.dense(values)))
+    frame = pd.read_csv(path, sep=";", decimal=",", dtype={"id": str})
+    assert frame["id"].tolist() == IDS and np.allclose(frame["y"], values[:, 0]) and b"1,0003\r\n" in path.read_bytes()
+    assert path.read_bytes().startswith(b"id;y;note\r\n000;0,25;1,0000\r\n")
+
+
+@pytest.mark.parametrize(("train", "expected"), [("0,25", b"000;0,25\n"), ("0.25", b"000;0.25\n")])
+def test_where_the_sample_has_no_fraction_the_train_table_shows_the_decimal_comma(
+    competition: Callable[..., Config], train: str, expected: bytes
+) -> None:
+    cfg, task = competition(), Task("number", (), "rmse", ("y",))
+    (cfg.root / "train.csv").write_text("id;y\n" + "".join(f"{n:03d};{train}\n" for n in range(24)))
+    (cfg.root / "sample_submission.csv").write_text("id;y\n" + "".join(f"{id_};0\n" for id_ in IDS))
+    path = Path("output/submission.csv")
+    form = read_form(cfg, task, IDS)
+    submission.write(path, form, task, submission.fill(form, task, IDS, Probs.dense(np.full((8, 1), 0.25))))
+    assert path.read_bytes().startswith(b"id;y\n" + expected)
+
+
+def test_the_encoding_is_the_samples(competition: Callable[..., Config]) -> None:
+    cfg = competition("data.encoding=gbk")
+    text = "id,分类\n" + "".join(f"{id_},正常\n" for id_ in IDS)
+    for data, encoding in ((text.encode("gbk"), "gbk"), (text.encode("utf-16"), "utf-16")):
+        (cfg.root / "sample_submission.csv").write_bytes(data)
+        task, path = Task("single", ("擦花", "正常"), "accuracy", ("分类",)), Path("output/submission.csv")
+        form = read_form(cfg, task, IDS)
+        submission.write(path, form, task, submission.fill(form, task, IDS, Probs.dense(PROBS[:, :2])))
+        assert "擦花" in path.read_bytes().decode(encoding)
 
 
 def test_columns_that_are_no_classes(competition: Callable[..., Config]) -> None:

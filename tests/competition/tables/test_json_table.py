@@ -73,3 +73,8 @@ def test_the_extension_decides(tmp_path: Path) -> None:
     (tmp_path / "x.csv").write_text("id,label\n001,a\n")
     assert read_frame(tmp_path / "x.csv")["id"].tolist() == ["001"]
     assert read_frame(written(tmp_path / "x.JSON", IMAGES))["id"].tolist() == ["7", "3", "12"]
+
+
+def test_lists_of_texts_are_cells(tmp_path: Path) -> None:
+    value = [{"id": "1", "tags": ["a b", "c"], "no": [1, 2]}, {"id": "2", "tags": ["d"], "no": []}]
+    assert read_json(written(tmp_path / "x.json", value)).to_dict("list") == {"id": ["1", "2"], "tags": ["a b|c", "d"]}

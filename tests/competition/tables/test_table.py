@@ -22,7 +22,11 @@ from pipeline.files import InputError
     ("text", "cells"),
     [
         ("id_code\nabc\ndd\n", {"id_code": ["abc", "dd"]}),
-        ("a;b\n1;2,5\n", {"a": ["1"], "b": ["2,5"]}),
+        ("a;b\n1;2,5\n", {"a": ["1"], "b": ["2.5"]}),
+        ("a;b\n1;x,5\n", {"a": ["1"], "b": ["x,5"]}),
+        ("sep=;\na;b\n1;2,5 cm\n", {"a": ["1"], "b": ["2,5 cm"]}),
+        ('"SEP=|"\r\na|b\r\n1;2|3\r\n', {"a": ["1;2"], "b": ["3"]}),
+        ("a\nsep=;\n", {"a": ["sep=;"]}),
         ("a\tb c\n1\t2 3\n", {"a": ["1"], "b c": ["2 3"]}),
         ("x|y\n1|2\n", {"x": ["1"], "y": ["2"]}),
         ("id,label\n001,N/A\n002,nan\n1e5,None\n", {"id": ["001", "002", "1e5"], "label": ["N/A", "nan", "None"]}),
@@ -48,6 +52,82 @@ def test_korean_encodings_and_the_dialect(tmp_path: Path, encoding: str) -> None
     assert table.dialect == Dialect(encoding, ";", "\r\n", csv.QUOTE_ALL)
 
 
+@pytest.mark.parametrize("mark", ["\ufeff", ""])
+def test_utf_16_is_known_by_its_mark(tmp_path: Path, mark: str) -> None:
+    path = tmp_path / "t.csv"
+    path.write_bytes(f"{mark}id,label\n1,강아지\n".encode("utf-16-be"))
+    if mark:
+        assert read_csv(path).frame.to_dict("list") == {"id": ["1"], "label": ["강아지"]}
+    assert read_csv(path, "utf-16-be").frame.to_dict("list") == {"id": ["1"], "label": ["강아지"]}
+
+
+@pytest.mark.parametrize(
+    ("words", "encoding"),
+    [
+        (["正常", "擦花"], "gbk"),
+        (["苹果", "香蕉", "西瓜"], "gbk"),
+        (["Äpfel", "Gemüse"], "cp1252"),
+        (["écureuil", "lièvre"], "cp1252"),
+        (["犬", "ねこ"], "cp932"),
+        (["ÀÁÂ", "ÃÄÅ"], "cp1252"),
+    ],
+)
+def test_text_that_is_no_korean_is_not_read_as_korean(tmp_path: Path, words: list[str], encoding: str) -> None:
+    path = tmp_path / "t.csv"
+    path.write_bytes("\n".join(["id,label", *(f"{n},{word}" for n, word in enumerate(words))]).encode(encoding))
+    with pytest.raises(InputError, match=f"{words[0]!r} in {encoding}.*set data.encoding"):
+        read_csv(path)
+    assert read_csv(path, encoding).frame["label"].tolist() == words
+    with pytest.raises(InputError, match="must be in utf-8, as"):
+        read_csv(path, "utf-8")
+
+
+@pytest.mark.parametrize("labels", [["개", "고양이"], ["정상 25℃", "불량 30㎜"], ["꿩", "닭"]])
+def test_korean_needs_no_setting(tmp_path: Path, labels: list[str]) -> None:
+    path = tmp_path / "t.csv"
+    path.write_bytes("\n".join(["id,label", *(f"{n},{label}" for n, label in enumerate(labels))]).encode("cp949"))
+    assert read_csv(path).frame["label"].tolist() == labels
+
+
+@pytest.mark.parametrize(
+    ("cells", "plain"),
+    [
+        (["0,25", "0,5", "-1,75e-3", "2"], ["0.25", "0.5", "-1.75e-3", "2"]),
+        (["0,25", "0,5", "0,75"], ["0.25", "0.5", "0.75"]),
+        (["1,3", "2,4", "1,2", "2"], None),
+        (["1,3,5", "2,1"], None),
+        (["['a', 'b']", "['c']", "[]"], ["a|b", "c", ""]),
+        (['["a b","b"]', '["c"]'], ["a b|b", "c"]),
+        (["[a, b]", "[c]"], ["a|b", "c"]),
+        (["['a' 'b']", "['c']"], ["a|b", "c"]),
+        (["['a, b', \"it's\"]"], ["a, b|it's"]),
+        (["[a]", "[b]"], None),
+        (["[a, b]", "c"], None),
+        (["['a|b']"], None),
+        (["[['a'], ['b']]"], None),
+        (["['a',  'b']"], None),
+    ],
+)
+def test_cells_in_a_way_of_their_own_become_plain_and_come_back(
+    tmp_path: Path, cells: list[str], plain: list[str] | None
+) -> None:
+    import pandas as pd
+
+    path = tmp_path / "t.csv"
+    pd.DataFrame({"id": range(len(cells)), "label": cells}).to_csv(path, sep=";", index=False)
+    table = read_csv(path)
+    assert table.frame["label"].tolist() == (plain or cells)
+    writing = table.dialect.writings.get("label")
+    assert [writing.write(cell) for cell in plain] == cells if plain and writing else writing is None
+
+
+def test_a_comma_between_tags_is_no_decimal_one(tmp_path: Path) -> None:
+    path = tmp_path / "t.csv"
+    path.write_text("id;label\n0;0,5\n1;3\n")
+    assert read_csv(path).frame["label"].tolist() == ["0.5", "3"]
+    assert read_csv(path, tag_separator=",").frame["label"].tolist() == ["0,5", "3"]
+
+
 @pytest.mark.parametrize(
     ("data", "message"),
     [
@@ -55,7 +135,7 @@ def test_korean_encodings_and_the_dialect(tmp_path: Path, encoding: str) -> None
         (b"a,b\n1,2,3\n1,2\n1,2\n", "Expected 2 fields in line 2, saw 3"),
         (b"a,b\n1,2\n1\n1,2\n", "Row 3 has 1"),
         (b"a,b\n1,\x00\n", "NUL"),
-        (b"a,b\n1,\xff\xfe\xfa\n", "UTF-8 or CP949"),
+        (b"a,b\n1,\xff\xfe\xfa\n", "in UTF-8"),
     ],
 )
 def test_broken_tables_are_refused(tmp_path: Path, data: bytes, message: str) -> None:
