@@ -8,16 +8,8 @@ import pandas as pd
 
 from pipeline.competition.tables.templates import ANYWHERE, fields, find_anywhere
 from pipeline.detection.found import escape_braces
-from pipeline.detection.image_files import (
-    ENOUGH,
-    NUM_PROBES,
-    ImageFiles,
-    TemplateMatch,
-    evenly_spaced,
-    find_plain_template,
-    is_image,
-    paths_of,
-)
+from pipeline.detection.image_files import ENOUGH, ImageFiles, evenly_spaced, is_image
+from pipeline.detection.plain_template import NUM_PROBES, TemplateMatch, find_plain_template, paths_of
 
 _MOST_DIGITS = 12
 

@@ -1,65 +1,20 @@
-"""The likeliest metric, by the form of the answers; and what counts as 0 where one number is asked for named labels."""
+"""The likeliest metric, by the form of the answers."""
 
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 
 from pipeline.competition.answers.task import FLAGS
-from pipeline.detection.found import Choice, quoted
+from pipeline.detection.found import Choice
+from pipeline.detection.habits import CLASS_OF_COCO, MOST_GRADES, NUM_GRADES
 from pipeline.detection.label_columns import Labels
-from pipeline.detection.tables import CLASS_OF_COCO, Sample, Sheet, has_fractions, numbers_of
-from pipeline.files import InputError, read_json
+from pipeline.detection.sample_table import Sample
+from pipeline.detection.sheets import Sheet, has_fractions, numbers_of
+from pipeline.files import read_json
 
 # A metric, why it is likely, and others that would fit.
 Suggestion = tuple[str, str, str]
-
-# Names of a class in which there is nothing to find.
-NOTHING_THERE = ("cover", "normal", "negative", "none", "no", "background", "empty", "absent", "nothing", "control")
 _LARGEST_MAP = 10**6
-# How many grades a scale has, such as one of severity; with fewer or more, numbers are rather names of classes.
-_NUM_GRADES = (4, 5, 6)
-_MOST_GRADES = 10
-
-
-def choose_negative(
-    root: Path, sheet: Sheet, labels: Labels, sample: Sample | None, *, versions: bool = False
-) -> Choice | None:
-    """Choose the label that counts as 0, where labels are names and one number is asked; None where that is not so.
-
-    A number is asked where the sample holds a fraction, 0 and 1 for two labels, or where the labels are versions of one
-    image; one and the same whole number is rather a placeholder for names. 0 is a label of `NOTHING_THERE`; else, of
-    two labels, the first in the order of the alphabet.
-
-    Raises:
-        InputError: several labels could be it, or whole numbers are asked for labels that are names.
-    """
-    if sample is None or len(sample.targets) != 1 or len(labels.columns) > 1 or labels.separator:
-        return None
-    answers, classes = set(sample.answers), sorted(set(sheet.cells[labels.columns[0]]) - {""})
-    if numbers_of(sample.answers) is None or any(numbers_of([name]) for name in classes):
-        return None
-    flags = len(classes) == 2 and {FLAGS.get(cell) for cell in answers} == {0, 1}
-    if not (has_fractions(sample.answers) or versions or flags):
-        if len(answers) > 1:
-            raise InputError(
-                f"{root}: {sample.sheet.name} has whole numbers such as {quoted(sorted(answers))} in column "
-                f"{sample.targets[0]!r}, but the labels are names such as {quoted(classes)}. Which number is which is "
-                "not in the files; write the numbers into the train table"
-            )
-        return None
-    asked = f"The sample has a number in column {sample.targets[0]!r}, the labels are names: "
-    words = [name for name in classes if name.strip().casefold() in NOTHING_THERE]
-    if len(words) == 1:
-        return Choice("data.negative", words[0], f"{asked}this one says that nothing is there, and counts as 0.")
-    if len(classes) == 2 and not words:
-        reason = (
-            f"{asked}this one counts as 0 and {classes[1]!r} as 1, by the alphabet: turn it round where it is not so."
-        )
-        return Choice("data.negative", classes[0], reason)
-    raise InputError(
-        f"{root}: {sample.sheet.name} asks for a number in column {sample.targets[0]!r}, so one label must count as 0. "
-        f"It could be {quoted(words or classes)}; say it, as in --set data.negative={(words or classes)[0]!r}"
-    )
 
 
 def classes_are_named(root: Path, paths: Sequence[str], sheets: Sequence[Sheet], classes: set[str]) -> bool:
@@ -151,12 +106,12 @@ def _of_classes(cells: list[str], values: list[float] | None, answers: list[str]
     if num_classes == 2:
         return "accuracy", "Two classes; the sample has one of them.", "roc_auc log_loss mcc macro_f1"
     from_0_on = values is not None and sorted(set(values)) == list(range(len(set(values))))
-    may_be_grades = from_0_on and num_classes <= _MOST_GRADES
-    if may_be_grades and num_classes in _NUM_GRADES and not named and _leads(cells, "0"):
+    may_be_grades = from_0_on and num_classes <= MOST_GRADES
+    if may_be_grades and num_classes in NUM_GRADES and not named and _leads(cells, "0"):
         why = f"Whole numbers, 0 to {num_classes - 1}, 0 by far the most, and no file names them: grades in an order."
         return "quadratic_kappa", why, "accuracy macro_f1 balanced_accuracy"
     others = "macro_f1 balanced_accuracy" + (" quadratic_kappa" if may_be_grades else "")
-    others += " rmse" if values is not None and num_classes > _MOST_GRADES else ""
+    others += " rmse" if values is not None and num_classes > MOST_GRADES else ""
     return "accuracy", "One class of many for each image.", others
 
 
