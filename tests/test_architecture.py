@@ -205,6 +205,7 @@ def test_no_competition_stands_in_the_code() -> None:
 COMMON = {
     "category",
     "cover",
+    "healthy",
     "image",
     "images",
     "label",

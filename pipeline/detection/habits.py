@@ -37,8 +37,19 @@ FEW = 0.1
 
 # ---- labels
 
-# Names of a class in which there is nothing to find.
-NOTHING_THERE = ("cover", "normal", "negative", "none", "no", "background", "empty", "absent", "nothing", "control")
+# Names of a class in which there is nothing to find, or with which all is well: in detection of objects and marks, in
+# medicine, in the inspection of goods ("OK" and "NG"); the last three are Korean: normal, a good article, none.
+NOTHING_THERE = (
+    *("cover", "normal", "negative", "none", "no", "background", "empty", "absent", "nothing", "control"),
+    *("ok", "okay", "good", "clean", "clear", "healthy", "pass", "passed", "intact", "off", "false"),
+    *("\uc815\uc0c1", "\uc591\ud488", "\uc5c6\uc74c"),
+)
+# What turns a name into its negation, before it or joined to it: `no_fire`, `non-smoker`, `notumor`, `undamaged`.
+NEGATIONS = ("no", "non", "not", "un", "without")
+# Words about the answer, not about what is asked, in the name of a column to fill: `is_defect`, `label`.
+QUESTION_WORDS = ("is", "has", "label", "target", "class", "prob", "probability", "score", "pred", "result")
+# Of two labels, a fraction of images that makes the rarer one rare: plain labels would be the common one throughout.
+RARE = 0.2
 # How many grades a scale has, such as one of severity; with fewer or more, numbers are rather names of classes.
 NUM_GRADES = (4, 5, 6)
 MOST_GRADES = 10
