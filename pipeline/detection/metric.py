@@ -269,6 +269,12 @@ def choose_metric(
     return Choice("task.metric", metric, f"{reason} too.")
 
 
+def are_tags(sheet: Sheet, labels: Labels) -> bool:
+    """Whether an image may have several labels."""
+    evidence = Evidence(sheet, labels)
+    return labels.separator != "" or (evidence.many_columns and not evidence.exclusive)
+
+
 def classes_are_named(root: Path, paths: Sequence[str], sheets: Sequence[Sheet], classes: set[str]) -> bool:
     """Whether a json or a table says what class numbers stand for: it lists each once, beside something else."""
     for path in paths:

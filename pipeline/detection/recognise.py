@@ -15,7 +15,8 @@ from pipeline.detection.folders import are_versions
 from pipeline.detection.found import Choice, Facts, Found, Given
 from pipeline.detection.groups import propose_groups
 from pipeline.detection.inventory import Inventory, take_inventory
-from pipeline.detection.metric import choose_metric, classes_are_named
+from pipeline.detection.metric import are_tags, choose_metric, classes_are_named
+from pipeline.detection.metric_text import by_text, read_said
 from pipeline.detection.negative import choose_negative
 from pipeline.detection.readings import read_all
 from pipeline.detection.survey import survey_headers
@@ -61,6 +62,10 @@ def recognise(folder: Path, opened: Path | None = None, *, name: str = "", given
         inventory.opened, inventory.files, inventory.sheets, set(train.sheet.cells[columns[0]])
     )
     metric = choose_metric(train.sheet, train.labels, sample, binary=bool(negative and negative.value), named=named)
+    num_targets = len(sample.targets) if sample else len(columns)
+    num_classes, tags = len(train.labels.classes(train.sheet)), are_tags(train.sheet, train.labels)
+    text = read_said(inventory.opened, inventory.files)
+    metric = by_text(metric, text, num_classes, num_targets, tags=tags)
     if "task.metric" in given:
         metric = Choice("task.metric", given["task.metric"])
     elif given.get("task.kind", "auto") not in ("auto", *metrics.get(str(metric.value)).kinds):

@@ -78,3 +78,41 @@ def test_a_rare_label_speaks_for_probabilities_and_a_guess_is_printed(
     found = asks(tmp_path / "c", labels, "target", answers)
     assert found.value("task.metric") == metric
     assert bool(said(found, "task.metric")) == bool(printed) and printed in said(found, "task.metric")
+
+
+@pytest.mark.parametrize(
+    ("file", "text", "labels", "metric"),
+    [
+        ("evaluation.md", "Submissions are evaluated on area under the ROC curve.", [0, 1] * 10, "roc_auc"),
+        ("description.md", "# Evaluation\n\nThe metric is the **quadratic weighted kappa**.", None, "quadratic_kappa"),
+        ("page.html", "<script>score = accuracy</script><p>Evaluation: <b>mean</b> F1&#45;Score</p>", None, "macro_f1"),
+        ("overview.txt", "## \ud3c9\uac00 \uc0b0\uc2dd : \uc815\ud655\ub3c4", [0, 1] * 10, "accuracy"),
+        ("overview.txt", "\ub9ac\ub354\ubcf4\ub4dc\n - \ud3c9\uac00 : Macro F1", None, "macro_f1"),
+        ("notes.txt", "We score the misclassification rate.", None, "error"),
+        ("evaluation.md", "Scores are the mean absolute error.", [n / 7 for n in range(20)], "mae"),
+        ("evaluation.md", "Your score is the Matthews correlation coefficient.", [0, 1] * 10, "mcc"),
+        ("evaluation.md", "We evaluate by mean F1-Score.", ["a", "b", "a b", "b"] * 5, "samples_f1"),
+        ("readme.md", "Accuracy of a baseline was 0.9.", [0, 1] * 10, "accuracy"),
+        ("readme.md", "Use your best skills. We rank by beauty.", None, "accuracy"),
+    ],
+)  # fmt: skip
+def test_a_text_beside_the_data_names_the_metric(
+    tmp_path: Path, file: str, text: str, labels: list[object] | None, metric: str
+) -> None:
+    root = tmp_path / "c"
+    grades = [number % 3 for number in range(20)] if labels is None else labels
+    asks(root, grades, "label", [grades[0]] * 8)
+    (root / file).write_text(f"Welcome. Data are under this licence.\n\n{text}\n", encoding="utf-8")
+    found = recognise(root)
+    reason = next(item.reason for item in found.choices if item.key == "task.metric")
+    assert found.value("task.metric") == metric
+    assert (f"{file} says: " in reason) == (file != "readme.md")
+
+
+def test_what_a_text_says_of_other_answers_is_printed_and_not_taken(tmp_path: Path) -> None:
+    root = tmp_path / "c"
+    asks(root, [number % 3 for number in range(20)], "label", [0] * 8)
+    (root / "evaluation.md").write_text("Submissions are scored by the multi-class log loss.")
+    found = recognise(root)
+    assert found.value("task.metric") == "accuracy"
+    assert "No metric of that name scores such answers; set task.metric" in said(found, "task.metric")
