@@ -27,6 +27,7 @@ class DataConfig(Section):
         "", description='the label for "nothing there", where one number is asked: it counts as 0, every other as 1'
     )
     image: str = Field("train/{id}.png", min_length=1, description="template of a train image's path")
+    any_case: bool = Field(False, description="files may be named in another case than in the tables: `1.JPG`, `1.jpg`")
     test: str = Field(
         "sample_submission.csv", min_length=1, description="the table of the test ids, or a path template that makes it"
     )

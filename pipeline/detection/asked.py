@@ -44,6 +44,8 @@ def choose_test_images(inventory: Inventory, train: Candidate) -> list[Choice]:
         if match and match.is_good and (template is not None or not _of_train_images(match.template, train)):
             if id_ != train_id:
                 choices.append(Choice("data.test_id", id_, f"The train table has {train_id!r}."))
+            if match.any_case and not train.values.get("data.any_case"):
+                choices.append(Choice("data.any_case", True, "Some files are named in another case than in the table."))
             return [
                 *choices,
                 Choice("data.test", sheet.name, f"{match.num_rows:,} rows."),

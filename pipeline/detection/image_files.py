@@ -3,14 +3,39 @@
 import itertools
 import posixpath
 import re
-from collections import defaultdict
-from collections.abc import Iterable, Iterator
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Iterator, Sequence
+from functools import cached_property
+from pathlib import Path
 
 from PIL import Image
 
-SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".gif", ".tif", ".tiff", ".webp", ".ppm", ".pgm", ".jp2", ".avif", ".npy")
+SUFFIXES = (
+    *(".jpg", ".jpeg", ".jpe", ".jfif", ".pjpeg", ".pjp", ".png", ".bmp", ".gif", ".tif", ".tiff", ".webp"),
+    *(".ppm", ".pgm", ".tga", ".jp2", ".avif", ".npy"),
+)
 # Images that are not read: they are named, not passed over.
-UNREAD = (".dcm", ".dicom", ".nii", ".nii.gz", ".heic", ".svs", ".tfrec", ".tfrecord")
+UNREAD = (".dcm", ".dicom", ".nii", ".nii.gz", ".heic", ".heif", ".svs", ".tfrec", ".tfrecord")
+# How files of images begin: JPEG, PNG, GIF, TIFF, BMP with its two reserved bytes, WebP.
+_BEGINNINGS = re.compile(rb"\xff\xd8\xff|\x89PNG\r\n|GIF8[79]a|II\*\0|MM\0\*|BM....\0\0\0\0|RIFF....WEBP", re.DOTALL)
+# Endings of files that are none whatever they begin with, and of those that hold many things.
+_OTHERS = (
+    ".csv",
+    ".tsv",
+    ".txt",
+    ".json",
+    ".jsonl",
+    ".md",
+    ".html",
+    ".htm",
+    ".xml",
+    ".xlsx",
+    ".parquet",
+    ".py",
+    ".zip",
+)
+# So many files of a folder and ending are looked into before all of them are.
+_NUM_LOOKED_AT = 3
 # What Pillow raises on files whose header it cannot read.
 UNREADABLE = (OSError, ValueError, SyntaxError, Image.DecompressionBombError)
 # "Nearly all": a few lost files are reported when the images are read, with their names; more mean a wrong template.
@@ -20,8 +45,15 @@ ENOUGH = 0.9
 class ImageFiles:
     """The image files below a root, as sorted relative paths, with an index by name with and without extension."""
 
-    def __init__(self, paths: Iterable[str]) -> None:
-        self.paths = [path for path in paths if is_image(path)]
+    def __init__(self, paths: Iterable[str], others: Iterable[str] = ()) -> None:
+        """Index files.
+
+        Args:
+            paths: files, of which those that are images by their names are taken.
+            others: images by what is in them.
+        """
+        more = set(others)
+        self.paths = [path for path in paths if path in more or is_image(path)]
         self.known = set(self.paths)
         self._by_name: dict[str, list[str]] = defaultdict(list)
         for path in self.paths:
@@ -37,6 +69,12 @@ class ImageFiles:
                 if whole == value or whole.endswith("/" + value):
                     yield path, len(whole) - len(value)
 
+    @cached_property
+    def by_case(self) -> dict[str, str]:
+        """The paths by their small letters, where no two differ in case alone."""
+        counts = Counter(path.casefold() for path in self.paths)
+        return {path.casefold(): path for path in self.paths if counts[path.casefold()] == 1}
+
     def holding(self, value: str, limit: int = 200) -> Iterator[tuple[str, int]]:
         """Find files with a value anywhere in their path, not in the midst of a longer number or word."""
         before = _no_more_of(value[0])
@@ -51,6 +89,25 @@ class ImageFiles:
 def is_image(path: str) -> bool:
     """Whether a file's name says that it is an image; hidden files are none."""
     return path.lower().endswith(SUFFIXES) and not posixpath.basename(path).startswith(".")
+
+
+def images_by_content(root: Path, paths: Sequence[str]) -> list[str]:
+    """Find files whose names leave open what they are, and whose first bytes say that they are images."""
+    unnamed: dict[tuple[str, str], list[str]] = {}
+    for path in paths:
+        ending = posixpath.splitext(path)[1].lower()
+        if not is_image(path) and not path.lower().endswith(UNREAD) and ending not in _OTHERS:
+            unnamed.setdefault((posixpath.dirname(path), ending), []).append(path)
+    found = []
+    for alike in unnamed.values():
+        if any(_begins_as_image(root / path) for path in alike[:_NUM_LOOKED_AT]):
+            found += [path for path in alike if _begins_as_image(root / path)]
+    return found
+
+
+def _begins_as_image(path: Path) -> bool:
+    with path.open("rb") as stream:
+        return _BEGINNINGS.match(stream.read(16)) is not None
 
 
 def evenly_spaced(count: int, limit: int) -> list[int]:

@@ -16,8 +16,8 @@ from pipeline.competition.tables.passed_over import is_passed_over
 from pipeline.competition.tables.templates import fields
 from pipeline.detection.find_template import find_template
 from pipeline.detection.found import Given, first_problems, quoted
-from pipeline.detection.image_files import SUFFIXES, UNREAD, ImageFiles
-from pipeline.detection.plain_template import paths_of
+from pipeline.detection.image_files import SUFFIXES, UNREAD, ImageFiles, images_by_content
+from pipeline.detection.plain_template import images_of
 from pipeline.detection.sample_table import Sample, find_sample
 from pipeline.detection.sheets import Sheet, by_split, read_sheets
 from pipeline.files import InputError, walk
@@ -60,7 +60,7 @@ class Inventory:
         frame, template = self.sample.sheet.frame, self.said.get("data.test_image")
         template = template if template is not None and set(fields(template)) <= set(frame) else None
         match = find_template(frame, [self.sample.id], self.images, "test", given=template)
-        return frozenset(paths_of(match.template, frame, self.images.paths)) if match and match.is_good else frozenset()
+        return frozenset(images_of(match.template, frame, self.images)) if match and match.is_good else frozenset()
 
     def seen(self, problems: Sequence[str]) -> list[str]:
         """What is in the folder, in sentences, with what readings found wrong."""
@@ -83,7 +83,7 @@ def take_inventory(root: Path, opened: Path, said: Mapping[str, Any]) -> Invento
     """
     listed = list(walk(opened))
     files = tuple(path for path in listed if not is_passed_over(path))
-    images = ImageFiles(files)
+    images = ImageFiles(files, images_by_content(opened, files))
     _must_hold_images(root, files, images)
     tables, problems = read_sheets(opened, files)
     asked = said.get("data.sample_submission")

@@ -22,13 +22,15 @@ Search = Callable[[str], Iterator[tuple[str, int]]]
 
 @dataclass(frozen=True)
 class TemplateMatch:
-    """A template, how many of a table's rows have their file, and which other templates fit as well."""
+    """A template, how many of a table's rows have their file, and which other templates fit as well;
+    `any_case`: some files are named in another case than in the table."""
 
     template: str
     key: str
     num_found: int
     num_rows: int
     others: tuple[str, ...] = ()
+    any_case: bool = False
 
     @property
     def is_good(self) -> bool:
@@ -90,6 +92,12 @@ def paths_of(template: str, frame: pd.DataFrame, files: Sequence[str] = ()) -> l
     if template.endswith(".*") or ANYWHERE in template:
         paths = find_anywhere([path if ANYWHERE in path else _at_any_depth(path) for path in paths], files)[0]
     return [posixpath.normpath(path) for path in paths]
+
+
+def images_of(template: str, frame: pd.DataFrame, images: ImageFiles) -> list[str]:
+    """Make the paths that a template gives, as their files write them where these differ in case alone."""
+    paths = paths_of(template, frame, images.paths)
+    return [path if path in images.known else images.by_case.get(path.casefold(), path) for path in paths]
 
 
 def _at_any_depth(path: str) -> str:

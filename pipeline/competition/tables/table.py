@@ -10,6 +10,7 @@ import pandas as pd
 from pipeline.competition.tables.csv_table import counted, duplicates, require_columns
 from pipeline.competition.tables.json_table import read_frame
 from pipeline.competition.tables.long_table import is_long, widen
+from pipeline.competition.tables.other_case import in_other_case
 from pipeline.competition.tables.templates import fields, paths_from_rows, resolve_wildcards, rows_from_paths
 from pipeline.config import Config
 from pipeline.files import InputError, inside
@@ -179,6 +180,7 @@ def _samples(
         problems.append(f"{source}: {counted(f'rows have no id in column {id_column!r}', empty)}")
     for path in paths:
         inside(root, path, setting)
+    paths = in_other_case(root, paths) if cfg.data.any_case else paths
     if files and (missing := [path for path in paths if not (root / path).is_file()]):
         problems.append(
             f"{setting} = {template!r}: {counted('images are missing', missing)} under {cfg.root}, of {len(paths)} in "

@@ -12,7 +12,7 @@ from pipeline.detection.habits import FEW
 from pipeline.detection.image_files import ImageFiles, is_image
 from pipeline.detection.inventory import Inventory
 from pipeline.detection.label_columns import Labels, choose_labels, names_files, tag_separator
-from pipeline.detection.plain_template import TemplateMatch, fit_in_words, paths_of
+from pipeline.detection.plain_template import TemplateMatch, fit_in_words, images_of
 from pipeline.detection.sample_table import sample_rank
 from pipeline.detection.sheets import Sheet, sheet_named
 
@@ -89,7 +89,7 @@ def read_sheet(inventory: Inventory, sheet: Sheet) -> Candidate | Refusal:
         )
     labels = replace(labels, separator=said.get("data.tag_separator", labels.separator))
     choices = _choices(sheet, id_, labels, match)
-    paths = tuple(paths_of(match.template, sheet.frame, images.paths))
+    paths = tuple(images_of(match.template, sheet.frame, images))
     return Candidate(
         Source.FILE,
         sheet,
@@ -170,6 +170,8 @@ def _choices(sheet: Sheet, id_: str, labels: Labels, match: TemplateMatch) -> li
         Choice("data.labels", labels.columns, f"{_classes(sheet, labels)}; {labels.reason}."),
         Choice("data.image", match.template, fit_in_words(match)),
     ]
+    if match.any_case:
+        choices.append(Choice("data.any_case", True, "Some files are named in another case than in the table."))
     if sheet.split:
         choices.append(Choice("data.split", sheet.split, "Rows of both parts; those of test are to be predicted."))
     cells = sheet.cells[labels.columns[0]]
