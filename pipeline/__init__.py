@@ -31,7 +31,7 @@ cli, environment      the command line that all stages share; whether a python h
 competition/          what it gives and asks for, never torch
                       archives/ (unpacking, opened): packed downloads
                       tables/ (csv_table, json_table, long_table, templates, table, sample,
-                      passed_over, other_case)
+                      passed_over, other_case, other_tables)
                       answers/ (spelling, probs, metrics, task, decide, predictions, scoring, ensembling, blending,
                       linear, probing, mirrors, form, submission): labels, scores, classifiers of features, from
                       probabilities to the file

@@ -14,7 +14,12 @@ class DataConfig(Section):
     stages = Stages("prepare")
     root: str = Field("input/digits", min_length=1, description="the competition's folder")
     train: Annotated[str, Stages("prepare", "folds")] = Field(
-        "train.csv", min_length=1, description="the train table (csv), or a path template that makes it"
+        "train.csv",
+        min_length=1,
+        description="the train table (csv, json, xlsx, parquet, jsonl, a list), or a path template that makes it",
+    )
+    headerless: Annotated[tuple[str, ...], Stages("prepare", "ensemble")] = Field(
+        (), description="tables (csv) without a header line: their columns are column_1, column_2, ..."
     )
     id: Annotated[str, Stages("prepare", "folds", "ensemble")] = Field("id", min_length=1, description="the id column")
     labels: Annotated[tuple[str, ...], Stages("folds", "probe", "train", "ensemble")] = Field(

@@ -56,6 +56,7 @@ CHANGES: dict[str, tuple[str, str]] = {
     "data.box": ('["a", "b", "c", "d"]', "P"),
     "data.box_has_size": ("true", "P"),
     "data.any_case": ("true", "P"),
+    "data.headerless": ('["x.csv"]', "P E"),
     "data.answers": ("", ""),
     "data.unpack_limit": ("1.0", ""),
     "data.bad_images": ("drop", "P F"),

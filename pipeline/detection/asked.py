@@ -7,7 +7,7 @@ from pipeline.detection.candidates import Candidate
 from pipeline.detection.find_template import find_template
 from pipeline.detection.folders import find_test_folder, read_said_template
 from pipeline.detection.found import SAY, Choice
-from pipeline.detection.habits import DERIVED
+from pipeline.detection.habits import DERIVED, TEST_WORDS, says
 from pipeline.detection.image_files import ImageFiles
 from pipeline.detection.inventory import Inventory
 from pipeline.detection.label_columns import names_files
@@ -46,6 +46,9 @@ def choose_test_images(inventory: Inventory, train: Candidate) -> list[Choice]:
                 choices.append(Choice("data.test_id", id_, f"The train table has {train_id!r}."))
             if match.any_case and not train.values.get("data.any_case"):
                 choices.append(Choice("data.any_case", True, "Some files are named in another case than in the table."))
+            if sheet.headerless and sheet.name != train.name:
+                both = tuple(dict.fromkeys([*((train.name,) if train.sheet.headerless else ()), sheet.name]))
+                choices.append(Choice("data.headerless", both, "Their first lines name images, as the others do."))
             return [
                 *choices,
                 Choice("data.test", sheet.name, f"{match.num_rows:,} rows."),
@@ -152,7 +155,7 @@ def _test_tables(inventory: Inventory, train: Candidate) -> list[tuple[Sheet, st
             and not (sample and sheet is sample.sheet)
             and "submission" not in sheet.stem  # somebody's own, with the sample's ids
         ),
-        key=lambda sheet: ("test" not in sheet.stem, sheet.name),
+        key=lambda sheet: (not says(sheet.name, TEST_WORDS), sheet.name),
     )
     if sample is None:
         known = set(train.sheet.cells.get(train.id, ()))

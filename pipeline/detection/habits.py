@@ -23,6 +23,8 @@ MANY_SIBLINGS = 3
 
 # What a file of labels is called.
 TABLE_WORDS = ("train", "sample", "sub")
+# What other files of labels are called.
+LABEL_FILES = ("label", "train", "annotation", "metadata", "class", "groundtruth", "target")
 # Names of label columns.
 LABEL_WORDS = ("label", "target", "class", "categor", "tag", "answer")
 # In cocodataset.org's data format, an annotation's class.
@@ -62,7 +64,7 @@ SHARED = 0.9
 
 
 # What may follow such a word without a break: `trainset`, `testdata`, `testing`.
-_BEHIND = r"(?:s|set|data|ing|img|imgs|image|images)?"
+_BEHIND = r"(?:s|set|data|ing|es|img|imgs|image|images)?"
 
 
 def words(name: str) -> list[str]:

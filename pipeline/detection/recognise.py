@@ -77,6 +77,9 @@ def recognise(folder: Path, opened: Path | None = None, *, name: str = "", given
     facts = Facts(there.side, there.grey, there.text, len(train.paths), numbers, versions, why_not)
     said = [Choice(key, value, "As was said with --set.") for key, value in given.items()]
     choices = [*(item for item in (*choices, metric) if item.key not in given), *said]
+    # Of two of one setting, such as tables without a header, the later knows more.
+    decided = {item.key: item for item in choices if not item.proposed}
+    choices = [item for item in choices if item.proposed or decided[item.key] is item]
     refused = [item.reason for item in found if not isinstance(item, Candidate)]
     return Found(
         name or Path(os.path.abspath(folder)).name,

@@ -46,6 +46,11 @@ def find_sample(root: Path, sheets: Sequence[Sheet], given: str | None = None) -
     if chosen is None:
         return None
     sheet, why = chosen
+    if sheet.headerless:
+        raise InputError(
+            f"{root / sheet.name} must have a header line. Its first line names an image; write one above it, and take "
+            "it out of the submission"
+        )
     id_ = _sample_id(root, sheet)
     targets = [name for name in targets_of(sheet.frame, id_) if name in sheet.cells]
     asked = set(sheet.cells[id_])
@@ -116,7 +121,7 @@ def sample_rank(sheet: Sheet) -> int:
 
 def _says_nothing(sheet: Sheet) -> bool:
     """Whether a csv has ids of its own and beside them one and the same answer in every row."""
-    if sheet.name.endswith(".json") or not sheet.unique or len(sheet.frame) < 2 or len(sheet.cells) < 2:
+    if sheet.headerless or not sheet.is_csv or not sheet.unique or len(sheet.frame) < 2 or len(sheet.cells) < 2:
         return False
     id_ = sheet.unique[0]
     return all(len(set(cells)) == 1 for name, cells in sheet.cells.items() if name != id_)
@@ -141,7 +146,7 @@ def _asks_the_same(sheet: Sheet, other: Sheet) -> bool:
 
 def _has_the_test_ids(sheet: Sheet, sheets: Sequence[Sheet]) -> bool:
     """Whether another table has a csv's ids and nothing else of it, and a third one its other columns for other ids."""
-    if sheet.name.endswith(".json") or not sheet.unique or len(sheet.cells) < 2:
+    if sheet.headerless or not sheet.is_csv or not sheet.unique or len(sheet.cells) < 2:
         return False
     id_ = sheet.unique[0]
     ids, rest = set(sheet.cells[id_]), set(sheet.cells) - {id_}

@@ -2,6 +2,7 @@
 
 import math
 import posixpath
+import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -11,10 +12,11 @@ import pandas as pd
 
 from pipeline.competition.tables.csv_table import counted
 from pipeline.competition.tables.json_table import read_frame
+from pipeline.competition.tables.other_tables import READERS
 from pipeline.competition.tables.table import is_test
 from pipeline.detection.found import quoted
 from pipeline.detection.habits import MANY_ANNOTATIONS, MAX_TABLES, SPLIT_WORDS, TABLE_WORDS
-from pipeline.detection.image_files import is_image
+from pipeline.detection.image_files import ImageFiles, evenly_spaced, is_image
 from pipeline.files import InputError
 
 
@@ -23,12 +25,14 @@ class Sheet:
     """A table with its path relative to the competition's folder.
 
     split: the column by which it is one split of a table of both; is_test: which one.
+    headerless: its file has no header line.
     """
 
     name: str
     frame: pd.DataFrame
     split: str = ""
     is_test: bool = False
+    headerless: bool = False
 
     @cached_property
     def cells(self) -> dict[str, list[str]]:
@@ -50,6 +54,16 @@ class Sheet:
         """The file's name in small letters, without folder and extension."""
         return posixpath.splitext(posixpath.basename(self.name))[0].lower()
 
+    @property
+    def is_csv(self) -> bool:
+        """Whether it is a csv, which a submission must be."""
+        return self.name.lower().endswith((".csv", ".tsv"))
+
+    @property
+    def is_list(self) -> bool:
+        """Whether it is a list of paths, with labels or without."""
+        return self.name.lower().endswith(".txt")
+
     def column(self, name: str) -> str | None:
         """Find the column of this name; in any case, where only one is."""
         if name in self.cells:
@@ -58,9 +72,9 @@ class Sheet:
         return alike[0] if len(alike) == 1 else None
 
 
-def read_sheets(root: Path, paths: Iterable[str]) -> tuple[list[Sheet], list[str]]:
-    """Read every csv and tsv at the root or one folder down, every json up to two; returns what is wrong with those
-    that cannot be read too.
+def read_sheets(root: Path, paths: Iterable[str], images: ImageFiles) -> tuple[list[Sheet], list[str]]:
+    """Read every table at the root or one folder down, every json up to two; returns what is wrong with those that
+    cannot be read too.
 
     Raises:
         InputError: one that is a train table or a sample submission by its name cannot be read.
@@ -78,28 +92,49 @@ def read_sheets(root: Path, paths: Iterable[str]) -> tuple[list[Sheet], list[str
             f"{counted('files of one image each', of_images)} were left alone; a table must hold what they say"
         )
     for folder, names in folders.items():
-        if folder and len(names) > MAX_TABLES:
+        lists = [name for name in names if name.lower().endswith(".txt")]
+        if folder and len(names) - len(lists) > MAX_TABLES:
             problems.append(f"{folder}/ holds {len(names):,} tables, which were left alone")
             continue
-        for name in names:
+        lists = [name for name in lists[:MAX_TABLES] if _is_list(root / name, images)]
+        for name in [name for name in names if not name.lower().endswith(".txt") or name in lists]:
             try:
-                sheets.append(Sheet(name, read_frame(root / name)))
+                sheets.append(_read_sheet(root, name, images))
             except InputError as error:
-                if _says(name):
+                if _says(name) and name not in lists:
                     raise  # without it the folder would be read as another competition
                 problems.append(str(error))
     return sheets, problems
 
 
+def _read_sheet(root: Path, name: str, images: ImageFiles) -> Sheet:
+    """Read a table; where its header names an image as the cells below do, it is a row."""
+    frame = read_frame(root / name)
+    for column in map(str, frame.columns):
+        cells = [str(cell) for cell in frame[column]] if list(frame.columns).count(column) == 1 and column else []
+        probes = [column, *(cells[row] for row in evenly_spaced(len(cells), 10))]
+        if cells and all(cell and next(images.named(cell), None) for cell in probes):
+            return Sheet(name, read_frame(root / name, headerless=True), headerless=True)
+    return Sheet(name, frame)
+
+
+def _is_list(path: Path, images: ImageFiles) -> bool:
+    """Whether a text begins with the path of an image, and goes on so."""
+    with path.open("rb") as stream:
+        lines = stream.read(4096).decode(errors="replace").splitlines()[:5]
+    lines = [line for line in lines if line.strip()]
+    firsts = [re.split(r"[\t, ]", line.strip(), maxsplit=1)[0] for line in lines]
+    return len(lines) > 1 and all(next(images.named(posixpath.normpath(first)), None) for first in firsts[:-1])
+
+
 def _may_be_a_table(path: str) -> bool:
     """Whether a file is a table by its name, and lies where `read_sheets` reads tables."""
     folder, _, name = path.rpartition("/")
-    is_json = name.lower().endswith(".json")
-    is_hidden = name.startswith((".", "_")) or folder.startswith((".", "__"))
-    if is_hidden or folder.count("/") > (1 if is_json else 0):
+    is_json = name.lower().endswith((".json", ".jsonl"))
+    if folder.count("/") > (1 if is_json else 0):
         return False
     # The answers of a practice competition: what a contestant would not have.
-    return is_json or (name.lower().endswith((".csv", ".tsv")) and name != "answers.csv")
+    return is_json or (name.lower().endswith((".csv", ".tsv", *READERS)) and name != "answers.csv")
 
 
 def _of_images(paths: Sequence[str]) -> list[str]:

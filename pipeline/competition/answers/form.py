@@ -77,7 +77,8 @@ def read_form(cfg: Config, task: Task, test_ids: list[str]) -> Form:
     if problems := [*require_columns(str(sample.path), sample.frame, columns), *_compare(sample, ids, test_ids)]:
         raise InputError("; ".join(problems))
     other = cfg.data.test not in ("", cfg.data.sample_submission) and "{" not in cfg.data.test
-    test = read_frame(inside(data_dir(cfg), cfg.data.test, "data.test")) if other else None
+    path, headerless = inside(data_dir(cfg), cfg.data.test, "data.test"), cfg.data.test in cfg.data.headerless
+    test = read_frame(path, headerless=headerless) if other else None
     targets = targets or targets_of(sample.frame, id_column, test, cfg.data.labels)
     if not targets:
         raise InputError(f"{sample.path} must have a column to fill beside {id_column!r}. It has none")

@@ -11,16 +11,26 @@ from typing import Any
 import pandas as pd
 
 from pipeline.competition.tables.csv_table import read_csv
+from pipeline.competition.tables.other_tables import READERS, read_headerless
 from pipeline.files import InputError
 
 
-def read_frame(path: Path) -> pd.DataFrame:
-    """Read a table as text cells, by the file's extension: csv, or json.
+def read_frame(path: Path, *, headerless: bool = False) -> pd.DataFrame:
+    """Read a table as text cells, by the file's extension: csv, json, xlsx, parquet, JSON lines, or a list (txt).
+
+    Args:
+        path: the file.
+        headerless: a csv's first line is a row.
 
     Raises:
         InputError: it cannot be read, or a json holds no list of records.
     """
-    return read_json(path) if path.suffix.lower() == ".json" else read_csv(path).frame
+    suffix = path.suffix.lower()
+    if suffix == ".json":
+        return read_json(path)
+    if suffix in READERS:
+        return READERS[suffix](path)
+    return read_headerless(path) if headerless else read_csv(path).frame
 
 
 def read_json(path: Path) -> pd.DataFrame:

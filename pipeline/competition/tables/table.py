@@ -149,7 +149,8 @@ def _read_table(cfg: Config, name: str, setting: str, without: Container[str] = 
 
 def wide_frame(cfg: Config, path: Path) -> pd.DataFrame:
     """Read a table with a row for each image: as it is, or by `data.rows` from a row for each image and class."""
-    frame = read_frame(path)
+    headerless = any(path == data_dir(cfg) / name for name in cfg.data.headerless)
+    frame = read_frame(path, headerless=headerless)
     id_column = next((name for name in (test_id(cfg), cfg.data.id) if name in frame.columns), "")
     ids = [str(cell) for cell in frame[id_column]] if cfg.data.rows and id_column else []
     if not ids or not is_long(ids, cfg.data.rows, cfg.data.labels):

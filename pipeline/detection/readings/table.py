@@ -1,15 +1,14 @@
 """A table with ids, image files and labels; a table that lacks one of them is none."""
 
 import posixpath
-import re
 from dataclasses import replace
 
 from pipeline.competition.tables.csv_table import duplicates
 from pipeline.detection.candidates import Candidate, Refusal, Source
 from pipeline.detection.find_template import find_template
 from pipeline.detection.found import SAY, Choice, quoted
-from pipeline.detection.habits import FEW
-from pipeline.detection.image_files import ImageFiles, is_image
+from pipeline.detection.habits import FEW, LABEL_FILES, TEST_WORDS, TRAIN_WORDS, VALID_WORDS, says
+from pipeline.detection.image_files import ImageFiles
 from pipeline.detection.inventory import Inventory
 from pipeline.detection.label_columns import Labels, choose_labels, names_files, tag_separator
 from pipeline.detection.plain_template import TemplateMatch, fit_in_words, images_of
@@ -57,15 +56,14 @@ def read_sheet(inventory: Inventory, sheet: Sheet) -> Candidate | Refusal:
     path, sample, images, said = inventory.root / sheet.name, inventory.sample, inventory.images, inventory.said
 
     def refused(reason: str) -> Refusal:
-        return Refusal(sheet.name, reason, stops="train" in sheet.stem)
+        looks_so = says(sheet.stem, LABEL_FILES) and 2 * len(sheet.frame) >= len(images.paths)
+        return Refusal(sheet.name, reason, stops="train" in sheet.stem or looks_so)
 
     same = said.get("data.id") or (sheet.column(sample.id) if sample else None)
     if same and same not in sheet.unique:
         return refused(_no_id(str(path), sheet, same))
-    if header := [name for name in sheet.cells if is_image(name) and next(images.named(name), None)]:
-        return refused(
-            f"{path} must have a header line. Its first line names the image {header[0]!r}; write one above it"
-        )
+    if not len(sheet.frame):
+        return refused(f"{path} must have at least one row. Got a header only")
     ids = [same] if same else sheet.unique
     keys = [*ids, *(name for name, cells in sheet.cells.items() if name not in ids and names_files(cells))]
     if not ids:
@@ -79,6 +77,8 @@ def read_sheet(inventory: Inventory, sheet: Sheet) -> Candidate | Refusal:
             f"{_an_example(images)!r}; {best} do; {SAY} data.image=FOLDER/{{COLUMN}}.jpg"
         )
     id_ = match.key if match.key in ids else ids[0]
+    # Of a list, as the files of test images are asked for: by their names.
+    id_ = "name" if sheet.is_list and "name" in ids else id_
     columns = said.get("data.labels")
     labels = _said_labels(sheet, columns) if columns else choose_labels(sheet, [id_, match.key], sample)
     if labels is None:
@@ -106,15 +106,17 @@ def read_sheet(inventory: Inventory, sheet: Sheet) -> Candidate | Refusal:
 
 def _rank(sheet: Sheet, labels: Labels) -> tuple[int, ...]:
     """How good a candidate it is: not of the test images by its name; by its labels, then by habits in naming."""
-    stem = sheet.stem
-    says_test = "train" not in stem and re.search(r"(?<![a-z])test", stem) is not None
-    if "train" in stem:
-        habits = 0 if stem == "train" else 1
-    elif "label" in stem:
-        habits = 2
-    else:
-        habits = 4 if says_test else 3
-    return says_test, labels.doubt, habits
+    stem, folder = sheet.stem, posixpath.dirname(sheet.name)
+    says_train = "train" in stem or says(folder, TRAIN_WORDS)
+    says_test = not says_train and says(sheet.name, TEST_WORDS)
+    habits = (
+        stem == "train",
+        "train" in stem,
+        says_train,
+        "label" in stem,
+        not says(sheet.name, (*TEST_WORDS, *VALID_WORDS)),
+    )
+    return says_test, labels.doubt, (*habits, True).index(True)
 
 
 def _no_id(path: str, sheet: Sheet, column: str) -> str:
@@ -170,6 +172,8 @@ def _choices(sheet: Sheet, id_: str, labels: Labels, match: TemplateMatch) -> li
         Choice("data.labels", labels.columns, f"{_classes(sheet, labels)}; {labels.reason}."),
         Choice("data.image", match.template, fit_in_words(match)),
     ]
+    if sheet.headerless:
+        choices.append(Choice("data.headerless", (sheet.name,), "Its first line names an image, as the others do."))
     if match.any_case:
         choices.append(Choice("data.any_case", True, "Some files are named in another case than in the table."))
     if sheet.split:
