@@ -54,7 +54,9 @@ class DataConfig(Section):
         "(train, val) are trained on",
     )
     group: Annotated[str, Stages("folds")] = Field(
-        "", description='column of images that must share a fold (a patient, a sender); "" for none'
+        "",
+        description="column of images that must share a fold (a patient, a sender), of another table as "
+        '`TABLE:COLUMN`; "" for none',
     )
     box: tuple[str, ...] = Field(
         (),

@@ -28,6 +28,7 @@ class Candidate:
     match: how the files were found by a table's columns; None where they make the table.
     unclear: why it cannot be taken without being asked for; "" where it can.
     versions_by: the column of the files' own names, which may tell versions of one image.
+    unused: folders of classes that it leaves.
     """
 
     source: Source
@@ -41,6 +42,7 @@ class Candidate:
     match: TemplateMatch | None = None
     unclear: str = ""
     versions_by: str = ""
+    unused: tuple[str, ...] = ()
 
     @property
     def name(self) -> str:

@@ -17,7 +17,7 @@ def render(found: Found) -> str:
     lines = [
         _comment(f"bash run.sh configs/{found.name}.toml"),
         _comment(f"Written by pipeline.detect from what is in {found.root}; it is never written again: mend it here."),
-        *(comment for line in found.seen for comment in _comments(line)),
+        *(comment for line in (*found.seen, *found.said) for comment in _comments(line)),
         "",
     ]
     for section, kind in sections():

@@ -87,7 +87,9 @@ def candidate(folders: Folders, source: Source) -> Candidate:
     evidence = f"{len(folders.paths):,} images {where} the classes: {quoted(sorted(set(folders.labels)))}"
     labels = Labels(("label",), 0, "")
     paths = tuple(folders.paths)
-    return Candidate(source, sheet, labels, folders.id, paths, choices, evidence, versions_by=folders.name)
+    return Candidate(
+        source, sheet, labels, folders.id, paths, choices, evidence, versions_by=folders.name, unused=folders.others
+    )
 
 
 def read_said_template(key: str, template: str, images: Sequence[str]) -> Folders:

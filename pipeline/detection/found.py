@@ -47,13 +47,16 @@ class Facts:
 
 @dataclass(frozen=True)
 class Found:
-    """What was seen in a competition's folder, in sentences, and the settings chosen by it."""
+    """What was seen in a competition's folder, in sentences, and the settings chosen by it; `said`: what is to be
+    printed besides, as it can cost the score.
+    """
 
     name: str
     root: str
     seen: tuple[str, ...]
     choices: tuple[Choice, ...]
     facts: Facts
+    said: tuple[str, ...] = ()
 
     def value(self, key: str) -> Value | None:
         """Look up the value chosen for `section.key`; None where it is left at its default."""

@@ -57,6 +57,8 @@ NUM_GRADES = (4, 5, 6)
 MOST_GRADES = 10
 # A group is several images of one thing: more than 20 on average is rather a property that many things share.
 MAX_GROUP = 20.0
+# Fewer than so many groups fill no folds; where values hardly repeat there is nothing to keep together.
+LEAST_GROUPS, MIN_GROUP = 10, 1.2
 # Pairs of images that are compared, and the mean difference below which they are versions of one, of 255 levels.
 NUM_PAIRS, ALIKE = 10, 12.0
 # A name is shared by the folders' images where it is in this fraction of them on average.

@@ -3,11 +3,12 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from pipeline.competition.answers.spelling import same
 from pipeline.competition.answers.task import FLAGS
 from pipeline.detection.found import quoted
 from pipeline.detection.habits import CLASS_OF_COCO, LABEL_WORDS
 from pipeline.detection.sample_table import Sample
-from pipeline.detection.sheets import Sheet, numbers_of
+from pipeline.detection.sheets import Sheet, has_fractions, numbers_of
 
 
 @dataclass(frozen=True)
@@ -48,17 +49,37 @@ def choose_labels(sheet: Sheet, naming: Sequence[str], sample: Sample | None) ->
         and all(numbers_of(sample.sheet.cells[name]) is None for name in targets if name not in present)
     ):
         targets = present
-    same = [name if len(targets) > 1 else sheet.column(name) or "" for name in targets]
+    asked = [name if len(targets) > 1 else sheet.column(name) or "" for name in targets]
     if sheet.name.endswith(".json") and CLASS_OF_COCO in rest:
         found: Labels | None = Labels((CLASS_OF_COCO,), 0, "the name that the COCO format has for an image's class")
-    elif same and all(name in rest for name in same):
-        found = Labels(tuple(same), 0, "the sample submission asks for the same")
+    elif asked and all(name in rest for name in asked):
+        found = Labels(tuple(asked), 0, "the sample submission asks for the same")
     else:
         found = _by_values(rest, targets) or _by_elimination(rest, sample)
     if found is None or len(found.columns) > 1 or found.separator or len(targets) > 1:
         return found
+    found = (sample and _as_answered(rest, found, sample)) or found
     separator = tag_separator(rest[found.columns[0]])
     return found.with_separator(separator)
+
+
+def _as_answered(rest: dict[str, list[str]], found: Labels, sample: Sample) -> Labels | None:
+    """Find the column whose values the sample's answers are, where none of them is a value of the one that was found:
+    one that has every answer, or, of numbers, one that counts the values of the one that was found.
+    """
+    answers, own = {same(cell) for cell in sample.answers}, rest[found.columns[0]]
+    if not answers or answers & {same(cell) for cell in own} or has_fractions(sample.answers):
+        return None
+    are_numbers = numbers_of(sample.answers) is not None
+    for name, cells in rest.items():
+        values = {same(cell) for cell in cells}
+        counts_them = len(set(zip(own, cells, strict=True))) == len(values) == len(set(own)) > 1
+        counts_them = are_numbers and counts_them and numbers_of(cells) is not None
+        if name != found.columns[0] and (
+            counts_them or (len(answers) > 1 and answers <= values and len(values) < len(cells))
+        ):
+            return Labels((name,), 0, f"the sample's answers are its values, none is one of {found.columns[0]!r}")
+    return None
 
 
 def _by_values(rest: dict[str, list[str]], targets: list[str]) -> Labels | None:

@@ -9,17 +9,20 @@ from pipeline.detection.answerable import must_be_answerable
 from pipeline.detection.asked import choose_test_images, test_sheet
 from pipeline.detection.box import choose_box
 from pipeline.detection.candidates import Candidate
-from pipeline.detection.choose import choose, in_words
+from pipeline.detection.choose import are_among, choose, in_words
 from pipeline.detection.config_text import render
 from pipeline.detection.folders import are_versions
-from pipeline.detection.found import Choice, Facts, Found, Given
-from pipeline.detection.groups import propose_groups
+from pipeline.detection.found import Choice, Facts, Found, Given, quoted
+from pipeline.detection.groups import choose_groups
 from pipeline.detection.inventory import Inventory, take_inventory
 from pipeline.detection.metric import are_tags, choose_metric, classes_are_named
 from pipeline.detection.metric_text import by_text, read_said
 from pipeline.detection.negative import choose_negative
 from pipeline.detection.readings import read_all
+from pipeline.detection.sample_table import Sample
+from pipeline.detection.sheets import numbers_of
 from pipeline.detection.survey import survey_headers
+from pipeline.detection.unused import say_unused
 
 __all__ = ["Choice", "Found", "recognise", "render"]
 
@@ -87,6 +90,9 @@ def recognise(folder: Path, opened: Path | None = None, *, name: str = "", given
         (*inventory.seen(refused), *(f"Not taken: {in_words(other)}" for other in lost)),
         (Choice("data.root", str(folder)), *choices),
         facts,
+        tuple(
+            [*_disagreement(sample, train, negative), *say_unused(inventory, train, lost, _value(asked, "data.test"))]
+        ),
     )
 
 
@@ -100,4 +106,28 @@ def _of_rows(inventory: Inventory, train: Candidate, asked: list[Choice], versio
     used = [train.id, train.match.key, *train.labels.columns]
     test = test_sheet(inventory, train, asked)
     box = choose_box(inventory.opened, train.sheet, list(train.paths), test, used)
-    return [*propose_groups(train.sheet, used), *box]
+    others = [sheet for sheet in inventory.sheets if sheet is not train.sheet]
+    test_id = _value(asked, "data.test_id") or train.id
+    return [*choose_groups(train.sheet, train.id, test, test_id, used, others), *box]
+
+
+def _value(choices: list[Choice], key: str) -> str:
+    return next((str(item.value) for item in choices if item.key == key), "")
+
+
+def _disagreement(sample: Sample | None, train: Candidate, negative: Choice | None) -> list[str]:
+    """Say where the sample's answers are no labels: what is written would not be what is asked for."""
+    if sample is None or not sample.answers:
+        return []
+    classes = sorted(train.labels.classes(train.sheet))
+    answer = sample.answers[0][:80]
+    if not are_among(sample, train.sheet, train.labels):
+        what = f"{answer!r} in the sample's column {sample.targets[0]!r} is none of the {len(classes):,} labels"
+        return [f"{what} ({quoted(classes)}); data.train and data.labels say where these are"]
+    placeholder = len(set(sample.answers)) == 1 and numbers_of([answer]) is not None
+    if placeholder and len(sample.targets) == 1 and not negative and not any(numbers_of([name]) for name in classes):
+        return [
+            f"the sample has {answer!r} in every row, the labels are names ({quoted(classes)}): these are written; "
+            "data.negative names the label that counts as 0, where a number is wanted"
+        ]
+    return []

@@ -53,7 +53,6 @@ def read_train(cfg: Config, *, files: bool = False) -> Samples:
         InputError: one message with all that is missing or wrong, with counts and the first five.
     """
     data = cfg.data
-    extra = [name for name in (data.group, cfg.folds.column) if name]
     # Templates may fit both: an image that is to be predicted is no train image.
     without = set(read_test(cfg).paths) if "{" in data.train else ()
     source, frame = _read_table(cfg, data.train, "data.train", without)
@@ -65,13 +64,15 @@ def read_train(cfg: Config, *, files: bool = False) -> Samples:
     if list(frame.columns).count(data.id) == 1:
         # In the order of their ids, so that nothing depends on the order of the table's rows.
         frame = frame.sort_values(data.id, kind="stable").reset_index(drop=True)
+    elsewhere = ":" in data.group and data.group not in frame.columns
+    extra = [name for name in ("" if elsewhere else data.group, cfg.folds.column) if name]
     samples = _samples(cfg, source, frame, data.id, data.image, [*data.labels, *extra], files, "data.image")
     return Samples(
         samples.ids,
         samples.paths,
         _labels(cfg, source, frame).set_axis(pd.Index(samples.ids, name="id"), axis=0),
         samples.boxes,
-        _groups(samples.ids, [str(cell) for cell in frame[data.group]]) if data.group else _of_one_image(samples.paths),
+        _groups(samples.ids, _group_cells(cfg, frame, samples.ids)) if data.group else _of_one_image(samples.paths),
         [str(cell) for cell in frame[cfg.folds.column]] if cfg.folds.column else None,
     )
 
@@ -94,6 +95,21 @@ def _labels(cfg: Config, source: str, frame: pd.DataFrame) -> pd.DataFrame:
 def _of_one_image(paths: list[str]) -> list[str] | None:
     """Group the rows of one image, such as its boxes, which must share a fold; None where each has its own."""
     return [f"image {path}" for path in paths] if len(set(paths)) < len(paths) else None
+
+
+def _group_cells(cfg: Config, frame: pd.DataFrame, ids: list[str]) -> list[str]:
+    """Take the column of groups; with `TABLE:COLUMN` that of another table, by the ids."""
+    if cfg.data.group in frame.columns:
+        return [str(cell) for cell in frame[cfg.data.group]]
+    name, _, column = cfg.data.group.rpartition(":")
+    path = inside(data_dir(cfg), name, "data.group")
+    if not path.is_file():
+        raise InputError(f"data.group must be a column, or TABLE:COLUMN. {path} does not exist")
+    other = wide_frame(cfg, path)
+    if problems := require_columns(str(path), other, [cfg.data.id, column]):
+        raise InputError("; ".join(problems))
+    groups = dict(zip(map(str, other[cfg.data.id]), map(str, other[column]), strict=True))
+    return [groups.get(id_, "") for id_ in ids]
 
 
 def _groups(ids: list[str], cells: list[str]) -> list[str]:
