@@ -32,15 +32,18 @@ practice_sources      where practice competitions come from
 cli, environment      the command line that all stages share; whether a python has the packages
 competition/          what it gives and asks for, never torch
                       archives/ (unpacking, opened): packed downloads
-                      tables/ (csv_table, cells, encoding, json_table, long_table, templates, rows, table, sample)
+                      tables/ (csv_table, cells, encoding, json_table, other_tables, long_table, templates, rows,
+                      table, sample, passed_over, other_case)
                       answers/ (spelling, probs, metrics, task, decide, predictions, scoring, ensembling, blending,
                       linear, probing, mirrors, form, submission): labels, scores, classifiers of features, from
                       probabilities to the file
                       folds/ (splits, greedy_split, fold_table)
 scores/               measure: what a run's predictions are worth, by its folds, brought along, on hidden answers
                       summary: what is said of it
-detection/            recognise a download (download, survey), its tables (tables, train_table, asked), image files
-                      (image_files, find_template, box), folders, label_columns, metric; what was found
+detection/            recognise a download: inventory (image_files, sheets, sample_table) -> readings/, a file for each
+                      family of downloads (candidates) -> choose -> what is asked (asked, answerable), groups, box,
+                      unused, negative, metric, metric_text, survey -> what was found, config_text. Helpers of readings:
+                      plain_template, find_template, folders, label_columns; habits: words and thresholds
 images/               headers, grey, decode, index, cache, fill, batches: from files to batches
                       augment/ (augment, policies, geometry, colour, erasing, mix, albumentations_file, epoch_changes)
 recipes               image size, network and training by rule, from what detection knows

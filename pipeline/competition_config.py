@@ -14,7 +14,12 @@ class DataConfig(Section):
     stages = Stages("prepare")
     root: str = Field("input/digits", min_length=1, description="the competition's folder")
     train: Annotated[str, Stages("prepare", "folds")] = Field(
-        "train.csv", min_length=1, description="the train table (csv), or a path template that makes it"
+        "train.csv",
+        min_length=1,
+        description="the train table (csv, json, xlsx, parquet, jsonl, a list), or a path template that makes it",
+    )
+    headerless: Annotated[tuple[str, ...], Stages("prepare", "ensemble")] = Field(
+        (), description="tables (csv) without a header line: their columns are column_1, column_2, ..."
     )
     encoding: Annotated[str, Stages("prepare", "folds", "ensemble")] = Field(
         "",
@@ -31,6 +36,7 @@ class DataConfig(Section):
         "", description='the label for "nothing there", where one number is asked: it counts as 0, every other as 1'
     )
     image: str = Field("train/{id}.png", min_length=1, description="template of a train image's path")
+    any_case: bool = Field(False, description="files may be named in another case than in the tables: `1.JPG`, `1.jpg`")
     test: str = Field(
         "sample_submission.csv", min_length=1, description="the table of the test ids, or a path template that makes it"
     )
@@ -52,7 +58,9 @@ class DataConfig(Section):
         "(train, val) are trained on",
     )
     group: Annotated[str, Stages("folds")] = Field(
-        "", description='column of images that must share a fold (a patient, a sender); "" for none'
+        "",
+        description="column of images that must share a fold (a patient, a sender), of another table as "
+        '`TABLE:COLUMN`; "" for none',
     )
     box: tuple[str, ...] = Field(
         (),

@@ -65,6 +65,8 @@ def detect(target: Path, overrides: Sequence[str] = ()) -> Path:
     for item in found.choices:
         if item.said:
             log.info("detect: %s = %r. %s", item.key, item.value, item.reason)
+    for line in found.said:
+        log.info("detect: %s", line)
     return path
 
 

@@ -121,7 +121,8 @@ def test_the_map_names_every_room_and_stage() -> None:
     for path in MODULES:
         parts = path.relative_to(ROOT / "pipeline").with_suffix("").parts
         name = parts[-1] if parts[-1] != "__init__" else parts[0]
-        if parts[0] != "__init__":
+        # A family of downloads is one file: no other one, this map neither, knows of it.
+        if parts[0] != "__init__" and (parts[1:2] != ("readings",) or name == "readings"):
             assert name in text, f"{name} is not on the map in pipeline/__init__.py"
 
 
@@ -204,6 +205,7 @@ def test_no_competition_stands_in_the_code() -> None:
 COMMON = {
     "category",
     "cover",
+    "healthy",
     "image",
     "images",
     "label",

@@ -55,6 +55,8 @@ CHANGES: dict[str, tuple[str, str]] = {
     "data.group": ("label", "F S T I E"),
     "data.box": ('["a", "b", "c", "d"]', "P"),
     "data.box_has_size": ("true", "P"),
+    "data.any_case": ("true", "P"),
+    "data.headerless": ('["x.csv"]', "P E"),
     "data.answers": ("", ""),
     "data.unpack_limit": ("1.0", ""),
     "data.encoding": ("gbk", "P F S T I E"),

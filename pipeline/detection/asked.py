@@ -3,48 +3,52 @@
 import posixpath
 from dataclasses import replace
 
-from pipeline.detection.download import Download
+from pipeline.detection.candidates import Candidate
 from pipeline.detection.find_template import find_template
-from pipeline.detection.folders import find_test_folder, read_given_template
+from pipeline.detection.folders import find_test_folder, read_said_template
 from pipeline.detection.found import SAY, Choice
-from pipeline.detection.image_files import DERIVED, ImageFiles, TemplateMatch, paths_of
-from pipeline.detection.tables import Sheet, sheet_named
-from pipeline.detection.train_table import TrainTable, fit_in_words, names_files
+from pipeline.detection.habits import DERIVED, TEST_WORDS, says
+from pipeline.detection.image_files import ImageFiles
+from pipeline.detection.inventory import Inventory
+from pipeline.detection.label_columns import names_files
+from pipeline.detection.plain_template import TemplateMatch, fit_in_words, paths_of
+from pipeline.detection.sheets import Sheet, sheet_named
 from pipeline.files import InputError
 
 
-def choose_test_images(
-    download: Download, train_id: str, train_paths: list[str], train: TrainTable | None
-) -> list[Choice]:
+def choose_test_images(inventory: Inventory, train: Candidate) -> list[Choice]:
     """Choose the settings of the test images and the sample submission.
 
     Args:
-        download: the files.
-        train_id: the train images' id column.
-        train_paths: the train images, which are no test images.
-        train: the train table, where there is one.
+        inventory: the files.
+        train: the train images, which are no test images.
 
     Raises:
         InputError: no files fit the test ids.
     """
-    sample, taken = download.sample, frozenset(train_paths)
+    sample, taken, train_id = inventory.sample, frozenset(train.paths), train.id
     choices = [
         Choice("data.sample_submission", sample.sheet.name, f"{len(sample.sheet.frame):,} rows; {sample.why}.")
         if sample
         else Choice("data.sample_submission", "", "None was found: a submission has the id and the label columns.")
     ]
-    given, template = download.given.get("data.test", ""), download.given.get("data.test_image")
+    given, template = inventory.said.get("data.test", ""), inventory.said.get("data.test_image")
     tried = []
-    for sheet, id_ in _test_tables(download, train_id, train) if "{" not in given else ():
+    for sheet, id_ in _test_tables(inventory, train) if "{" not in given else ():
         keys = [id_, *(name for name, cells in sheet.cells.items() if name != id_ and names_files(cells))]
         if template is not None:
-            match = find_template(sheet.frame, keys, download.images, "test", given=template)
+            match = find_template(sheet.frame, keys, inventory.images, "test", given=template)
         else:
-            match = _find_test_template(sheet, keys, download.images, taken)
-            match = _named_alike(match, train.match) if match and train else match
+            match = _find_test_template(sheet, keys, inventory.images, taken)
+            match = _named_alike(match, train.match) if match and train.match else match
         if match and match.is_good and (template is not None or not _of_train_images(match.template, train)):
             if id_ != train_id:
                 choices.append(Choice("data.test_id", id_, f"The train table has {train_id!r}."))
+            if match.any_case and not train.values.get("data.any_case"):
+                choices.append(Choice("data.any_case", True, "Some files are named in another case than in the table."))
+            if sheet.headerless and sheet.name != train.name:
+                both = tuple(dict.fromkeys([*((train.name,) if train.sheet.headerless else ()), sheet.name]))
+                choices.append(Choice("data.headerless", both, "Their first lines name images, as the others do."))
             return [
                 *choices,
                 Choice("data.test", sheet.name, f"{match.num_rows:,} rows."),
@@ -52,16 +56,16 @@ def choose_test_images(
             ]
         best = f"at most {match.num_found:,} of {match.num_rows:,}, by {match.template!r}" if match else "none"
         tried.append(
-            f"{download.root / sheet.name}: the ids in column {id_!r}, such as {sheet.cells[id_][0]!r}, must name test "
-            f"images; {best} do"
+            f"{inventory.root / sheet.name}: the ids in column {id_!r}, such as {sheet.cells[id_][0][:80]!r}, must "
+            f"name test images; {best} do"
         )
     if tried:
         raise InputError("; ".join(tried) + f"; {SAY} data.test_image=FOLDER/{{COLUMN}}.jpg")
-    left = [path for path in download.images.paths if path not in taken]
+    left = [path for path in inventory.images.paths if path not in taken]
     if "{" in given:
-        folder = read_given_template("data.test", given, left)
+        folder = read_said_template("data.test", given, left)
     else:
-        folder = find_test_folder(download.root, download.files, left)
+        folder = find_test_folder(inventory.root, inventory.files, left)
     if train_id != folder.id:
         choices.append(Choice("data.test_id", folder.id, f"The train images have {train_id!r}."))
     return [
@@ -69,6 +73,12 @@ def choose_test_images(
         Choice("data.test", folder.template, f"No table of the test images; {len(folder.paths):,} files."),
         Choice("data.test_image", folder.template),
     ]
+
+
+def test_sheet(inventory: Inventory, train: Candidate, asked: list[Choice]) -> Sheet | None:
+    """The table of the test ids that was chosen; None where files make it."""
+    name = next(str(item.value) for item in asked if item.key == "data.test")
+    return next((sheet for sheet in inventory.sheets if sheet.name == name and sheet is not train.sheet), None)
 
 
 def _find_test_template(
@@ -117,38 +127,38 @@ def _about(template: str, key: str) -> str:
     return posixpath.basename(template).replace(f"{{{key}}}", "{}")
 
 
-def _of_train_images(template: str, train: TrainTable | None) -> bool:
+def _of_train_images(template: str, train: Candidate) -> bool:
     """Whether a folder says that it belongs to the train images, and is not the one that they share with the test's."""
     folder = template.lower().rpartition("/")[0]
-    own = train is not None and train.match.template.lower().rpartition("/")[0] == folder
+    own = train.match is not None and train.match.template.lower().rpartition("/")[0] == folder
     return "train" in folder and "test" not in folder and not own
 
 
-def _test_tables(download: Download, train_id: str, train: TrainTable | None) -> list[tuple[Sheet, str]]:
+def _test_tables(inventory: Inventory, train: Candidate) -> list[tuple[Sheet, str]]:
     """List the tables of the test ids with their id columns, the likeliest first: those with the sample's ids, then the
     sample; without a sample those with the train table's id column and other ids.
     """
-    sample = download.sample
-    if (name := download.given.get("data.test")) is not None and "{" not in name:
-        test_rows = [sheet for sheet in download.sheets if sheet.name == name and sheet.is_test]
-        sheet = (test_rows or [sheet_named(download.root, download.sheets, "data.test", name)])[0]
-        columns = [download.given.get("data.test_id"), sample.id if sample else None, train_id, *sheet.unique]
+    sample, train_id = inventory.sample, train.id
+    if (name := inventory.said.get("data.test")) is not None and "{" not in name:
+        test_rows = [sheet for sheet in inventory.sheets if sheet.name == name and sheet.is_test]
+        sheet = (test_rows or [sheet_named(inventory.root, inventory.sheets, "data.test", name)])[0]
+        columns = [inventory.said.get("data.test_id"), sample.id if sample else None, train_id, *sheet.unique]
         id_ = next((column for column in columns if column in sheet.cells), None)
         if id_ is None:
-            raise InputError(f"{download.root / name} has no column with another id in every row")
+            raise InputError(f"{inventory.root / name} has no column with another id in every row")
         return [(sheet, id_)]
     others = sorted(
         (
             sheet
-            for sheet in download.sheets
-            if (train is None or sheet is not train.sheet)
+            for sheet in inventory.sheets
+            if sheet is not train.sheet
             and not (sample and sheet is sample.sheet)
             and "submission" not in sheet.stem  # somebody's own, with the sample's ids
         ),
-        key=lambda sheet: ("test" not in sheet.stem, sheet.name),
+        key=lambda sheet: (not says(sheet.name, TEST_WORDS), sheet.name),
     )
     if sample is None:
-        known = set(train.sheet.cells[train.id]) if train else set()
+        known = set(train.sheet.cells.get(train.id, ()))
         return [(s, train_id) for s in others if train_id in s.unique and not known & set(s.cells[train_id])]
     asked = set(sample.sheet.cells[sample.id])
     same = [(s, sample.id) for s in others if sample.id in s.unique and set(s.cells[sample.id]) == asked]

@@ -10,7 +10,7 @@ from PIL import Image
 
 from pipeline.detection.found import Choice, quoted
 from pipeline.detection.image_files import UNREADABLE, evenly_spaced
-from pipeline.detection.tables import Sheet, numbers_of
+from pipeline.detection.sheets import Sheet, numbers_of
 
 Array = np.ndarray[Any, Any]
 _NUM_PROBES = 40

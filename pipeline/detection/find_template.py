@@ -3,21 +3,14 @@
 import posixpath
 from collections import Counter
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 
 import pandas as pd
 
 from pipeline.competition.tables.templates import ANYWHERE, fields, find_anywhere
 from pipeline.detection.found import escape_braces
-from pipeline.detection.image_files import (
-    ENOUGH,
-    NUM_PROBES,
-    ImageFiles,
-    TemplateMatch,
-    evenly_spaced,
-    find_plain_template,
-    is_image,
-    paths_of,
-)
+from pipeline.detection.image_files import ENOUGH, ImageFiles, evenly_spaced, is_image
+from pipeline.detection.plain_template import NUM_PROBES, TemplateMatch, find_plain_template, paths_of
 
 _MOST_DIGITS = 12
 
@@ -32,8 +25,9 @@ def find_template(
 ) -> TemplateMatch | None:
     """Find the template that gives the most rows their image file, see `find_plain_template`; None where none has one.
 
-    Where no plain one is good: with leading zeros that the table lacks, with the extension that is there (`.*`), or
-    with the file of that name in any folder (`**/`). A given template is taken as it is.
+    Where no plain one gives all: with the extension that is there (`.*`) or in another case, if that gives more. Where
+    none is good: with leading zeros that the table lacks, with the file of that name in any folder (`**/`). A given
+    template is taken as it is.
 
     Raises:
         ConfigError: what is given is no template.
@@ -41,18 +35,25 @@ def find_template(
     if given is not None:
         return _given_template(frame, given, images)
     best = find_plain_template(frame, keys, images, split, taken)
-    if best and best.is_good:
+    if best and best.num_found == best.num_rows:
         return best
+    fuller = [match for key in keys if (match := _with_any_extension(frame, key, best, images))]
+    if best and best.is_good:
+        # Files of some rows may be lost: what finds more of them wins.
+        fuller += [match for match in [_in_any_case(frame, [best.key], images, split, taken)] if match]
+        return max([best, *fuller], key=lambda match: match.num_found)
     for key in (key for key in keys if key in frame.columns and not set(key) & set("{}!:")):
         cells = [str(cell) for cell in frame[key]]
-        for match in (
+        candidates = (
             _with_zeros(frame, key, cells, images, split, taken),
-            _with_any_extension(frame, key, best, images),
+            *(match for match in fuller if match.key == key),
             _in_any_folder(key, cells, images, split, taken),
-        ):
+        )
+        for match in candidates:
             if match and match.is_good:
                 return match
-    return best
+    last = _in_any_case(frame, keys, images, split, taken)
+    return last if last and last.is_good else best
 
 
 def _given_template(frame: pd.DataFrame, template: str, images: ImageFiles) -> TemplateMatch:
@@ -62,7 +63,10 @@ def _given_template(frame: pd.DataFrame, template: str, images: ImageFiles) -> T
     names = fields(template)
     if not names or not set(names) <= {str(column) for column in frame.columns}:
         return TemplateMatch(template, "", 0, max(1, len(frame)))
-    found = sum(path in images.known for path in paths_of(template, frame, images.paths))
+    paths = paths_of(template, frame, images.paths)
+    found = sum(path in images.known for path in paths)
+    if found < len(frame) and (in_case := sum(path.casefold() in images.by_case for path in paths)) > found:
+        return TemplateMatch(template, names[-1], in_case, len(frame), any_case=True)
     return TemplateMatch(template, names[-1], found, len(frame))
 
 
@@ -94,6 +98,26 @@ def _with_any_extension(
     counts = Counter(posixpath.splitext(path)[0] for path in images.paths)
     found = sum(counts[path] == 1 for path in paths_of(stem, frame))
     return TemplateMatch(f"{stem}.*", key, found, len(frame))
+
+
+def _in_any_case(
+    frame: pd.DataFrame, keys: Sequence[str], images: ImageFiles, split: str, taken: frozenset[str]
+) -> TemplateMatch | None:
+    """Match files by a plain template whose names differ from its paths in case alone."""
+    small = ImageFiles(images.by_case)
+    cells = frame.apply(lambda column: column.astype(str).str.casefold())
+    match = find_plain_template(cells, keys, small, split, frozenset(path.casefold() for path in taken))
+    if match is None or fields(match.template) != [match.key]:
+        return None
+    found = [images.by_case[path] for path in paths_of(match.template, cells) if path in small.known]
+    before, _, after = match.template.partition(f"{{{match.key}}}")
+    # Folders and endings as most files have them; braces in them are doubled in a template.
+    befores = Counter(path[: len(before.replace("{{", "{").replace("}}", "}"))] for path in found)
+    afters = Counter(path[len(path) - len(after) :] for path in found)
+    template = (
+        f"{escape_braces(befores.most_common(1)[0][0])}{{{match.key}}}{escape_braces(afters.most_common(1)[0][0])}"
+    )
+    return replace(match, template=template, others=(), any_case=True)
 
 
 def _endings(images: ImageFiles) -> set[str]:

@@ -1,39 +1,59 @@
-"""Finding the image files that a table's rows mean: a path template for which (nearly) every row has its file."""
+"""The image files of a download: which files are images, and an index of them by their names."""
 
 import itertools
 import posixpath
 import re
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Sequence
+from functools import cached_property
+from pathlib import Path
 
-import pandas as pd
 from PIL import Image
 
-from pipeline.competition.tables.templates import ANYWHERE, fields, find_anywhere, paths_from_rows, pattern
-from pipeline.detection.found import escape_braces
-
-SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".gif", ".tif", ".tiff", ".webp", ".ppm", ".pgm", ".jp2", ".avif", ".npy")
+SUFFIXES = (
+    *(".jpg", ".jpeg", ".jpe", ".jfif", ".pjpeg", ".pjp", ".png", ".bmp", ".gif", ".tif", ".tiff", ".webp"),
+    *(".ppm", ".pgm", ".tga", ".jp2", ".avif", ".npy"),
+)
 # Images that are not read: they are named, not passed over.
-UNREAD = (".dcm", ".dicom", ".nii", ".nii.gz", ".heic", ".svs", ".tfrec", ".tfrecord")
+UNREAD = (".dcm", ".dicom", ".nii", ".nii.gz", ".heic", ".heif", ".svs", ".tfrec", ".tfrecord")
+# How files of images begin: JPEG, PNG, GIF, TIFF, BMP with its two reserved bytes, WebP.
+_BEGINNINGS = re.compile(rb"\xff\xd8\xff|\x89PNG\r\n|GIF8[79]a|II\*\0|MM\0\*|BM....\0\0\0\0|RIFF....WEBP", re.DOTALL)
+# Endings of files that are none whatever they begin with, and of those that hold many things.
+_OTHERS = (
+    ".csv",
+    ".tsv",
+    ".txt",
+    ".json",
+    ".jsonl",
+    ".md",
+    ".html",
+    ".htm",
+    ".xml",
+    ".xlsx",
+    ".parquet",
+    ".py",
+    ".zip",
+)
+# So many files of a folder and ending are looked into before all of them are.
+_NUM_LOOKED_AT = 3
 # What Pillow raises on files whose header it cannot read.
 UNREADABLE = (OSError, ValueError, SyntaxError, Image.DecompressionBombError)
 # "Nearly all": a few lost files are reported when the images are read, with their names; more mean a wrong template.
 ENOUGH = 0.9
-# Rows that propose templates; every row then judges the proposals.
-NUM_PROBES = 40
-# Folders with these in their names hold something drawn or shrunk from the images, under the images' names.
-DERIVED = ("mask", "thumb", "segment")
-
-# A value -> paths with the position of the value in them.
-Search = Callable[[str], Iterator[tuple[str, int]]]
 
 
 class ImageFiles:
     """The image files below a root, as sorted relative paths, with an index by name with and without extension."""
 
-    def __init__(self, paths: Iterable[str]) -> None:
-        self.paths = [path for path in paths if is_image(path)]
+    def __init__(self, paths: Iterable[str], others: Iterable[str] = ()) -> None:
+        """Index files.
+
+        Args:
+            paths: files, of which those that are images by their names are taken.
+            others: images by what is in them.
+        """
+        more = set(others)
+        self.paths = [path for path in paths if path in more or is_image(path)]
         self.known = set(self.paths)
         self._by_name: dict[str, list[str]] = defaultdict(list)
         for path in self.paths:
@@ -49,6 +69,12 @@ class ImageFiles:
                 if whole == value or whole.endswith("/" + value):
                     yield path, len(whole) - len(value)
 
+    @cached_property
+    def by_case(self) -> dict[str, str]:
+        """The paths by their small letters, where no two differ in case alone."""
+        counts = Counter(path.casefold() for path in self.paths)
+        return {path.casefold(): path for path in self.paths if counts[path.casefold()] == 1}
+
     def holding(self, value: str, limit: int = 200) -> Iterator[tuple[str, int]]:
         """Find files with a value anywhere in their path, not in the midst of a longer number or word."""
         before = _no_more_of(value[0])
@@ -60,93 +86,28 @@ class ImageFiles:
             yield self._text[start : end if end >= 0 else None], match.start() - start
 
 
-@dataclass(frozen=True)
-class TemplateMatch:
-    """A template, how many of a table's rows have their file, and which other templates fit as well."""
-
-    template: str
-    key: str
-    num_found: int
-    num_rows: int
-    others: tuple[str, ...] = ()
-
-    @property
-    def is_good(self) -> bool:
-        """Whether (nearly) every row has its file."""
-        return self.num_found >= ENOUGH * self.num_rows
-
-
 def is_image(path: str) -> bool:
     """Whether a file's name says that it is an image; hidden files are none."""
     return path.lower().endswith(SUFFIXES) and not posixpath.basename(path).startswith(".")
 
 
-def find_plain_template(
-    frame: pd.DataFrame, keys: Sequence[str], images: ImageFiles, split: str, taken: frozenset[str] = frozenset()
-) -> TemplateMatch | None:
-    """Find the template that gives the most rows their image file; None where no row has one.
-
-    Of templates that fit alike, one that names nothing drawn from the images (masks), then one that leaves the fewest
-    files of its folder over, then fewer columns, then names that say `train`, `test`, `image`.
-
-    Args:
-        frame: the table, cells as text.
-        keys: the columns that may name the file, the likeliest first: a good match of an earlier one ends the search.
-            Columns whose cells are names of image files with their extensions come before all.
-        images: the files.
-        split: `train` or `test`.
-        taken: files that cannot be meant: the train images where test images are looked for.
-    """
-    best: TemplateMatch | None = None
-    # A column of file names says more than a number that some file has in its name too.
-    for key in sorted(keys, key=lambda name: not _holds_files(frame, name, images)):
-        for search in (images.named, images.holding):
-            num_probes = NUM_PROBES if search == images.named else NUM_PROBES // 5
-            match = _best(frame, key, _proposed(frame, key, search, num_probes), images, split, taken)
-            if match and (best is None or match.num_found > best.num_found):
-                best = match
-            if best and best.is_good:
-                return best
-    return best
+def images_by_content(root: Path, paths: Sequence[str]) -> list[str]:
+    """Find files whose names leave open what they are, and whose first bytes say that they are images."""
+    unnamed: dict[tuple[str, str], list[str]] = {}
+    for path in paths:
+        ending = posixpath.splitext(path)[1].lower()
+        if not is_image(path) and not path.lower().endswith(UNREAD) and ending not in _OTHERS:
+            unnamed.setdefault((posixpath.dirname(path), ending), []).append(path)
+    found = []
+    for alike in unnamed.values():
+        if any(_begins_as_image(root / path) for path in alike[:_NUM_LOOKED_AT]):
+            found += [path for path in alike if _begins_as_image(root / path)]
+    return found
 
 
-def _holds_files(frame: pd.DataFrame, key: str, images: ImageFiles) -> bool:
-    """Whether a column's cells are names of image files that are there, extension and all."""
-    if key not in frame.columns:
-        return False
-    cells = [str(frame[key].iloc[row]) for row in evenly_spaced(len(frame), NUM_PROBES)]
-    named = [cell for cell in cells if is_image(cell) and next(images.named(_normal(cell)), None)]
-    return len(cells) > 0 and len(named) >= ENOUGH * len(cells)
-
-
-def _normal(cell: str) -> str:
-    return posixpath.normpath(cell)
-
-
-def paths_of(template: str, frame: pd.DataFrame, files: Sequence[str] = ()) -> list[str]:
-    """Make the paths that a template gives, as `walk` would write them: without `./`.
-
-    Args:
-        template: the template.
-        frame: the table.
-        files: every file, where the template has `.*` or `**/`.
-    """
-    paths = paths_from_rows(template, frame)
-    if template.endswith(".*") or ANYWHERE in template:
-        paths = find_anywhere([path if ANYWHERE in path else _at_any_depth(path) for path in paths], files)[0]
-    return [posixpath.normpath(path) for path in paths]
-
-
-def _at_any_depth(path: str) -> str:
-    """Write a path with `.*` as one that `find_anywhere` resolves."""
-    folder, slash, name = path.rpartition("/")
-    return f"{folder}{slash}{ANYWHERE}{name}"
-
-
-def paths_fitting(template: str, paths: Iterable[str]) -> list[str]:
-    """Select the paths that a template fits."""
-    matcher = pattern(template)
-    return [path for path in paths if matcher.fullmatch(path)]
+def _begins_as_image(path: Path) -> bool:
+    with path.open("rb") as stream:
+        return _BEGINNINGS.match(stream.read(16)) is not None
 
 
 def evenly_spaced(count: int, limit: int) -> list[int]:
@@ -159,59 +120,3 @@ def _no_more_of(character: str) -> str:
     if character.isdecimal():
         return r"\d"
     return r"[^\W\d_]" if character.isalpha() else r"[^\s\S]"
-
-
-def _proposed(frame: pd.DataFrame, key: str, search: Search, num_probes: int) -> list[str]:
-    """List the templates that at least a fifth of some rows propose, the most proposed first."""
-    usable = [str(name) for name in frame.columns if name and not set(str(name)) & set("{}!:")]
-    rows = evenly_spaced(len(frame), num_probes)
-    if key not in usable or not rows:
-        return []
-    probes = frame[usable].iloc[rows]
-    votes: Counter[str] = Counter()
-    for values in probes.to_numpy(dtype=object):
-        cells = {name: str(value) for name, value in zip(usable, values, strict=True)}
-        value = cells[key]
-        # A path that climbs out of the root, or starts at the machine's, is refused when images are read.
-        if not value.strip("./") or value.startswith("/") or ".." in value.split("/"):
-            continue
-        value = posixpath.normpath(value)
-        votes.update({text for path, start in search(value) for text in _templates(path, start, value, key, cells)})
-    proposed = [(-count, len(text), text) for text, count in votes.items() if count * 5 >= len(rows)]
-    return [text for _, _, text in sorted(proposed)[:20]]
-
-
-def _templates(path: str, start: int, value: str, key: str, cells: dict[str, str]) -> Iterator[str]:
-    """List the templates for which this path is this row's: folders are constant, or named by a column."""
-    folders, slash, head = path[:start].rpartition("/")
-    options = [
-        [escape_braces(folder), *(f"{{{name}}}" for name, cell in cells.items() if cell == folder)][:4]
-        for folder in (folders.split("/") if slash else [])
-    ]
-    tail = escape_braces(head) + f"{{{key}}}" + escape_braces(path[start + len(value) :])
-    for chosen in itertools.islice(itertools.product(*options), 32):
-        yield "/".join((*chosen, tail))
-
-
-def _best(
-    frame: pd.DataFrame, key: str, templates: list[str], images: ImageFiles, split: str, taken: frozenset[str]
-) -> TemplateMatch | None:
-    """Choose the template that fits best, judged by every row; see `find_plain_template` for the order."""
-    ranked: list[tuple[tuple[int, bool, int], tuple[int, bool, bool, int], str]] = []
-    for template in templates:
-        paths = set(paths_of(template, frame))
-        num_found = len(paths & images.known - taken)
-        if not num_found:
-            continue
-        lower = template.lower()
-        num_over = len(paths_fitting(template, images.paths)) - num_found
-        fit = (-num_found, any(word in lower for word in DERIVED), num_over)
-        habits = (len(fields(template)), split not in lower, "im" not in lower, len(template))
-        ranked.append((fit, habits, template))
-    if not ranked:
-        return None
-    ranked.sort()
-    fit, habits, template = ranked[0]
-    # A folder named by a column is the constant folder's generalisation, not another choice.
-    others = [text for f, h, text in ranked[1:] if f == fit and h[0] == habits[0]]
-    return TemplateMatch(template, key, -fit[0], len(frame), tuple(others))

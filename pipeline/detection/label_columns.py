@@ -1,19 +1,14 @@
-"""Which columns are the labels, what the sample submission asks for, and which columns may be groups."""
+"""Which columns of a train table are the labels, and how surely."""
 
-from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
+from pipeline.competition.answers.spelling import same
 from pipeline.competition.answers.task import FLAGS
-from pipeline.detection.found import Choice, quoted
-from pipeline.detection.tables import CLASS_OF_COCO, Sample, Sheet, has_fractions, numbers_of
-from pipeline.files import InputError
-
-# Habits in naming, which break ties and decide nothing else.
-_LABEL_WORDS = ("label", "target", "class", "categor", "tag", "answer")
-# A group is several images of one thing: more than 20 on average is rather a property that many things share.
-MAX_GROUP = 20.0
+from pipeline.detection.found import quoted
+from pipeline.detection.habits import CLASS_OF_COCO, LABEL_WORDS
+from pipeline.detection.sample_table import Sample
+from pipeline.detection.sheets import Sheet, has_fractions, numbers_of
 
 
 @dataclass(frozen=True)
@@ -34,7 +29,7 @@ class Labels:
         if len(self.columns) > 1:
             return set(self.columns)
         cells = sheet.cells[self.columns[0]]
-        return {tag for cell in cells for tag in _tags(cell, self.separator)} if self.separator else set(cells) - {""}
+        return {tag for cell in cells for tag in tags_of(cell, self.separator)} if self.separator else set(cells) - {""}
 
 
 def choose_labels(sheet: Sheet, naming: Sequence[str], sample: Sample | None) -> Labels | None:
@@ -54,17 +49,37 @@ def choose_labels(sheet: Sheet, naming: Sequence[str], sample: Sample | None) ->
         and all(numbers_of(sample.sheet.cells[name]) is None for name in targets if name not in present)
     ):
         targets = present
-    same = [name if len(targets) > 1 else sheet.column(name) or "" for name in targets]
+    asked = [name if len(targets) > 1 else sheet.column(name) or "" for name in targets]
     if sheet.name.endswith(".json") and CLASS_OF_COCO in rest:
         found: Labels | None = Labels((CLASS_OF_COCO,), 0, "the name that the COCO format has for an image's class")
-    elif same and all(name in rest for name in same):
-        found = Labels(tuple(same), 0, "the sample submission asks for the same")
+    elif asked and all(name in rest for name in asked):
+        found = Labels(tuple(asked), 0, "the sample submission asks for the same")
     else:
         found = _by_values(rest, targets) or _by_elimination(rest, sample)
     if found is None or len(found.columns) > 1 or found.separator or len(targets) > 1:
         return found
+    found = (sample and _as_answered(rest, found, sample)) or found
     separator = tag_separator(rest[found.columns[0]])
     return found.with_separator(separator)
+
+
+def _as_answered(rest: dict[str, list[str]], found: Labels, sample: Sample) -> Labels | None:
+    """Find the column whose values the sample's answers are, where none of them is a value of the one that was found:
+    one that has every answer, or, of numbers, one that counts the values of the one that was found.
+    """
+    answers, own = {same(cell) for cell in sample.answers}, rest[found.columns[0]]
+    if not answers or answers & {same(cell) for cell in own} or has_fractions(sample.answers):
+        return None
+    are_numbers = numbers_of(sample.answers) is not None
+    for name, cells in rest.items():
+        values = {same(cell) for cell in cells}
+        counts_them = len(set(zip(own, cells, strict=True))) == len(values) == len(set(own)) > 1
+        counts_them = are_numbers and counts_them and numbers_of(cells) is not None
+        if name != found.columns[0] and (
+            counts_them or (len(answers) > 1 and answers <= values and len(values) < len(cells))
+        ):
+            return Labels((name,), 0, f"the sample's answers are its values, none is one of {found.columns[0]!r}")
+    return None
 
 
 def _by_values(rest: dict[str, list[str]], targets: list[str]) -> Labels | None:
@@ -74,7 +89,7 @@ def _by_values(rest: dict[str, list[str]], targets: list[str]) -> Labels | None:
     for separator in ("", " ", ",", "|", ";"):
         for name, cells in rest.items():
             values = (
-                {tag for cell in cells for tag in _tags(cell, separator)} if separator else set(filter(None, cells))
+                {tag for cell in cells for tag in tags_of(cell, separator)} if separator else set(filter(None, cells))
             )
             if len(values) < 2 or len(values & set(targets)) < 0.9 * len(values):
                 continue
@@ -99,7 +114,7 @@ def _by_elimination(rest: dict[str, list[str]], sample: Sample | None) -> Labels
 
     def key(name: str) -> tuple[bool, bool, int]:
         values = set(likely[name])
-        says_label = any(word in name.lower() for word in _LABEL_WORDS)
+        says_label = any(word in name.lower() for word in LABEL_WORDS)
         return not (answers and (answers <= values or whole <= values)), not says_label, len(values)
 
     best = min(likely, key=key)
@@ -136,7 +151,7 @@ def tag_separator(cells: Sequence[str]) -> str:
     distinct = set(cells)
     best = (0.5, "")
     for separator in (" ", ",", "|", ";"):
-        tag_lists = [_tags(cell, separator) for cell in distinct]
+        tag_lists = [tags_of(cell, separator) for cell in distinct]
         tags = {tag for row in tag_lists for tag in row}
         shared = {tag for row in tag_lists if len(row) > 1 for tag in row}
         if not shared or len(tags) >= len(distinct) or any(len(set(row)) < len(row) for row in tag_lists):
@@ -150,82 +165,15 @@ def tag_separator(cells: Sequence[str]) -> str:
     return best[1]
 
 
-def must_be_answerable(root: Path, sheet: Sheet, labels: Labels, sample: Sample | None) -> None:
-    """Refuse labels that cannot fill the sample submission before anything is made of them.
-
-    Raises:
-        InputError: several columns to fill that are not the classes, several label columns that are no tags, or labels
-            that are masks.
-    """
-    for name in labels.columns:
-        cells = sheet.cells[name]
-        masks = [cell for cell in cells if len(cell.split()) >= 4 and len(cell.split()) % 2 == 0 and _whole(cell)]
-        if len(masks) * 2 > len([cell for cell in cells if cell]):
-            raise InputError(
-                f"{root}: labels must be classes, tags or numbers. Column {name!r} in {sheet.name} holds lists of "
-                f"numbers such as {quoted(masks[:1])}, masks it seems, which are not predicted here"
-            )
-    for name in labels.columns if len(labels.columns) > 1 else ():
-        if odd := sorted(set(sheet.cells[name]) - set(FLAGS)):
-            raise InputError(
-                f"{root}: several label columns must hold 0 or 1. {name!r} in {sheet.name} holds {quoted(odd)}; make a "
-                f"config for each of {quoted(labels.columns)} with a sample submission of its own"
-            )
-    targets = set(sample.targets) if sample else set()
-    if sample and len(targets) == 1 and _with_confidence(sample.answers, set(sheet.cells[labels.columns[0]])):
-        raise InputError(
-            f"{root}: answers must be labels, probabilities, tags or numbers. Column {sample.targets[0]!r} in "
-            f"{sample.sheet.name} holds a label and its confidence, such as {quoted(sample.answers[:1])}, a form "
-            "that is not written here; leave a label alone in each cell, and add the confidence by hand"
-        )
-    if sample is None or len(targets) < 2 or targets == set(labels.columns):
-        return
-    classes = labels.classes(sheet)
-    if targets != classes:
-        raise InputError(
-            f"{root}: {sample.sheet.name} has {len(targets):,} columns to fill, which must be the classes or the label "
-            f"columns of {sheet.name}. Got {quoted(sorted(targets - classes))}, and in column {labels.columns[0]!r} "
-            f"{quoted(sorted(classes - targets))}; make the names alike"
-        )
-
-
-def propose_groups(sheet: Sheet, used: Sequence[str]) -> list[Choice]:
-    """Propose columns whose values repeat, few images each: they may name what must not be split over folds."""
-    proposals = []
-    for name, cells in sheet.cells.items():
-        distinct = len(set(cells))
-        if name in used or distinct < 10 or "" in cells or has_fractions(cells):
-            continue
-        mean = len(cells) / distinct
-        if 1.2 <= mean <= MAX_GROUP:
-            most = max(Counter(cells).values())
-            proposals.append(
-                Choice(
-                    "data.group",
-                    name,
-                    f"{name!r} has {distinct:,} values, {mean:.1f} images each on average, {most:,} at most. Not "
-                    "used: set it if it names a person, place or thing, of which the test set shows others:",
-                    proposed=True,
-                )
-            )
-    return proposals
-
-
-def _with_confidence(answers: Sequence[str], classes: set[str]) -> bool:
-    """Whether each answer is a label, a space, and a fraction that is no label."""
-    pairs = [cell.split() for cell in answers]
-    return len(pairs) > 0 and all(
-        len(pair) == 2 and pair[0] in classes and pair[1] not in classes and has_fractions(pair[1:]) for pair in pairs
-    )
-
-
-def _tags(cell: str, separator: str) -> list[str]:
+def tags_of(cell: str, separator: str) -> list[str]:
+    """The tags in a cell."""
     return [tag.strip() for tag in cell.split(separator) if tag.strip()]
-
-
-def _whole(cell: str) -> bool:
-    return all(word.isdecimal() for word in cell.split())
 
 
 def _rows(columns: dict[str, list[str]]) -> int:
     return len(next(iter(columns.values())))
+
+
+def names_files(cells: list[str]) -> bool:
+    """Whether a column may name files: its cells are mostly different."""
+    return len(set(cells)) * 2 > len(cells)

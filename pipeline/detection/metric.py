@@ -1,65 +1,278 @@
-"""The likeliest metric, by the form of the answers; and what counts as 0 where one number is asked for named labels."""
+"""The likeliest metric, by the form of the answers: ordered rows of when, metric, and why."""
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
 from pipeline.competition.answers.task import FLAGS
-from pipeline.detection.found import Choice, quoted
+from pipeline.detection.found import Choice
+from pipeline.detection.habits import CLASS_OF_COCO, MOST_GRADES, NUM_GRADES, RARE
 from pipeline.detection.label_columns import Labels
-from pipeline.detection.tables import CLASS_OF_COCO, Sample, Sheet, has_fractions, numbers_of
-from pipeline.files import InputError, read_json
+from pipeline.detection.sample_table import Sample
+from pipeline.detection.sheets import Sheet, has_fractions, numbers_of
+from pipeline.files import read_json
 
-# A metric, why it is likely, and others that would fit.
-Suggestion = tuple[str, str, str]
-
-# Names of a class in which there is nothing to find.
-NOTHING_THERE = ("cover", "normal", "negative", "none", "no", "background", "empty", "absent", "nothing", "control")
 _LARGEST_MAP = 10**6
-# How many grades a scale has, such as one of severity; with fewer or more, numbers are rather names of classes.
-_NUM_GRADES = (4, 5, 6)
-_MOST_GRADES = 10
 
 
-def choose_negative(
-    root: Path, sheet: Sheet, labels: Labels, sample: Sample | None, *, versions: bool = False
-) -> Choice | None:
-    """Choose the label that counts as 0, where labels are names and one number is asked; None where that is not so.
+@dataclass(frozen=True)
+class Evidence:
+    """What labels and answers look like.
 
-    A number is asked where the sample holds a fraction, 0 and 1 for two labels, or where the labels are versions of one
-    image; one and the same whole number is rather a placeholder for names. 0 is a label of `NOTHING_THERE`; else, of
-    two labels, the first in the order of the alphabet.
-
-    Raises:
-        InputError: several labels could be it, or whole numbers are asked for labels that are names.
+    sheet, labels: the train table and its labels; targets, answers: the columns to fill, and what stands in them.
+    binary: one label is told from all others, see `choose_negative`; named: a file says what the labels' numbers are.
     """
-    if sample is None or len(sample.targets) != 1 or len(labels.columns) > 1 or labels.separator:
-        return None
-    answers, classes = set(sample.answers), sorted(set(sheet.cells[labels.columns[0]]) - {""})
-    if numbers_of(sample.answers) is None or any(numbers_of([name]) for name in classes):
-        return None
-    flags = len(classes) == 2 and {FLAGS.get(cell) for cell in answers} == {0, 1}
-    if not (has_fractions(sample.answers) or versions or flags):
-        if len(answers) > 1:
-            raise InputError(
-                f"{root}: {sample.sheet.name} has whole numbers such as {quoted(sorted(answers))} in column "
-                f"{sample.targets[0]!r}, but the labels are names such as {quoted(classes)}. Which number is which is "
-                "not in the files; write the numbers into the train table"
-            )
-        return None
-    asked = f"The sample has a number in column {sample.targets[0]!r}, the labels are names: "
-    words = [name for name in classes if name.strip().casefold() in NOTHING_THERE]
-    if len(words) == 1:
-        return Choice("data.negative", words[0], f"{asked}this one says that nothing is there, and counts as 0.")
-    if len(classes) == 2 and not words:
-        reason = (
-            f"{asked}this one counts as 0 and {classes[1]!r} as 1, by the alphabet: turn it round where it is not so."
-        )
-        return Choice("data.negative", classes[0], reason)
-    raise InputError(
-        f"{root}: {sample.sheet.name} asks for a number in column {sample.targets[0]!r}, so one label must count as 0. "
-        f"It could be {quoted(words or classes)}; say it, as in --set data.negative={(words or classes)[0]!r}"
-    )
+
+    sheet: Sheet
+    labels: Labels
+    targets: tuple[str, ...] = ()
+    answers: tuple[str, ...] = ()
+    binary: bool = False
+    named: bool = False
+
+    @cached_property
+    def cells(self) -> list[str]:
+        """The labels, where they stand in one column."""
+        return [cell for cell in self.sheet.cells[self.labels.columns[0]] if cell]
+
+    @cached_property
+    def values(self) -> list[float] | None:
+        """The labels as numbers; None where they are none, or numbers of categories in a JSON file, which are names."""
+        are_names = self.labels.columns[0] == CLASS_OF_COCO and self.sheet.name.endswith(".json")
+        return None if are_names else numbers_of(self.cells)
+
+    @cached_property
+    def num_classes(self) -> int:
+        """How many labels there are."""
+        return len(set(self.cells))
+
+    @cached_property
+    def fractions(self) -> bool:
+        """Whether the answers are numbers of which one is no whole number."""
+        return has_fractions(self.answers)
+
+    @property
+    def flags(self) -> bool:
+        """Whether both 0 and 1 are among the answers, and nothing else."""
+        return {FLAGS.get(cell) for cell in self.answers} == {0, 1}
+
+    @property
+    def many_columns(self) -> bool:
+        """Whether each class has a column of 0 and 1."""
+        return len(self.labels.columns) > 1
+
+    @property
+    def exclusive(self) -> bool:
+        """Whether each image has one 1."""
+        columns = [self.sheet.cells[name] for name in self.labels.columns]
+        return all(sum(FLAGS.get(cell, 0) for cell in row) == 1 for row in zip(*columns, strict=True))
+
+    @property
+    def num_ranks(self) -> int:
+        """How many classes each answer lists; 0 for one, where they differ or have spaces."""
+        counts = {len(cell.split()) for cell in self.answers}
+        if len(counts) != 1 or counts == {1} or any(" " in name for name in self.cells):
+            return 0
+        return counts.pop()
+
+    @property
+    def quantities(self) -> bool:
+        """Whether the labels are quantities, by their fractions or the answers'."""
+        fractions = has_fractions(self.cells) or (self.fractions and self.num_classes > 2)
+        return self.values is not None and fractions
+
+    @property
+    def scattered(self) -> bool:
+        """Whether most labels are numbers of one image alone, and the answers others."""
+        known = set(self.answers) <= set(self.cells)
+        return self.values is not None and 2 * self.num_classes > len(self.cells) and not known
+
+    @property
+    def nearly_numbers(self) -> bool:
+        """Whether all labels but a few are numbers, with fractions."""
+        readable = [cell for cell in self.cells if numbers_of([cell])]
+        return len(readable) < len(self.cells) < 1.1 * len(readable) and has_fractions(readable)
+
+    @property
+    def unanswered(self) -> bool:
+        """Whether labels are 0 and 1, and the sample has one answer for all rows, or none."""
+        return {FLAGS.get(cell) for cell in self.cells} == {0, 1} and len(set(self.answers)) < 2
+
+    @property
+    def rarest(self) -> float:
+        """The fraction of images that have the rarest label."""
+        return min(Counter(self.cells).values()) / len(self.cells)
+
+    @property
+    def from_0_on(self) -> bool:
+        """Whether labels are the few whole numbers from 0 on."""
+        values = self.values
+        counted = values is not None and sorted(set(values)) == list(range(len(set(values))))
+        return counted and self.num_classes <= MOST_GRADES
+
+    @property
+    def grades(self) -> bool:
+        """Whether labels are as many numbers as a scale has grades, 0 by far the most, and no file names them."""
+        if not self.from_0_on or self.num_classes not in NUM_GRADES or self.named:
+            return False
+        (first, count), (_, next_count) = Counter(self.cells).most_common(2)
+        return first == "0" and 2 * count >= 3 * next_count
+
+
+@dataclass(frozen=True)
+class Rule:
+    """A row: the first whose `when` holds is taken. `others` would fit too; `said`: to be printed, as it can cost the
+    score.
+    """
+
+    when: Callable[[Evidence], bool]
+    metric: str
+    why: str
+    others: str
+    said: bool = False
+
+
+_TWO = "weighted_auc probabilistic_f1 log_loss accuracy mcc"
+RULES = (
+    Rule(
+        lambda e: e.binary and e.flags,
+        "accuracy",
+        "Two labels, and the sample has 0 and 1.",
+        "roc_auc log_loss mcc macro_f1",
+    ),
+    Rule(
+        lambda e: e.binary,
+        "roc_auc",
+        "One label against all others, and the sample has a number.",
+        "weighted_auc log_loss probabilistic_f1 accuracy",
+    ),
+    Rule(
+        lambda e: e.many_columns and e.fractions,
+        "mean_column_auc",
+        "The sample has a probability for each class.",
+        "log_loss roc_auc",
+    ),
+    Rule(
+        lambda e: e.many_columns and e.exclusive,
+        "accuracy",
+        "The sample has 0 or 1 for each class; each train image has one.",
+        "macro_f1 log_loss",
+    ),
+    Rule(
+        lambda e: e.many_columns,
+        "micro_f1",
+        "The sample has 0 or 1 for each class.",
+        "samples_f1 macro_f1 accuracy mean_column_auc",
+    ),
+    Rule(
+        lambda e: len(e.targets) > 1 and e.labels.separator != "",
+        "mean_column_auc",
+        "The sample has a probability for each tag.",
+        "log_loss micro_f1 samples_f1",
+    ),
+    Rule(
+        lambda e: len(e.targets) > 1,
+        "log_loss",
+        "The sample has a probability for each class.",
+        "accuracy mean_column_auc macro_f1",
+    ),
+    Rule(lambda e: e.labels.separator != "", "micro_f1", "A label is a list of tags.", "samples_f1 macro_f1 accuracy"),
+    Rule(
+        lambda e: e.num_ranks > 0,
+        "map@{num_ranks}",
+        "The sample has {num_ranks} classes in a cell.",
+        "top@{num_ranks}",
+    ),
+    Rule(lambda e: e.quantities, "rmse", "The labels are numbers.", "mae"),
+    Rule(
+        lambda e: e.scattered,
+        "rmse",
+        "The labels are whole numbers, most of them of one image alone.",
+        "mae accuracy",
+    ),
+    Rule(
+        lambda e: e.nearly_numbers,
+        "rmse",
+        "The labels are numbers, but for a few that are none and must be mended.",
+        "mae",
+    ),
+    Rule(
+        lambda e: e.num_classes == 2 and e.fractions,
+        "roc_auc",
+        "Two classes, and the sample has a number between 0 and 1.",
+        _TWO,
+    ),
+    Rule(
+        lambda e: e.num_classes == 2 and e.unanswered and e.rarest < RARE,
+        "roc_auc",
+        "Labels are 0 and 1, one of them of {rarest:.0%} of the images, and the sample leaves open whether labels or "
+        "probabilities are wanted: of so rare a label a probability says more.",
+        _TWO,
+        said=True,
+    ),
+    Rule(
+        lambda e: e.num_classes == 2 and e.unanswered and len(e.answers) > 0,
+        "accuracy",
+        "Labels are 0 and 1, and the sample has one answer in every row, which leaves open whether labels or "
+        "probabilities are wanted.",
+        "roc_auc log_loss mcc macro_f1",
+        said=True,
+    ),
+    Rule(
+        lambda e: e.num_classes == 2,
+        "accuracy",
+        "Two classes; the sample has one of them.",
+        "roc_auc log_loss mcc macro_f1",
+    ),
+    Rule(
+        lambda e: e.grades,
+        "quadratic_kappa",
+        "Whole numbers, 0 to {highest}, 0 by far the most, and no file names them: grades in an order.",
+        "accuracy macro_f1 balanced_accuracy",
+    ),
+    Rule(
+        lambda e: e.from_0_on,
+        "accuracy",
+        "One class of many for each image.",
+        "macro_f1 balanced_accuracy quadratic_kappa",
+    ),
+    Rule(
+        lambda e: e.values is not None and e.num_classes > MOST_GRADES,
+        "accuracy",
+        "One class of many for each image.",
+        "macro_f1 balanced_accuracy rmse",
+    ),
+    Rule(lambda e: True, "accuracy", "One class of many for each image.", "macro_f1 balanced_accuracy"),
+)
+
+
+def choose_metric(
+    sheet: Sheet, labels: Labels, sample: Sample | None, *, binary: bool = False, named: bool = False
+) -> Choice:
+    """Choose the metric that the form of the answers suggests; which others would fit stands in its reason."""
+    targets, answers = (sample.targets, tuple(sample.answers)) if sample else ((), ())
+    evidence = Evidence(sheet, labels, targets, answers, binary, named)
+    rule = next(rule for rule in RULES if rule.when(evidence))
+    many = evidence.many_columns
+    facts = {
+        "num_ranks": 0 if many else evidence.num_ranks,
+        "rarest": 0.0 if many else evidence.rarest,
+        "highest": evidence.num_classes - 1,
+    }
+    metric = rule.metric.format(**facts)
+    others = ", ".join(rule.others.format(**facts).split())
+    reason = f"{rule.why.format(**facts)} The score is on the competition's page, not in its files; {others} would fit"
+    if rule.said:
+        return Choice("task.metric", metric, f"{reason} too: --set task.metric={rule.others.split()[0]}", said=True)
+    return Choice("task.metric", metric, f"{reason} too.")
+
+
+def are_tags(sheet: Sheet, labels: Labels) -> bool:
+    """Whether an image may have several labels."""
+    evidence = Evidence(sheet, labels)
+    return labels.separator != "" or (evidence.many_columns and not evidence.exclusive)
 
 
 def classes_are_named(root: Path, paths: Sequence[str], sheets: Sequence[Sheet], classes: set[str]) -> bool:
@@ -73,102 +286,3 @@ def classes_are_named(root: Path, paths: Sequence[str], sheets: Sequence[Sheet],
             ):
                 return True
     return any(set(sheet.cells[name]) == classes and len(sheet.cells) > 1 for sheet in sheets for name in sheet.unique)
-
-
-def choose_metric(
-    sheet: Sheet, labels: Labels, sample: Sample | None, *, binary: bool = False, named: bool = False
-) -> Choice:
-    """Choose the metric that the form of the answers suggests; which others would fit stands in its reason.
-
-    Args:
-        sheet: the train table.
-        labels: its labels.
-        sample: the sample submission, where there is one.
-        binary: whether one label is told from all others, see `choose_negative`.
-        named: whether another file says what the labels' numbers stand for.
-    """
-    targets, answers = (list(sample.targets), sample.answers) if sample else ([], [])
-    if binary and {FLAGS.get(cell) for cell in answers} == {0, 1}:
-        metric, why, others = "accuracy", "Two labels, and the sample has 0 and 1.", "roc_auc log_loss mcc macro_f1"
-    elif binary:
-        fractions = "number between 0 and 1" if has_fractions(answers) else "number"
-        metric, why = "roc_auc", f"One label against all others, and the sample has a {fractions}."
-        others = "weighted_auc log_loss probabilistic_f1 accuracy"
-    else:
-        metric, why, others = _metric(sheet, labels, targets, answers, named)
-    fitting = [name for name in others.split() if name != metric]
-    reason = f"{why} The score is on the competition's page, not in its files; {', '.join(fitting)} would fit too."
-    return Choice("task.metric", metric, reason)
-
-
-def _metric(sheet: Sheet, labels: Labels, targets: list[str], answers: list[str], named: bool) -> Suggestion:
-    """Suggest a metric of labels in columns of their own, of tags, or of one label in a cell."""
-    if len(labels.columns) > 1:
-        return _of_columns([sheet.cells[name] for name in labels.columns], answers)
-    cells = [cell for cell in sheet.cells[labels.columns[0]] if cell]
-    if len(targets) > 1:
-        if labels.separator:
-            return "mean_column_auc", "The sample has a probability for each tag.", "log_loss micro_f1 samples_f1"
-        return "log_loss", "The sample has a probability for each class.", "accuracy mean_column_auc macro_f1"
-    if labels.separator:
-        return "micro_f1", "A label is a list of tags.", "samples_f1 macro_f1 accuracy"
-    if num_ranks := _num_ranks(answers, set(cells)):
-        return f"map@{num_ranks}", f"The sample has {num_ranks} classes in a cell.", f"top@{num_ranks}"
-    # Numbers of categories in a JSON file are names.
-    are_names = labels.columns[0] == CLASS_OF_COCO and sheet.name.endswith(".json")
-    values = None if are_names else numbers_of(cells)
-    return _of_numbers(cells, values, answers) or _of_classes(cells, values, answers, named)
-
-
-def _of_columns(columns: list[list[str]], answers: list[str]) -> Suggestion:
-    """Suggest a metric of classes that have a column of 0 and 1 each."""
-    if has_fractions(answers):
-        return "mean_column_auc", "The sample has a probability for each class.", "log_loss roc_auc"
-    if all(sum(FLAGS.get(cell, 0) for cell in row) == 1 for row in zip(*columns, strict=True)):
-        return "accuracy", "The sample has 0 or 1 for each class; each train image has one.", "macro_f1 log_loss"
-    return "micro_f1", "The sample has 0 or 1 for each class.", "samples_f1 macro_f1 accuracy mean_column_auc"
-
-
-def _of_numbers(cells: list[str], values: list[float] | None, answers: list[str]) -> Suggestion | None:
-    """Suggest a metric of labels that are quantities; None where they are classes."""
-    classes = set(cells)
-    if values is not None and (has_fractions(cells) or (has_fractions(answers) and len(classes) > 2)):
-        return "rmse", "The labels are numbers.", "mae"
-    if values is not None and 2 * len(classes) > len(cells) and not set(answers) <= classes:
-        return "rmse", "The labels are whole numbers, most of them of one image alone.", "mae accuracy"
-    readable = [cell for cell in cells if numbers_of([cell])]
-    if len(readable) < len(cells) < 1.1 * len(readable) and has_fractions(readable):
-        return "rmse", "The labels are numbers, but for a few that are none and must be mended.", "mae"
-    return None
-
-
-def _of_classes(cells: list[str], values: list[float] | None, answers: list[str], named: bool) -> Suggestion:
-    """Suggest a metric of one class for each image: of two, of grades in an order, or of many."""
-    num_classes = len(set(cells))
-    if num_classes == 2 and has_fractions(answers):
-        others = "weighted_auc probabilistic_f1 log_loss accuracy mcc"
-        return "roc_auc", "Two classes, and the sample has a number between 0 and 1.", others
-    if num_classes == 2:
-        return "accuracy", "Two classes; the sample has one of them.", "roc_auc log_loss mcc macro_f1"
-    from_0_on = values is not None and sorted(set(values)) == list(range(len(set(values))))
-    may_be_grades = from_0_on and num_classes <= _MOST_GRADES
-    if may_be_grades and num_classes in _NUM_GRADES and not named and _leads(cells, "0"):
-        why = f"Whole numbers, 0 to {num_classes - 1}, 0 by far the most, and no file names them: grades in an order."
-        return "quadratic_kappa", why, "accuracy macro_f1 balanced_accuracy"
-    others = "macro_f1 balanced_accuracy" + (" quadratic_kappa" if may_be_grades else "")
-    others += " rmse" if values is not None and num_classes > _MOST_GRADES else ""
-    return "accuracy", "One class of many for each image.", others
-
-
-def _leads(cells: Sequence[str], value: str) -> bool:
-    """Whether one value is by far the most frequent."""
-    (first, count), (_, next_count) = Counter(cells).most_common(2)
-    return first == value and 2 * count >= 3 * next_count
-
-
-def _num_ranks(answers: Sequence[str], classes: set[str]) -> int:
-    """Count the classes that each answer of the sample lists; 0 for one, where they differ or have spaces."""
-    counts = {len(cell.split()) for cell in answers}
-    if len(counts) != 1 or counts == {1} or any(" " in name for name in classes):
-        return 0
-    return counts.pop()

@@ -1,40 +1,30 @@
 """Recognising a downloaded competition: what its folder holds -> the settings that read it, each with its reason."""
 
 import os
-from dataclasses import dataclass
 from pathlib import Path
-
-import pandas as pd
 
 from pipeline.competition.answers import metrics
 from pipeline.competition.answers.mirrors import against_hflip
-from pipeline.competition.tables.templates import fields
-from pipeline.detection.asked import choose_test_images
+from pipeline.detection.answerable import must_be_answerable
+from pipeline.detection.asked import choose_test_images, test_sheet
 from pipeline.detection.box import choose_box
-from pipeline.detection.download import Download, read_download
-from pipeline.detection.find_template import find_template
-from pipeline.detection.folders import Folders, find_class_folders, find_named_classes, read_given_template
-from pipeline.detection.found import SAY, Choice, Facts, Found, Given, first_problems, quoted, render
-from pipeline.detection.image_files import paths_of
-from pipeline.detection.label_columns import Labels, must_be_answerable, propose_groups
-from pipeline.detection.metric import choose_metric, choose_negative, classes_are_named
+from pipeline.detection.candidates import Candidate
+from pipeline.detection.choose import are_among, choose, in_words
+from pipeline.detection.config_text import render
+from pipeline.detection.folders import are_versions
+from pipeline.detection.found import Choice, Facts, Found, Given, quoted
+from pipeline.detection.groups import choose_groups
+from pipeline.detection.inventory import Inventory, take_inventory
+from pipeline.detection.metric import are_tags, choose_metric, classes_are_named
+from pipeline.detection.metric_text import by_text, read_said
+from pipeline.detection.negative import choose_negative
+from pipeline.detection.readings import read_all
+from pipeline.detection.sample_table import Sample
+from pipeline.detection.sheets import numbers_of
 from pipeline.detection.survey import survey_headers
-from pipeline.detection.tables import Sheet
-from pipeline.detection.train_table import TrainTable, find_train_table, train_table_choices
-from pipeline.files import InputError
+from pipeline.detection.unused import say_unused
 
 __all__ = ["Choice", "Found", "recognise", "render"]
-
-
-@dataclass(frozen=True)
-class _Known:
-    """The train images: a table with their labels, their paths, whether they are versions of a few."""
-
-    sheet: Sheet
-    labels: Labels
-    paths: list[str]
-    choices: list[Choice]
-    versions: bool = False
 
 
 def recognise(folder: Path, opened: Path | None = None, *, name: str = "", given: Given | None = None) -> Found:
@@ -54,106 +44,90 @@ def recognise(folder: Path, opened: Path | None = None, *, name: str = "", given
             that are equally good; which, and what to say.
     """
     given = given or {}
-    download = read_download(folder, opened or folder, given)
-    sample = download.sample
-    train = find_train_table(download)
-    known = _by_table(download, train) if train is not None else _by_files(download)
-    sample = sample.limited_to(known.labels.columns) if sample else None
-    must_be_answerable(folder, known.sheet, known.labels, sample)
-    choices = known.choices
-    if download.rows:
-        choices.append(Choice("data.rows", download.rows, "The sample has a row for each image and class."))
+    inventory = take_inventory(folder, opened or folder, given)
+    found = read_all(inventory)
+    train, lost = choose(inventory, found)
+    asked = choose_test_images(inventory, train)
+    sample = inventory.sample.limited_to(train.labels.columns) if inventory.sample else None
+    must_be_answerable(folder, train.sheet, train.labels, sample)
+    versions = bool(train.versions_by) and are_versions(inventory.opened, train)
+    choices = [*train.choices, *asked, *_of_rows(inventory, train, asked, versions)]
+    if inventory.rows:
+        choices.append(Choice("data.rows", inventory.rows, "The sample has a row for each image and class."))
     if "data.negative" in given:
         negative: Choice | None = Choice("data.negative", given["data.negative"])
     else:
-        negative = choose_negative(folder, known.sheet, known.labels, sample, versions=known.versions)
+        negative = choose_negative(folder, train.sheet, train.labels, sample, versions=versions)
     if negative and negative.value:
         choices.append(negative)
-    columns = known.labels.columns
+    columns = train.labels.columns
     named = len(columns) == 1 and classes_are_named(
-        download.opened, download.files, download.sheets, set(known.sheet.cells[columns[0]])
+        inventory.opened, inventory.files, inventory.sheets, set(train.sheet.cells[columns[0]])
     )
-    metric = choose_metric(known.sheet, known.labels, sample, binary=bool(negative and negative.value), named=named)
+    metric = choose_metric(train.sheet, train.labels, sample, binary=bool(negative and negative.value), named=named)
+    num_targets = len(sample.targets) if sample else len(columns)
+    num_classes, tags = len(train.labels.classes(train.sheet)), are_tags(train.sheet, train.labels)
+    text = read_said(inventory.opened, inventory.files)
+    metric = by_text(metric, text, num_classes, num_targets, tags=tags)
     if "task.metric" in given:
         metric = Choice("task.metric", given["task.metric"])
     elif given.get("task.kind", "auto") not in ("auto", *metrics.get(str(metric.value)).kinds):
         kind = given["task.kind"]
         metric = Choice("task.metric", metrics.COMMON[kind], f"A common one of labels of kind {kind!r}.")
     numbers = metrics.get(str(metric.value)).kinds == ("number",)
-    there = survey_headers(download.opened, [path for path in known.paths if path in download.images.known])
-    why_not = "" if numbers else against_hflip(known.labels.classes(known.sheet), named=named)
-    facts = Facts(there.side, there.grey, there.text, len(known.paths), numbers, known.versions, why_not)
+    there = survey_headers(inventory.opened, [path for path in train.paths if path in inventory.images.known])
+    why_not = "" if numbers else against_hflip(train.labels.classes(train.sheet), named=named)
+    facts = Facts(there.side, there.grey, there.text, len(train.paths), numbers, versions, why_not)
     said = [Choice(key, value, "As was said with --set.") for key, value in given.items()]
     choices = [*(item for item in (*choices, metric) if item.key not in given), *said]
+    # Of two of one setting, such as tables without a header, the later knows more.
+    decided = {item.key: item for item in choices if not item.proposed}
+    choices = [item for item in choices if item.proposed or decided[item.key] is item]
+    refused = [item.reason for item in found if not isinstance(item, Candidate)]
     return Found(
         name or Path(os.path.abspath(folder)).name,
         str(folder),
-        tuple(download.seen),
+        (*inventory.seen(refused), *(f"Not taken: {in_words(other)}" for other in lost)),
         (Choice("data.root", str(folder)), *choices),
         facts,
+        tuple(
+            [*_disagreement(sample, train, negative), *say_unused(inventory, train, lost, _value(asked, "data.test"))]
+        ),
     )
 
 
-def _by_table(download: Download, train: TrainTable) -> _Known:
-    """Read the train images by their table."""
-    sheet, paths = train.sheet, paths_of(train.match.template, train.sheet.frame, download.images.paths)
-    asked = choose_test_images(download, train.id, paths, train)
-    used = [train.id, train.match.key, *train.labels.columns]
-    name = next(str(item.value) for item in asked if item.key == "data.test")
-    test = next((other for other in download.sheets if other.name == name and other is not sheet), None)
-    box = choose_box(download.opened, sheet, paths, test, used)
-    choices = [*train_table_choices(train), *asked, *propose_groups(sheet, used), *box]
-    return _Known(sheet, train.labels, paths, choices)
-
-
-def _by_files(download: Download) -> _Known:
-    """Read the train images by class folders, or by files that name their class.
-
-    Raises:
-        InputError: there are none.
-    """
-    tested: set[str] = set()
-    if download.sample:
-        frame, given = download.sample.sheet.frame, download.given.get("data.test_image")
-        given = given if given is not None and set(fields(given)) <= set(frame) else None
-        match = find_template(frame, [download.sample.id], download.images, "test", given=given)
-        if match and match.is_good:
-            tested = set(paths_of(match.template, frame, download.images.paths))
-    files = [path for path in download.files if path not in tested]
-    images = [path for path in download.images.paths if path not in tested]
-    if (template := download.given.get("data.train")) is not None:
-        folders: Folders | None = read_given_template("data.train", template, images)
-    else:
-        folders = find_class_folders(download.root, files, images) or find_named_classes(download.root, files, images)
-    if folders is None:
-        raise InputError(
-            "; ".join(first_problems(download.problems))
-            or f"{download.root} must hold a train table (csv), a folder for each class, or files that name theirs "
-            f"(dog.1.jpg). Got tables: {download.table_names}; {SAY} data.train=FOLDER/{{label}}/{{file}}.jpg"
-        )
-    versions = folders.are_versions(download.opened)
-    test_choices = choose_test_images(download, folders.id, folders.paths, None)
-    choices = [*_class_folder_choices(folders, versions), *test_choices]
-    sheet = Sheet(folders.template, pd.DataFrame({"file": folders.paths, "label": folders.labels}, dtype=str))
-    return _Known(sheet, Labels(("label",), 0, ""), folders.paths, choices, versions)
-
-
-def _class_folder_choices(folders: Folders, versions: bool) -> list[Choice]:
-    """Choose the settings by which class folders are read."""
-    count = len(set(folders.labels))
-    where = (
-        f"in {count:,} folders, which name" if "{label}/" in folders.template else f"whose names say which of {count:,}"
-    )
-    reason = f"No train table; {len(folders.paths):,} images {where} the classes."
-    if folders.others:
-        reason += f" Folders of classes too, not used: {quoted([name or '.' for name in folders.others])}."
-    choices = [
-        Choice("data.train", folders.template, reason),
-        Choice("data.id", folders.id, "Files of two classes have the same name." if folders.id == "path" else ""),
-        Choice("data.labels", ("label",)),
-        Choice("data.image", folders.template),
-    ]
+def _of_rows(inventory: Inventory, train: Candidate, asked: list[Choice], versions: bool) -> list[Choice]:
+    """Choose what the rows share or hold: groups, and the box in each image."""
     if versions:
         reason = "Files of one name are versions of one image, and share a fold."
-        choices.append(Choice("data.group", folders.name, reason))
-    return choices
+        return [Choice("data.group", train.versions_by, reason)]
+    if train.match is None:
+        return []
+    used = [train.id, train.match.key, *train.labels.columns]
+    test = test_sheet(inventory, train, asked)
+    box = choose_box(inventory.opened, train.sheet, list(train.paths), test, used)
+    others = [sheet for sheet in inventory.sheets if sheet is not train.sheet]
+    test_id = _value(asked, "data.test_id") or train.id
+    return [*choose_groups(train.sheet, train.id, test, test_id, used, others), *box]
+
+
+def _value(choices: list[Choice], key: str) -> str:
+    return next((str(item.value) for item in choices if item.key == key), "")
+
+
+def _disagreement(sample: Sample | None, train: Candidate, negative: Choice | None) -> list[str]:
+    """Say where the sample's answers are no labels: what is written would not be what is asked for."""
+    if sample is None or not sample.answers:
+        return []
+    classes = sorted(train.labels.classes(train.sheet))
+    answer = sample.answers[0][:80]
+    if not are_among(sample, train.sheet, train.labels):
+        what = f"{answer!r} in the sample's column {sample.targets[0]!r} is none of the {len(classes):,} labels"
+        return [f"{what} ({quoted(classes)}); data.train and data.labels say where these are"]
+    placeholder = len(set(sample.answers)) == 1 and numbers_of([answer]) is not None
+    if placeholder and len(sample.targets) == 1 and not negative and not any(numbers_of([name]) for name in classes):
+        return [
+            f"the sample has {answer!r} in every row, the labels are names ({quoted(classes)}): these are written; "
+            "data.negative names the label that counts as 0, where a number is wanted"
+        ]
+    return []

@@ -9,10 +9,9 @@ from pipeline.competition.answers.spelling import same, spellings
 from pipeline.competition.answers.task import Task, split_tags
 from pipeline.competition.tables.cells import BETWEEN, DecimalComma, ListAsText, Writing
 from pipeline.competition.tables.csv_table import Dialect, Table, counted, duplicates, read_csv, require_columns
-from pipeline.competition.tables.json_table import read_frame
 from pipeline.competition.tables.long_table import is_long, parse_ids, widen
 from pipeline.competition.tables.sample import gives_an_answer, targets_of
-from pipeline.competition.tables.table import test_id
+from pipeline.competition.tables.table import frame_of, test_id
 from pipeline.config import Config
 from pipeline.files import InputError, inside
 from pipeline.log import log
@@ -91,10 +90,7 @@ def read_form(cfg: Config, task: Task, test_ids: list[str]) -> Form:
     if problems := [*require_columns(str(sample.path), sample.frame, columns), *_compare(cfg, sample, ids, test_ids)]:
         raise InputError("; ".join(problems))
     other = cfg.data.test not in ("", cfg.data.sample_submission) and "{" not in cfg.data.test
-    test = None
-    if other:
-        path = inside(data_dir(cfg), cfg.data.test, "data.test")
-        test = read_frame(path, cfg.data.encoding, cfg.data.tag_separator)
+    test = frame_of(cfg, inside(data_dir(cfg), cfg.data.test, "data.test")) if other else None
     targets = targets or targets_of(sample.frame, id_column, test, cfg.data.labels)
     if not targets:
         raise InputError(f"{sample.path} must have a column to fill beside {shown(id_column)}. It has none")

@@ -12,16 +12,31 @@ import pandas as pd
 
 from pipeline.competition.tables.cells import BETWEEN
 from pipeline.competition.tables.csv_table import read_csv
+from pipeline.competition.tables.other_tables import READERS, read_headerless
 from pipeline.files import InputError
 
 
-def read_frame(path: Path, encoding: str = "", tag_separator: str = "") -> pd.DataFrame:
-    """Read a table as text cells, by the file's extension: json, or a csv as `read_csv` does.
+def read_frame(path: Path, encoding: str = "", tag_separator: str = "", *, headerless: bool = False) -> pd.DataFrame:
+    """Read a table as text cells, by the file's extension: csv, json, xlsx, parquet, JSON lines, or a list (txt).
+
+    Args:
+        path: the file.
+        encoding, tag_separator: of a csv, as `read_csv` takes them.
+        headerless: a csv's first line is a row.
 
     Raises:
         InputError: it cannot be read, or a json holds no list of records.
     """
-    return read_json(path) if path.suffix.lower() == ".json" else read_csv(path, encoding, tag_separator).frame
+    suffix = path.suffix.lower()
+    if suffix == ".json":
+        return read_json(path)
+    if suffix in READERS:
+        return READERS[suffix](path)
+    return (read_headerless if headerless else _read_plain)(path, encoding, tag_separator)
+
+
+def _read_plain(path: Path, encoding: str, tag_separator: str) -> pd.DataFrame:
+    return read_csv(path, encoding, tag_separator).frame
 
 
 def read_json(path: Path) -> pd.DataFrame:

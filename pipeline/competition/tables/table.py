@@ -10,6 +10,7 @@ import pandas as pd
 from pipeline.competition.tables.csv_table import counted, duplicates, require_columns
 from pipeline.competition.tables.json_table import read_frame
 from pipeline.competition.tables.long_table import is_long, widen
+from pipeline.competition.tables.other_case import in_other_case
 from pipeline.competition.tables.rows import known_flags, one_row_each
 from pipeline.competition.tables.templates import fields, paths_from_rows, resolve_wildcards, rows_from_paths
 from pipeline.config import Config
@@ -56,7 +57,6 @@ def read_train(cfg: Config, *, files: bool = False) -> Samples:
         InputError: one message with all that is missing or wrong, with counts and the first five.
     """
     data = cfg.data
-    extra = [name for name in (data.group, cfg.folds.column) if name]
     # Templates may fit both: an image that is to be predicted is no train image.
     without = set(read_test(cfg).paths) if "{" in data.train else ()
     source, frame = _read_table(cfg, data.train, "data.train", without)
@@ -65,6 +65,8 @@ def read_train(cfg: Config, *, files: bool = False) -> Samples:
     if data.bad_images == "drop" and len(data.labels) == 1 and list(frame.columns).count(data.labels[0]) == 1:
         # With tags an empty cell is an answer.
         frame = frame if data.tag_separator else frame[frame[data.labels[0]] != ""]
+    elsewhere = ":" in data.group and data.group not in frame.columns
+    extra = [name for name in ("" if elsewhere else data.group, cfg.folds.column) if name]
     wanted = [*data.labels, *extra]
     frame, notes = one_row_each(cfg, source, frame, data.id, [*fields(data.image), *extra, *data.box])
     frame, unknown = known_flags(cfg, source, frame)
@@ -77,7 +79,7 @@ def read_train(cfg: Config, *, files: bool = False) -> Samples:
         samples.paths,
         _labels(cfg, source, frame).set_axis(pd.Index(samples.ids, name="id"), axis=0),
         samples.boxes,
-        _groups(samples.ids, [str(cell) for cell in frame[data.group]]) if data.group else _of_one_image(samples.paths),
+        _groups(samples.ids, _group_cells(cfg, frame, samples.ids)) if data.group else _of_one_image(samples.paths),
         [str(cell) for cell in frame[cfg.folds.column]] if cfg.folds.column else None,
         (*notes, *unknown),
     )
@@ -101,6 +103,21 @@ def _labels(cfg: Config, source: str, frame: pd.DataFrame) -> pd.DataFrame:
 def _of_one_image(paths: list[str]) -> list[str] | None:
     """Group the rows of one image, such as its boxes, which must share a fold; None where each has its own."""
     return [f"image {path}" for path in paths] if len(set(paths)) < len(paths) else None
+
+
+def _group_cells(cfg: Config, frame: pd.DataFrame, ids: list[str]) -> list[str]:
+    """Take the column of groups; with `TABLE:COLUMN` that of another table, by the ids."""
+    if cfg.data.group in frame.columns:
+        return [str(cell) for cell in frame[cfg.data.group]]
+    name, _, column = cfg.data.group.rpartition(":")
+    path = inside(data_dir(cfg), name, "data.group")
+    if not path.is_file():
+        raise InputError(f"data.group must be a column, or TABLE:COLUMN. {path} does not exist")
+    other = wide_frame(cfg, path)
+    if problems := require_columns(str(path), other, [cfg.data.id, column]):
+        raise InputError("; ".join(problems))
+    groups = dict(zip(map(str, other[cfg.data.id]), map(str, other[column]), strict=True))
+    return [groups.get(id_, "") for id_ in ids]
 
 
 def _groups(ids: list[str], cells: list[str]) -> list[str]:
@@ -157,9 +174,15 @@ def _read_table(cfg: Config, name: str, setting: str, without: Container[str] = 
     return str(path), wide_frame(cfg, path)
 
 
+def frame_of(cfg: Config, path: Path) -> pd.DataFrame:
+    """Read a table as text cells, by what the settings say of its encoding, cells and header."""
+    headerless = any(path == data_dir(cfg) / name for name in cfg.data.headerless)
+    return read_frame(path, cfg.data.encoding, cfg.data.tag_separator, headerless=headerless)
+
+
 def wide_frame(cfg: Config, path: Path) -> pd.DataFrame:
     """Read a table with a row for each image: as it is, or by `data.rows` from a row for each image and class."""
-    frame = read_frame(path, cfg.data.encoding, cfg.data.tag_separator)
+    frame = frame_of(cfg, path)
     id_column = next((name for name in (test_id(cfg), cfg.data.id) if name in frame.columns), "")
     ids = [str(cell) for cell in frame[id_column]] if cfg.data.rows and id_column else []
     if not ids or not is_long(ids, cfg.data.rows, cfg.data.labels):
@@ -193,6 +216,7 @@ def _samples(
         problems.append(f"{source}: {counted(f'rows have no id in column {shown(id_column)}', empty)}")
     for path in paths:
         inside(root, path, setting)
+    paths = in_other_case(root, paths) if cfg.data.any_case else paths
     missing = [path for path in paths if not is_file(root / path)] if files else []
     if missing and (cfg.data.bad_images == "error" or len(missing) == len(paths)):
         way_out = (

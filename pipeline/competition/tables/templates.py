@@ -14,6 +14,7 @@ from pathlib import Path
 import pandas as pd
 
 from pipeline.competition.tables.csv_table import counted
+from pipeline.competition.tables.passed_over import is_passed_over
 from pipeline.config import ConfigError
 from pipeline.files import InputError, inside, walk
 
@@ -59,7 +60,7 @@ def resolve_wildcards(root: Path, paths: list[str]) -> list[str]:
         InputError: a path fits several files.
     """
     if any(ANYWHERE in path for path in paths):
-        full, several = find_anywhere(paths, list(walk(root)))
+        full, several = find_anywhere(paths, [path for path in walk(root) if not is_passed_over(path)])
         if several:
             text = counted("paths fit several files", several)
             raise InputError(f"under {root} {text}. Name a folder in the template")
@@ -159,7 +160,9 @@ def rows_from_paths(root: Path, template: str, without: Container[str] = ()) -> 
     names = fields(template)
     matcher = pattern(template)
     rows = [
-        (*match.groups(), path) for path in walk(root) if (match := matcher.fullmatch(path)) and path not in without
+        (*match.groups(), path)
+        for path in walk(root)
+        if (match := matcher.fullmatch(path)) and path not in without and not is_passed_over(path)
     ]
     if not rows:
         raise InputError(f"no file under {root} fits {template!r}")

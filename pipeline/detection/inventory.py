@@ -1,66 +1,111 @@
-"""What is in a competition's folder, before any of it is understood: files, images, tables, the sample submission."""
+"""What is in a competition's folder, before any of it is understood: images, tables, the sample submission, and what is
+passed over and why.
+"""
 
 import posixpath
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 from pipeline.competition.tables.csv_table import counted
 from pipeline.competition.tables.long_table import find_id_template, is_long, widen
+from pipeline.competition.tables.passed_over import is_passed_over
+from pipeline.competition.tables.templates import fields
+from pipeline.detection.find_template import find_template
 from pipeline.detection.found import Given, first_problems, quoted
-from pipeline.detection.image_files import SUFFIXES, UNREAD, ImageFiles
-from pipeline.detection.tables import Sample, Sheet, by_split, find_sample, read_sheets
+from pipeline.detection.image_files import SUFFIXES, UNREAD, ImageFiles, images_by_content
+from pipeline.detection.plain_template import images_of
+from pipeline.detection.sample_table import Sample, find_sample
+from pipeline.detection.sheets import Sheet, by_split, read_sheets
 from pipeline.files import InputError, walk
 
 _ARCHIVE_PART = r"\.(zip|7z|tar|gz|tgz)\.\d+$"
 
 
 @dataclass(frozen=True)
-class Download:
-    """A competition's files.
+class Inventory:
+    """A competition's files, each once.
 
     root: the folder, as messages and `data.root` name it; opened: where its files are read.
+    files: all but those that are passed over, of which there are `num_hidden`.
     rows: the template of the sample's ids, where it has a row for each image and class; the tables are then wide.
     problems: what cannot be read, and why.
-    given: settings that the user has decided.
+    said: settings that the user has decided.
     """
 
     root: Path
     opened: Path
-    files: list[str]
+    files: tuple[str, ...]
     images: ImageFiles
-    sheets: list[Sheet]
+    sheets: tuple[Sheet, ...]
     sample: Sample | None
     rows: str = ""
-    problems: list[str] = field(default_factory=list)
-    given: Given = field(default_factory=dict)
+    problems: tuple[str, ...] = ()
+    said: Given = field(default_factory=dict)
+    num_hidden: int = 0
 
     @property
     def table_names(self) -> str:
         """The tables' names, for a message."""
         return quoted(list(dict.fromkeys(sheet.name for sheet in self.sheets)), 10) or "none"
 
-    @property
-    def seen(self) -> list[str]:
-        """What is in the folder, in sentences."""
+    @cached_property
+    def asked(self) -> frozenset[str]:
+        """The images that the sample's ids name: they are no train images where no table says so."""
+        if self.sample is None:
+            return frozenset()
+        frame, template = self.sample.sheet.frame, self.said.get("data.test_image")
+        template = template if template is not None and set(fields(template)) <= set(frame) else None
+        match = find_template(frame, [self.sample.id], self.images, "test", given=template)
+        return frozenset(images_of(match.template, frame, self.images)) if match and match.is_good else frozenset()
+
+    def seen(self, problems: Sequence[str]) -> list[str]:
+        """What is in the folder, in sentences, with what readings found wrong."""
         counts = f"{len(self.files):,} files, {len(self.images.paths):,} of them images"
         unread = [counted("files", found)] if (found := _unread(self.files)) else []
+        hidden = [f"Passed over: {self.num_hidden:,} hidden or system files."] if self.num_hidden else []
         return [
             f"Seen: {counts}; tables: {self.table_names}.",
-            *(f"Not read: {text}." for text in first_problems(self.problems) + unread),
+            *hidden,
+            *(f"Not read: {text}." for text in first_problems([*self.problems, *problems]) + unread),
         ]
 
 
-def read_download(root: Path, opened: Path, given: Given) -> Download:
-    """Read a folder's list of files and its tables.
+def take_inventory(root: Path, opened: Path, said: Mapping[str, Any]) -> Inventory:
+    """List a folder's files and read its tables.
 
     Raises:
         InputError: it is empty, has no images, an archive is in parts, or a table that it cannot do without cannot be
             read.
     """
-    files = list(walk(opened))
-    images = ImageFiles(files)
+    listed = list(walk(opened))
+    files = tuple(path for path in listed if not is_passed_over(path))
+    images = ImageFiles(files, images_by_content(opened, files))
+    _must_hold_images(root, files, images)
+    tables, problems = read_sheets(opened, files, images)
+    asked = said.get("data.sample_submission")
+    sheets = _with_splits(root, tables, images, said)
+    sample = find_sample(root, sheets, asked)
+    num_hidden = len(listed) - len(files)
+    inventory = Inventory(root, opened, files, images, tuple(sheets), sample, "", tuple(problems), said, num_hidden)
+    if sample and len(sample.targets) == 1:
+        found = find_id_template(sample.sheet.cells[sample.id], lambda text: next(images.named(text), None) is not None)
+        if found:
+            sheets = [_widened(sheet, sample.id, *found) for sheet in sheets]
+            sample = find_sample(root, sheets, asked)
+            return replace(inventory, sheets=tuple(sheets), sample=sample, rows=found[0])
+    return inventory
+
+
+def _must_hold_images(root: Path, files: Sequence[str], images: ImageFiles) -> None:
+    """Refuse a folder without images, and say what is to be done to what lies there.
+
+    Raises:
+        InputError: it is empty, its archives are in parts, or its images are of kinds that are not read.
+    """
     if not files:
         raise InputError(f"{root} is empty. Put the competition's files there")
     if parts := _archive_parts(root, files):
@@ -69,39 +114,29 @@ def read_download(root: Path, opened: Path, given: Given) -> Download:
             f"{root} must hold whole archives. Got {counted('files that are parts of archives', parts)}; join them, as "
             f"in: cat {whole}.* > {whole}, and move the parts away"
         )
-    if not images.paths and (unread := _unread(files)):
+    if images.paths:
+        return
+    if unread := _unread(files):
         raise InputError(
             f"{root} must hold images that can be read ({' '.join(SUFFIXES)}). Got "
             f"{counted('files of other kinds', unread)}; convert them to PNG"
         )
-    if not images.paths:
-        raise InputError(
-            f"{root} must hold images in files of their own. Got {counted('files', files)}; pixels in a table or in "
-            "one large file must be written as PNG files first"
-        )
-    tables, problems = read_sheets(opened, files)
-    asked = given.get("data.sample_submission")
-    sheets = _with_splits(root, tables, images, given)
-    sample = find_sample(root, sheets, asked)
-    download = Download(root, opened, files, images, sheets, sample, "", problems, given)
-    if sample and len(sample.targets) == 1:
-        found = find_id_template(sample.sheet.cells[sample.id], lambda text: next(images.named(text), None) is not None)
-        if found:
-            sheets = [_widened(sheet, sample.id, *found) for sheet in sheets]
-            return replace(download, sheets=sheets, sample=find_sample(root, sheets, asked), rows=found[0])
-    return download
+    raise InputError(
+        f"{root} must hold images in files of their own. Got {counted('files', files)}; pixels in a table or in "
+        "one large file must be written as PNG files first"
+    )
 
 
-def _with_splits(root: Path, tables: list[Sheet], images: ImageFiles, given: Given) -> list[Sheet]:
+def _with_splits(root: Path, tables: list[Sheet], images: ImageFiles, said: Given) -> list[Sheet]:
     """Cut the tables of both splits in two: where the user says so, or the sample asks for the test rows; without a
     sample where these have a column less, or no test image lies elsewhere.
     """
-    column = given.get("data.split")
+    column = said.get("data.split")
     splits = {sheet.name: pair for sheet in tables if len(pair := by_split(sheet, column)) == 2}
     if not splits:
         return tables
     sample = find_sample(
-        root, [sheet for sheet in tables if sheet.name not in splits], given.get("data.sample_submission")
+        root, [sheet for sheet in tables if sheet.name not in splits], said.get("data.sample_submission")
     )
     asked = set(sample.sheet.cells[sample.id]) if sample else set()
 
@@ -121,7 +156,7 @@ def _with_splits(root: Path, tables: list[Sheet], images: ImageFiles, given: Giv
     return [split for sheet in tables for split in (splits[sheet.name] if sheet.name in both else [sheet])]
 
 
-def _archive_parts(root: Path, files: list[str]) -> list[str]:
+def _archive_parts(root: Path, files: Sequence[str]) -> list[str]:
     """Find parts of archives that were cut, `train.zip.001`, where the whole one is neither among the files nor, as
     where archives lie open elsewhere, in the folder.
     """
@@ -130,7 +165,7 @@ def _archive_parts(root: Path, files: list[str]) -> list[str]:
     return [path for path in parts if (name := path.rpartition(".")[0]) not in known and not (root / name).is_file()]
 
 
-def _unread(files: list[str]) -> list[str]:
+def _unread(files: Sequence[str]) -> list[str]:
     """Find images of kinds that are not read."""
     return [path for path in files if path.lower().endswith(UNREAD)]
 

@@ -1,0 +1,115 @@
+"""Tables in other forms than csv and json: workbooks, parquet, JSON lines, and lists of paths with labels."""
+
+import importlib.util
+import json
+import posixpath
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from pipeline.competition.tables.csv_table import read_csv
+from pipeline.files import InputError
+
+# The columns of a list, `train/a/1.jpg 0`: the path, the label, and the file's name without folders and ending.
+LIST_COLUMNS = ("path", "label", "name")
+
+
+def read_xlsx(path: Path) -> pd.DataFrame:
+    """Read a workbook's first sheet, every cell as text.
+
+    Raises:
+        InputError: openpyxl is not installed, or it is no workbook.
+    """
+    if importlib.util.find_spec("openpyxl") is None:
+        raise InputError(
+            f"{path} is read by openpyxl, which must be installed: pip install openpyxl; or save it as csv"
+        )
+    try:
+        frame = pd.read_excel(path, dtype=str, keep_default_na=False, engine="openpyxl")
+    except (ValueError, KeyError, OSError) as error:
+        raise InputError(f"{path} must be a workbook. Got: {error}; save it as csv") from None
+    return _as_text(frame)
+
+
+def read_parquet(path: Path) -> pd.DataFrame:
+    """Read a parquet file's flat columns, every cell as text.
+
+    Raises:
+        InputError: it is none.
+    """
+    try:
+        frame = pd.read_parquet(path)
+    except (ValueError, OSError) as error:
+        raise InputError(f"{path} must be a parquet file. Got: {error}") from None
+    flat = [name for name in frame if not frame[name].map(lambda cell: isinstance(cell, (bytes, dict, list))).any()]
+    return _as_text(frame[flat])
+
+
+def read_json_lines(path: Path) -> pd.DataFrame:
+    """Read a file with a JSON record in each line, every cell as text; nested values are left out.
+
+    Raises:
+        InputError: a line is no record.
+    """
+    records: list[dict[str, Any]] = []
+    for number, line in enumerate(_lines(path), 1):
+        try:
+            record = json.loads(line)
+        except (json.JSONDecodeError, RecursionError) as error:
+            raise InputError(f"{path}, line {number} must be a JSON record. Got: {error}") from None
+        if not isinstance(record, dict):
+            raise InputError(f"{path}, line {number} must be a JSON record. Got {line[:80]!r}")
+        records.append({key: cell for key, cell in record.items() if not isinstance(cell, (dict, list))})
+    return _as_text(pd.DataFrame(records))
+
+
+def read_list(path: Path) -> pd.DataFrame:
+    """Read a list of paths, each with a label or without, separated by a tab, a comma or spaces.
+
+    Raises:
+        InputError: lines have more than these, or not all have a label.
+    """
+    lines = _lines(path)
+    separator = next((text for text in ("\t", ",") if all(text in line for line in lines)), None)
+    rows = [[cell.strip() for cell in line.split(separator)] for line in lines]
+    if separator is None and len({len(row) for row in rows}) > 1:
+        rows = [line.rsplit(None, 1) for line in lines]  # spaces in the paths
+    width = len(rows[0]) if rows else 0
+    if width not in (1, 2) or any(len(row) != width for row in rows):
+        raise InputError(f"{path} must have a path in each line, or a path and a label. Got {lines[:1]}")
+    frame = pd.DataFrame(rows, columns=pd.Index(LIST_COLUMNS[:width]), dtype=str)
+    frame["path"] = frame["path"].map(posixpath.normpath)
+    return frame.assign(name=[posixpath.splitext(posixpath.basename(cell))[0] for cell in frame["path"]])
+
+
+def read_headerless(path: Path, encoding: str = "", tag_separator: str = "") -> pd.DataFrame:
+    """Read a csv whose first line is a row, otherwise as `read_csv`: its columns are called column_1, column_2, ..."""
+    table = read_csv(path, encoding, tag_separator)
+    columns = pd.Index([f"column_{number}" for number in range(1, len(table.header) + 1)])
+    first = pd.DataFrame([[cell.strip() for cell in table.header]], columns=columns, dtype=str)
+    return pd.concat([first, table.frame.set_axis(columns, axis=1)], ignore_index=True)
+
+
+READERS: dict[str, Callable[[Path], pd.DataFrame]] = {
+    ".xlsx": read_xlsx,
+    ".parquet": read_parquet,
+    ".jsonl": read_json_lines,
+    ".ndjson": read_json_lines,
+    ".txt": read_list,
+}
+
+
+def _lines(path: Path) -> list[str]:
+    try:
+        text = path.read_text(encoding="utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise InputError(f"{path} must be in UTF-8. Got: {error}") from None
+    return [line for line in text.splitlines() if line.strip()]
+
+
+def _as_text(frame: pd.DataFrame) -> pd.DataFrame:
+    """Every cell as text, "" for none."""
+    cells = frame.astype(object).where(frame.notna(), "").astype(str)
+    return cells.set_axis(pd.Index([str(name).strip() for name in frame]), axis=1)

@@ -1,0 +1,79 @@
+"""Habits of naming and thresholds: what no file says, each with where it was met. They break ties, or say what is what
+where the files leave it open; a word of them alone never makes a reading.
+"""
+
+import re
+
+# ---- parts of a download
+
+# What parts of a download are called, in most: `test`, `Testing`, `seg_pred`, `stage1_test`, `valid`.
+TEST_WORDS = ("test", "pred", "predict", "prediction")
+TRAIN_WORDS = ("train",)
+VALID_WORDS = ("val", "valid", "validation", "dev")
+# Folders of images beyond the two parts, in challenges that allow more data.
+EXTRA_WORDS = ("extra", "additional", "unlabelled", "unlabeled", "unlabled")
+# What a column says that tells train from test rows.
+SPLIT_WORDS = {*VALID_WORDS, "train", "training", "test", "testing"}
+# Folders whose names have these hold something drawn or shrunk from the images, under the images' names.
+DERIVED = ("mask", "thumb", "segment")
+# A folder of such a name among so many others that hold images side by side is a class of them.
+MANY_SIBLINGS = 3
+
+# ---- tables
+
+# What a file of labels is called.
+TABLE_WORDS = ("train", "sample", "sub")
+# What other files of labels are called.
+LABEL_FILES = ("label", "train", "annotation", "metadata", "class", "groundtruth", "target")
+# Names of label columns.
+LABEL_WORDS = ("label", "target", "class", "categor", "tag", "answer")
+# In cocodataset.org's data format, an annotation's class.
+CLASS_OF_COCO = "category_id"
+# A folder with more tables than this holds data (one table for an image), not descriptions of the competition.
+MAX_TABLES = 20
+# So many json files that are named as images are say something of one image each.
+MANY_ANNOTATIONS = 3
+# A table with a smaller fraction of the images of another one is no train table: it is one of classes, or an example;
+# and rows without a label are left out where they are a smaller fraction of all.
+FEW = 0.1
+
+# ---- labels
+
+# Names of a class in which there is nothing to find, or with which all is well: in detection of objects and marks, in
+# medicine, in the inspection of goods ("OK" and "NG"); the last three are Korean: normal, a good article, none.
+NOTHING_THERE = (
+    *("cover", "normal", "negative", "none", "no", "background", "empty", "absent", "nothing", "control"),
+    *("ok", "okay", "good", "clean", "clear", "healthy", "pass", "passed", "intact", "off", "false"),
+    *("\uc815\uc0c1", "\uc591\ud488", "\uc5c6\uc74c"),
+)
+# What turns a name into its negation, before it or joined to it: `no_fire`, `non-smoker`, `notumor`, `undamaged`.
+NEGATIONS = ("no", "non", "not", "un", "without")
+# Words about the answer, not about what is asked, in the name of a column to fill: `is_defect`, `label`.
+QUESTION_WORDS = ("is", "has", "label", "target", "class", "prob", "probability", "score", "pred", "result")
+# Of two labels, a fraction of images that makes the rarer one rare: plain labels would be the common one throughout.
+RARE = 0.2
+# How many grades a scale has, such as one of severity; with fewer or more, numbers are rather names of classes.
+NUM_GRADES = (4, 5, 6)
+MOST_GRADES = 10
+# A group is several images of one thing: more than 20 on average is rather a property that many things share.
+MAX_GROUP = 20.0
+# Fewer than so many groups fill no folds; where values hardly repeat there is nothing to keep together.
+LEAST_GROUPS, MIN_GROUP = 10, 1.2
+# Pairs of images that are compared, and the mean difference below which they are versions of one, of 255 levels.
+NUM_PAIRS, ALIKE = 10, 12.0
+# A name is shared by the folders' images where it is in this fraction of them on average.
+SHARED = 0.9
+
+
+# What may follow such a word without a break: `trainset`, `testdata`, `testing`.
+_BEHIND = r"(?:s|set|data|ing|es|img|imgs|image|images)?"
+
+
+def words(name: str) -> list[str]:
+    """Cut a name into its words in small letters: `seg_Test2`, `trainImages` -> seg, test; train, images."""
+    return [word.lower() for word in re.findall(r"[A-Z]?[a-z]+|[A-Z]+(?![a-z])|[^\W\d_a-zA-Z]+", name)]
+
+
+def says(name: str, wanted: tuple[str, ...]) -> bool:
+    """Whether a name has one of some words, as a whole word or before `set`, `data`, `images`."""
+    return any(re.fullmatch(text + _BEHIND, word) for word in words(name) for text in wanted)

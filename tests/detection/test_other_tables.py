@@ -1,0 +1,122 @@
+"""Labels in other forms than csv and json; what is not read stops the reading of folders."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+from downloads import LABELS, NAMES, TEST, TRAIN, plain, put, read
+from making import write_table
+from pipeline.detection.recognise import recognise
+from pipeline.files import InputError
+
+ROWS = [[f"{id_}.png", label] for id_, label in zip(TRAIN, LABELS, strict=True)]
+
+
+def site_folders(root: Path) -> None:
+    """Train images in folders that are no classes, and a sample."""
+    put(root, [f"train/site_{'ab'[number // 10]}/{id_}.png" for number, id_ in enumerate(TRAIN)])
+    put(root, [f"test/t{id_}.png" for id_ in TEST])
+    write_table(root / "sample_submission.csv", ["file_name", "kind"], [[f"t{id_}.png", "ant"] for id_ in TEST])
+
+
+def as_parquet(root: Path) -> None:
+    pd.DataFrame(ROWS, columns=["file_name", "kind"]).to_parquet(root / "train.parquet")
+
+
+def as_lines(root: Path) -> None:
+    lines = [json.dumps({"file_name": name, "kind": label, "box": [1, 2]}) for name, label in ROWS]
+    (root / "train" / "metadata.jsonl").write_text("\n".join(lines) + "\n")
+
+
+def as_list(root: Path) -> None:
+    (root / "train.txt").write_text("".join(f"{name} {label}\n" for name, label in ROWS))
+
+
+def as_tabs(root: Path) -> None:
+    (root / "labels.txt").write_text("".join(f"{name}\t{label}\n" for name, label in ROWS))
+
+
+def without_header(root: Path) -> None:
+    (root / "train.csv").write_text("".join(f"{name},{label}\n" for name, label in ROWS))
+
+
+@pytest.mark.parametrize("form", [as_parquet, as_lines, as_list, as_tabs, without_header])
+def test_labels_in_a_file_are_read_and_not_the_folders(tmp_path: Path, form: Callable[[Path], None]) -> None:
+    root = tmp_path / "c"
+    site_folders(root)
+    form(root)
+    _, _, train, test = read(root, tmp_path)
+    names = [path.rpartition("/")[2] for path in train.paths]
+    assert dict(zip(names, train.labels.iloc[:, 0], strict=True)) == dict(ROWS)
+    assert test.paths == [f"test/t{id_}.png" for id_ in TEST]
+
+
+def test_a_list_without_labels_names_the_test_images(tmp_path: Path) -> None:
+    root = tmp_path / "c"
+    put(root, [f"train/class_{NAMES.index(label)}/{id_}.png" for id_, label in zip(TRAIN, LABELS, strict=True)])
+    put(root, [f"test/t{id_}.png" for id_ in TEST] + ["val/v1.png", "val/v2.png"])
+    rows = [f"train/class_{NAMES.index(label)}/{id_}.png {NAMES.index(label)}" for id_, label in zip(TRAIN, LABELS, strict=True)]  # fmt: skip  # noqa: E501
+    (root / "train.txt").write_text("\n".join(rows))
+    (root / "test.txt").write_text("".join(f"test/t{id_}.png\n" for id_ in TEST))
+    (root / "README.txt").write_text("As you like.\nGood luck.\n")
+    _, cfg, train, test = read(root, tmp_path)
+    assert (cfg.data.train, cfg.data.test, cfg.data.id) == ("train.txt", "test.txt", "name")
+    assert set(train.labels["label"]) == set("0123") and test.ids == [f"t{id_}" for id_ in TEST]
+
+
+def test_train_and_test_tables_without_a_header(tmp_path: Path) -> None:
+    root = tmp_path / "c"
+    site_folders(root)
+    without_header(root)
+    (root / "sample_submission.csv").unlink()
+    (root / "test.csv").write_text("".join(f"t{id_}.png,x\n" for id_ in TEST))
+    _, cfg, train, test = read(root, tmp_path)
+    assert cfg.data.headerless == ("train.csv", "test.csv") and cfg.data.labels == ("column_2",)
+    assert (len(train), len(test)) == (20, 8)
+
+
+def test_a_sample_without_a_header_is_to_get_one(tmp_path: Path) -> None:
+    root = tmp_path / "c"
+    plain(root)
+    (root / "sample_submission.csv").write_text("".join(f"{id_},ant\n" for id_ in TEST))
+    with pytest.raises(InputError, match=r"sample_submission\.csv must have a header line"):
+        recognise(root)
+
+
+def test_a_table_for_each_part_in_its_folder(tmp_path: Path) -> None:
+    root = tmp_path / "c"
+    for part, count in (("train", 20), ("valid", 5), ("test", 8)):
+        names = [f"{part}_{number}.jpg" for number in range(count)]
+        put(root, [f"{part}/{name}" for name in names])
+        rows = [[name, *(int(number % 3 == place) for place in range(3))] for number, name in enumerate(names)]
+        write_table(root / part / "_classes.csv", ["filename", *NAMES[:3]], rows)
+    _, cfg, train, test = read(root, tmp_path)
+    assert (cfg.data.train, cfg.data.test) == ("train/_classes.csv", "test/_classes.csv")
+    assert cfg.data.labels == tuple(NAMES[:3]) and (len(train), len(test)) == (20, 8)
+
+
+@pytest.mark.parametrize("name", ["labels.mat", "train_annotations.xml", "meta/classes.pkl", "train.xls"])
+def test_what_looks_like_labels_and_is_not_read_stops_the_reading_of_folders(tmp_path: Path, name: str) -> None:
+    root = tmp_path / "c"
+    site_folders(root)
+    (root / "meta").mkdir()
+    (root / name).write_bytes(b"\0\1")
+    with pytest.raises(InputError, match=rf"{name} looks like labels.*data\.train=FOLDER"):
+        recognise(root)
+    found = recognise(root, given={"data.train": "train/{label}/{file}"})
+    assert found.value("data.train") == "train/{label}/{file}"
+
+
+def test_a_workbook_is_read_or_says_what_it_takes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    root = tmp_path / "c"
+    site_folders(root)
+    (root / "train.xlsx").write_bytes(b"PK")
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    with pytest.raises(InputError, match=r"train\.xlsx is read by openpyxl.*pip install openpyxl"):
+        recognise(root)
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: name)
+    monkeypatch.setattr(pd, "read_excel", lambda *_, **__: pd.DataFrame(ROWS, columns=["file_name", "kind "]))
+    assert recognise(root).value("data.labels") == ("kind",)

@@ -1,0 +1,118 @@
+"""What the score needs: which of two labels counts as 1, labels or probabilities, and the metric that a text names."""
+
+from pathlib import Path
+
+import pytest
+
+from downloads import TEST, plain
+from making import write_table
+from pipeline.detection.recognise import Found, recognise
+
+
+def asks(root: Path, labels: list[object], target: str, answers: list[object]) -> Found:
+    """A competition of these labels, whose sample asks for a column."""
+    plain(root, labels=labels)
+    write_table(root / "sample_submission.csv", ["id", target], [list(row) for row in zip(TEST, answers, strict=True)])
+    return recognise(root)
+
+
+def said(found: Found, key: str) -> str:
+    """What is printed of a setting; "" for nothing."""
+    return next((item.reason for item in found.choices if item.key == key and item.said), "")
+
+
+@pytest.mark.parametrize(
+    ("labels", "target", "zero"),
+    [
+        (("OK", "NG"), "defect", "OK"),
+        (("good", "bad"), "label", "good"),
+        (("good", "bad"), "is_good", "bad"),
+        (("fire", "non_fire"), "label", "non_fire"),
+        (("smoke", "nosmoke"), "label", "nosmoke"),
+        (("healthy", "unhealthy"), "label", "healthy"),
+        (("a_unripe", "ripe"), "ripe", "a_unripe"),
+        (("with mask", "without mask"), "probability", "without mask"),
+        (("ant", "wasp"), "is_ant", "wasp"),
+        (("ant", "wasp"), "score", "ant"),
+        (("\uc815\uc0c1", "\ubd88\ub7c9"), "label", "\uc815\uc0c1"),
+    ],
+)
+def test_what_counts_as_0_is_what_says_so_and_is_printed(
+    tmp_path: Path, labels: tuple[str, str], target: str, zero: str
+) -> None:
+    for number, pair in enumerate((labels, labels[::-1])):
+        found = asks(tmp_path / str(number), [*pair] * 10, target, [0.5] * 8)
+        assert found.value("data.negative") == zero
+        assert f"{zero!r}" in said(found, "data.negative")
+
+
+def test_what_the_alphabet_decides_says_how_to_turn_it_round(tmp_path: Path) -> None:
+    found = asks(tmp_path / "c", ["ant", "wasp"] * 10, "score", [0.5] * 8)
+    assert "by the alphabet alone. Turned round: --set data.negative='wasp'" in said(found, "data.negative")
+
+
+def test_of_three_labels_the_negation_counts_as_0(tmp_path: Path) -> None:
+    found = asks(tmp_path / "c", ["glioma", "pituitary_tumor", "notumor", "glioma"] * 5, "score", [0.5] * 8)
+    assert found.value("data.negative") == "notumor"
+
+
+RARE = [1, *[0] * 19]
+
+
+@pytest.mark.parametrize(
+    ("labels", "answers", "metric", "printed"),
+    [
+        (RARE, [0] * 8, "roc_auc", "one of them of 5% of the images"),
+        (RARE, [""] * 8, "roc_auc", "one of them of 5% of the images"),
+        (RARE, [0, 1] * 4, "accuracy", ""),
+        ([0, 1] * 10, [0] * 8, "accuracy", "--set task.metric=roc_auc"),
+        ([0, 1] * 10, [""] * 8, "accuracy", ""),
+        (["False", "True"] * 10, [0] * 8, "accuracy", "--set task.metric=roc_auc"),
+        ([1, 2] * 10, [1] * 8, "accuracy", ""),
+        (["ant", *["bee"] * 19], ["bee"] * 8, "accuracy", ""),
+    ],
+)
+def test_a_rare_label_speaks_for_probabilities_and_a_guess_is_printed(
+    tmp_path: Path, labels: list[object], answers: list[object], metric: str, printed: str
+) -> None:
+    found = asks(tmp_path / "c", labels, "target", answers)
+    assert found.value("task.metric") == metric
+    assert bool(said(found, "task.metric")) == bool(printed) and printed in said(found, "task.metric")
+
+
+@pytest.mark.parametrize(
+    ("file", "text", "labels", "metric"),
+    [
+        ("evaluation.md", "Submissions are evaluated on area under the ROC curve.", [0, 1] * 10, "roc_auc"),
+        ("description.md", "# Evaluation\n\nThe metric is the **quadratic weighted kappa**.", None, "quadratic_kappa"),
+        ("page.html", "<script>score = accuracy</script><p>Evaluation: <b>mean</b> F1&#45;Score</p>", None, "macro_f1"),
+        ("overview.txt", "## \ud3c9\uac00 \uc0b0\uc2dd : \uc815\ud655\ub3c4", [0, 1] * 10, "accuracy"),
+        ("overview.txt", "\ub9ac\ub354\ubcf4\ub4dc\n - \ud3c9\uac00 : Macro F1", None, "macro_f1"),
+        ("notes.txt", "We score the misclassification rate.", None, "error"),
+        ("evaluation.md", "Scores are the mean absolute error.", [n / 7 for n in range(20)], "mae"),
+        ("evaluation.md", "Your score is the Matthews correlation coefficient.", [0, 1] * 10, "mcc"),
+        ("evaluation.md", "We evaluate by mean F1-Score.", ["a", "b", "a b", "b"] * 5, "samples_f1"),
+        ("readme.md", "Accuracy of a baseline was 0.9.", [0, 1] * 10, "accuracy"),
+        ("readme.md", "Use your best skills. We rank by beauty.", None, "accuracy"),
+    ],
+)  # fmt: skip
+def test_a_text_beside_the_data_names_the_metric(
+    tmp_path: Path, file: str, text: str, labels: list[object] | None, metric: str
+) -> None:
+    root = tmp_path / "c"
+    grades = [number % 3 for number in range(20)] if labels is None else labels
+    asks(root, grades, "label", [grades[0]] * 8)
+    (root / file).write_text(f"Welcome. Data are under this licence.\n\n{text}\n", encoding="utf-8")
+    found = recognise(root)
+    reason = next(item.reason for item in found.choices if item.key == "task.metric")
+    assert found.value("task.metric") == metric
+    assert (f"{file} says: " in reason) == (file != "readme.md")
+
+
+def test_what_a_text_says_of_other_answers_is_printed_and_not_taken(tmp_path: Path) -> None:
+    root = tmp_path / "c"
+    asks(root, [number % 3 for number in range(20)], "label", [0] * 8)
+    (root / "evaluation.md").write_text("Submissions are scored by the multi-class log loss.")
+    found = recognise(root)
+    assert found.value("task.metric") == "accuracy"
+    assert "No metric of that name scores such answers; set task.metric" in said(found, "task.metric")

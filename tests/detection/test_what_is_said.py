@@ -1,0 +1,127 @@
+"""What is printed, as it can cost the score: groups, answers that are no labels, images that are left unused."""
+
+from pathlib import Path
+
+import pytest
+
+from downloads import LABELS, NAMES, TEST, TRAIN, plain, put, read
+from making import write_table
+from pipeline.detection.recognise import recognise, render
+
+
+def images(root: Path) -> None:
+    put(root, [f"train/{id_}.png" for id_ in TRAIN] + [f"test/t{id_}.png" for id_ in TEST])
+    write_table(root / "sample_submission.csv", ["id", "label"], [[f"t{id_}", "ant"] for id_ in TEST])
+
+
+def test_a_column_of_which_the_test_images_have_others_is_the_group(tmp_path: Path) -> None:
+    root = tmp_path / "c"
+    images(root)
+    rows = [[id_, LABELS[number], f"p{number // 2}", number % 3] for number, id_ in enumerate(TRAIN)]
+    write_table(root / "train.csv", ["id", "label", "patient", "view"], rows)
+    for place, others in enumerate((True, False)):
+        people = [f"{'q' if others else 'p'}{number % 4}" for number in range(8)]
+        write_table(root / "test.csv", ["id", "patient"], [[f"t{i}", who] for i, who in zip(TEST, people, strict=True)])
+        found, cfg, train, _ = read(root, tmp_path)
+        assert cfg.data.group == ("patient", "")[place]
+        assert [item.said for item in found.choices if item.key == "data.group" and not item.proposed] == [
+            True
+        ] * others
+        assert not others or train.groups == [f"group p{number // 2}" for number in range(20)]
+
+
+def test_groups_of_another_table(tmp_path: Path) -> None:
+    root = tmp_path / "c"
+    images(root)
+    write_table(root / "train_labels.csv", ["id", "label"], [list(row) for row in zip(TRAIN, LABELS, strict=True)])
+    about = [[id_, f"train/{id_}.png", f"s{number // 2}"] for number, id_ in enumerate(TRAIN)]
+    write_table(root / "train_features.csv", ["id", "path", "site"], about[::-1])
+    about = [[f"t{id_}", f"test/t{id_}.png", f"z{number // 2}"] for number, id_ in enumerate(TEST)]
+    write_table(root / "test_features.csv", ["id", "path", "site"], about)
+    _, cfg, train, _ = read(root, tmp_path)
+    assert (cfg.data.train, cfg.data.group) == ("train_labels.csv", "train_features.csv:site")
+    assert train.groups == [f"group s{number // 2}" for number in range(20)]
+
+
+@pytest.mark.parametrize("answers", [[0, 1, 2, 3] * 2, [0] * 8])
+def test_the_column_that_counts_the_labels_is_taken_where_numbers_are_asked(tmp_path: Path, answers: list[int]) -> None:
+    root = tmp_path / "c"
+    plain(root)
+    rows = [[id_, label, NAMES[::-1].index(label)] for id_, label in zip(TRAIN, LABELS, strict=True)]
+    write_table(root / "train.csv", ["id", "label", "label_id"], rows)
+    sample = [list(row) for row in zip(TEST, answers, strict=True)]
+    write_table(root / "sample_submission.csv", ["id", "label"], sample)
+    assert recognise(root).value("data.labels") == ("label_id",)
+
+
+def test_folders_give_way_to_a_table_that_has_the_sample_s_answers(tmp_path: Path) -> None:
+    root = tmp_path / "c"
+    put(root, [f"train/{('may', 'june')[number % 2]}/{id_}.png" for number, id_ in enumerate(TRAIN)])
+    put(root, [f"test/t{id_}.png" for id_ in TEST])
+    sample = [[f"t{id_}", "ant" if int(id_) % 2 else "bee"] for id_ in TEST]
+    write_table(root / "sample_submission.csv", ["id", "kind"], sample)
+    found = recognise(root)
+    assert found.said[0].startswith("'bee' in the sample's column 'kind' is none of the 2 labels ('june', 'may')")
+    write_table(root / "notes.csv", ["id", "what"], [list(row) for row in zip(TRAIN, LABELS, strict=True)])
+    found = recognise(root)
+    assert found.value("data.train") == "notes.csv" and found.said == ()
+    assert "Not taken: data.train = 'train/{label}/{file}'" in " ".join(render(found).replace("\n# ", " ").split())
+
+
+def test_one_number_in_every_row_where_labels_are_names(tmp_path: Path) -> None:
+    root = tmp_path / "c"
+    plain(root)
+    write_table(root / "sample_submission.csv", ["id", "label"], [[id_, 0] for id_ in TEST])
+    assert recognise(root).said[0].startswith("the sample has '0' in every row, the labels are names ('ant', 'bee', ")
+
+
+def test_a_labelled_table_of_other_images_is_said_to_be_left(tmp_path: Path) -> None:
+    root = tmp_path / "c"
+    plain(root)
+    put(root, [f"val/{id_}.png" for id_ in TRAIN[:12]])
+    write_table(root / "val.csv", ["id", "label"], [list(row) for row in zip(TRAIN[:12], LABELS, strict=False)])
+    found = recognise(root)
+    assert found.value("data.train") == "train.csv"
+    assert found.said == (
+        "val.csv has labels of 12 more images, which are not used: add its rows to train.csv to train on them too",
+    )
+
+
+def test_a_second_image_of_each_row_is_said_to_be_left(tmp_path: Path) -> None:
+    root = tmp_path / "c"
+    put(root, [f"train/{id_}_{side}.png" for id_ in TRAIN for side in ("left", "right")])
+    put(root, [f"test/t{id_}_{side}.png" for id_ in TEST for side in ("left", "right")])
+    rows = [[id_, f"{id_}_left.png", f"{id_}_right.png", label] for id_, label in zip(TRAIN, LABELS, strict=True)]
+    write_table(root / "train.csv", ["id", "one", "two", "label"], rows)
+    rows = [[f"t{id_}", f"t{id_}_left.png", f"t{id_}_right.png"] for id_ in TEST]
+    write_table(root / "test.csv", ["id", "one", "two"], rows)
+    write_table(root / "sample_submission.csv", ["id", "label"], [[f"t{id_}", "ant"] for id_ in TEST])
+    (said,) = recognise(root).said
+    assert said.startswith("column 'two' of train.csv names another image of each row, which is not used")
+
+
+def test_folders_of_classes_that_are_left_are_said(tmp_path: Path) -> None:
+    root = tmp_path / "c"
+    put(root, [f"{part}/{name}/{n}.png" for part in ("train", "additional") for name in NAMES for n in range(5)])
+    put(root, [f"test/{n}.png" for n in range(6)])
+    found = recognise(root)
+    assert found.said == ("folders of classes that are not used: 'additional'",)
+
+
+@pytest.mark.parametrize("names", [("bus", "car", "train", "truck"), ("Testudo", "Trainer", "Valid"), ("a", "test")])
+def test_a_word_of_parts_at_the_beginning_of_a_class_or_as_one_is_none(tmp_path: Path, names: tuple[str, ...]) -> None:
+    root = tmp_path / "c"
+    put(root, [f"train/{name}/{n}.png" for name in names for n in range(5)] + [f"test/{n}.png" for n in range(6)])
+    _, cfg, train, test = read(root, tmp_path)
+    assert set(train.labels["label"]) == set(names) and len(test) == 6 and cfg.data.train == "train/{label}/{file}"
+
+
+def test_class_folders_with_a_folder_of_images_in_each(tmp_path: Path) -> None:
+    root = tmp_path / "c"
+    put(root, [f"train/{name}/images/{name}_{n}.jpg" for name in NAMES for n in range(5)])
+    for name in NAMES:
+        (root / "train" / name / f"{name}_boxes.txt").write_text(f"{name}_0.jpg\t0\t0\t9\t9\n")
+    put(root, [f"val/images/val_{n}.jpg" for n in range(4)] + [f"test/images/test_{n}.jpg" for n in range(6)])
+    _, cfg, train, test = read(root, tmp_path)
+    assert cfg.data.train == "train/{label}/images/{file}" and set(train.labels["label"]) == set(NAMES)
+    assert test.paths == [f"test/images/test_{n}.jpg" for n in range(6)]
