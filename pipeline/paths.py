@@ -63,6 +63,9 @@ def folds_settings(cfg: Config) -> dict[str, Any]:
     asked = settings_of(cfg, "folds")
     # A test image that cannot be read asks for no other models, so for no folds of another name.
     del asked["data"]["bad_images"]
+    # Splits from before there was this setting keep their names.
+    if not asked["data"]["label_pattern"]:
+        del asked["data"]["label_pattern"]
     # A kind that is to be seen from the labels is seen with the metric's help.
     return {**asked, "task": cfg.task.kind if cfg.task.kind != "auto" else f"auto, {cfg.task.metric}"}
 
