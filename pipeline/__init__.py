@@ -42,8 +42,9 @@ scores/               measure: what a run's predictions are worth, by its folds,
                       summary: what is said of it
 detection/            recognise a download: inventory (image_files, sheets, sample_table) -> readings/, a file for each
                       family of downloads (candidates) -> choose -> what is asked (asked, answerable), groups, box,
-                      unused, negative, metric, metric_text, survey -> what was found, config_text. Helpers of readings:
-                      plain_template, find_template, folders, label_columns; habits: words and thresholds
+                      unused, negative, metric, metric_text, survey -> what was found, config_text
+                      plain_template, find_template, second_images, folders, label_columns: helpers of readings
+                      habits: words and thresholds
 images/               headers, grey, decode, index, cache, fill, batches: from files to batches
                       augment/ (augment, policies, geometry, colour, erasing, mix, albumentations_file, epoch_changes)
 recipes               image size, network and training by rule, from what detection knows

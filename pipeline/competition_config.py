@@ -32,6 +32,9 @@ class DataConfig(Section):
     tag_separator: Annotated[str, Stages("folds", "probe", "train", "ensemble")] = Field(
         "", description='what separates several tags in one label cell; "" for one label'
     )
+    label_pattern: Annotated[str, Stages("folds", "probe", "train", "ensemble")] = Field(
+        "", description='regular expression of the label within a cell, its group where it has one; "" for whole cells'
+    )
     negative: Annotated[str, Stages("folds", "probe", "train")] = Field(
         "", description='the label for "nothing there", where one number is asked: it counts as 0, every other as 1'
     )
@@ -90,6 +93,10 @@ class DataConfig(Section):
             "".encode(self.encoding or "utf-8")
         except LookupError:
             raise ValueError(f"'encoding' must be one that Python knows. Got {self.encoding!r}") from None
+        try:
+            re.compile(self.label_pattern)
+        except re.error as error:
+            raise ValueError(f"'label_pattern' must be a regular expression: {error}") from None
         if len(self.box) not in (0, 4):
             raise ValueError(f"'box' must name four columns, or none. Got {len(self.box)}")
         if self.rows and not re.fullmatch(r"\{id\}[^{}]\{class\}|\{class\}[^{}]\{id\}", self.rows):

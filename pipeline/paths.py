@@ -12,7 +12,7 @@ from pipeline.files import digest, safe_name
 STATES = ("resume.safetensors", "resume-epoch.safetensors")
 
 # Settings of [data] that came after the names of folds: at their defaults they change none.
-_NEWER = ("encoding", "unknown_flags")
+_NEWER = ("encoding", "label_pattern", "unknown_flags")
 
 
 def run_dir(cfg: Config) -> Path:

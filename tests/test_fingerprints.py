@@ -44,6 +44,7 @@ CHANGES: dict[str, tuple[str, str]] = {
     "data.id": ("label", "P F S T I E"),
     "data.labels": ('["id"]', "F S T I E"),
     "data.tag_separator": (",", "F S T I E"),
+    "data.label_pattern": ("a", "F S T I E"),
     "data.negative": ("ant", "F S T I E"),
     "data.rows": ("{id}_{class}", "P F S T I E"),
     "data.image": ("train/{label}/{id}.png", "P"),

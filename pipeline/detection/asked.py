@@ -5,8 +5,8 @@ from dataclasses import replace
 
 from pipeline.detection.candidates import Candidate
 from pipeline.detection.find_template import find_template
-from pipeline.detection.folders import find_test_folder, read_said_template
-from pipeline.detection.found import SAY, Choice
+from pipeline.detection.folders import Folders, find_test_folder, read_said_template
+from pipeline.detection.found import SAY, Choice, escape_braces
 from pipeline.detection.habits import DERIVED, TEST_WORDS, says
 from pipeline.detection.image_files import ImageFiles
 from pipeline.detection.inventory import Inventory
@@ -61,11 +61,7 @@ def choose_test_images(inventory: Inventory, train: Candidate) -> list[Choice]:
         )
     if tried:
         raise InputError("; ".join(tried) + f"; {SAY} data.test_image=FOLDER/{{COLUMN}}.jpg")
-    left = [path for path in inventory.images.paths if path not in taken]
-    if "{" in given:
-        folder = read_said_template("data.test", given, left)
-    else:
-        folder = find_test_folder(inventory.root, inventory.files, left)
+    folder = _test_folder(inventory, train)
     if train_id != folder.id:
         choices.append(Choice("data.test_id", folder.id, f"The train images have {train_id!r}."))
     return [
@@ -73,6 +69,21 @@ def choose_test_images(inventory: Inventory, train: Candidate) -> list[Choice]:
         Choice("data.test", folder.template, f"No table of the test images; {len(folder.paths):,} files."),
         Choice("data.test_image", folder.template),
     ]
+
+
+def _test_folder(inventory: Inventory, train: Candidate) -> Folders:
+    """Find the test images where no table lists them."""
+    left = sorted(set(inventory.images.paths) - set(train.paths))
+    given = inventory.said.get("data.test", "")
+    if "{" in given:
+        return read_said_template("data.test", given, left)
+    folder = find_test_folder(inventory.root, inventory.files, left)
+    endings = {posixpath.splitext(path)[1] for path in folder.paths}
+    by_paths = train.match is not None and all("/" in cell for cell in train.sheet.cells[train.id])
+    if by_paths and len(endings) == 1 and folder.template.endswith("{file}"):
+        # The train table's ids are paths, which test images cannot have; their names alone are what tables go by.
+        return replace(folder, template=folder.template + escape_braces(endings.pop()))
+    return folder
 
 
 def test_sheet(inventory: Inventory, train: Candidate, asked: list[Choice]) -> Sheet | None:

@@ -7,7 +7,7 @@ from dataclasses import replace
 
 import pandas as pd
 
-from pipeline.competition.tables.templates import ANYWHERE, fields, find_anywhere
+from pipeline.competition.tables.templates import ANYWHERE, fields, find_anywhere, without_query
 from pipeline.detection.found import escape_braces
 from pipeline.detection.image_files import ENOUGH, ImageFiles, evenly_spaced, is_image
 from pipeline.detection.plain_template import NUM_PROBES, TemplateMatch, find_plain_template, paths_of
@@ -128,6 +128,7 @@ def _in_any_folder(
     key: str, cells: list[str], images: ImageFiles, split: str, taken: frozenset[str]
 ) -> TemplateMatch | None:
     """Match the file of a cell's name, wherever it lies below some folder; only where no name could mean two files."""
+    cells = [without_query(cell) for cell in cells]
     endings = _endings(images)
     ending = escape_braces(next(iter(endings))) if len(endings) == 1 else ".*"
     tail = f"{{{key}}}" if sum(map(is_image, cells)) > len(cells) / 2 else f"{{{key}}}{ending}"

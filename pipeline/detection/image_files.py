@@ -16,6 +16,8 @@ SUFFIXES = (
 )
 # Images that are not read: they are named, not passed over.
 UNREAD = (".dcm", ".dicom", ".nii", ".nii.gz", ".heic", ".heif", ".svs", ".tfrec", ".tfrecord")
+# Many images in one file, or a table of pixels.
+ARRAYS = (".npz", ".h5", ".hdf5", ".mat", ".pkl", ".pickle", ".bin", "-ubyte", ".parquet", ".arrow")
 # How files of images begin: JPEG, PNG, GIF, TIFF, BMP with its two reserved bytes, WebP.
 _BEGINNINGS = re.compile(rb"\xff\xd8\xff|\x89PNG\r\n|GIF8[79]a|II\*\0|MM\0\*|BM....\0\0\0\0|RIFF....WEBP", re.DOTALL)
 # Endings of files that are none whatever they begin with, and of those that hold many things.

@@ -16,7 +16,7 @@ from pipeline.competition.tables.passed_over import is_passed_over
 from pipeline.competition.tables.templates import fields
 from pipeline.detection.find_template import find_template
 from pipeline.detection.found import Given, first_problems, quoted
-from pipeline.detection.image_files import SUFFIXES, UNREAD, ImageFiles, images_by_content
+from pipeline.detection.image_files import ARRAYS, SUFFIXES, UNREAD, ImageFiles, images_by_content
 from pipeline.detection.plain_template import images_of
 from pipeline.detection.sample_table import Sample, find_sample
 from pipeline.detection.sheets import Sheet, by_split, read_sheets
@@ -61,6 +61,11 @@ class Inventory:
         template = template if template is not None and set(fields(template)) <= set(frame) else None
         match = find_template(frame, [self.sample.id], self.images, "test", given=template)
         return frozenset(images_of(match.template, frame, self.images)) if match and match.is_good else frozenset()
+
+    @property
+    def unread(self) -> list[str]:
+        """Images and archives of kinds that are not read."""
+        return _unread(self.files)
 
     def seen(self, problems: Sequence[str]) -> list[str]:
         """What is in the folder, in sentences, with what readings found wrong."""
@@ -116,13 +121,20 @@ def _must_hold_images(root: Path, files: Sequence[str], images: ImageFiles) -> N
         )
     if images.paths:
         return
+    if rar := [path for path in files if path.lower().endswith(".rar")]:
+        raise InputError(
+            f"{root} must hold archives that are unpacked here (zip, 7z, tar). Got {counted('files', rar)}; unpack "
+            f"them there by hand, as in: unrar x {rar[0]}"
+        )
     if unread := _unread(files):
         raise InputError(
             f"{root} must hold images that can be read ({' '.join(SUFFIXES)}). Got "
             f"{counted('files of other kinds', unread)}; convert them to PNG"
         )
+    arrays = [path for path in files if path.lower().endswith(ARRAYS)]
+    what = counted("files of arrays or tables", arrays) if arrays else counted("files", files)
     raise InputError(
-        f"{root} must hold images in files of their own. Got {counted('files', files)}; pixels in a table or in "
+        f"{root} must hold images in files of their own. Got {what}; pixels in a table or in "
         "one large file must be written as PNG files first"
     )
 
@@ -167,7 +179,7 @@ def _archive_parts(root: Path, files: Sequence[str]) -> list[str]:
 
 def _unread(files: Sequence[str]) -> list[str]:
     """Find images of kinds that are not read."""
-    return [path for path in files if path.lower().endswith(UNREAD)]
+    return [path for path in files if path.lower().endswith((*UNREAD, ".rar"))]
 
 
 def _widened(sheet: Sheet, id_column: str, rows: str, classes: Sequence[str]) -> Sheet:

@@ -71,11 +71,14 @@ class Evidence:
 
     @property
     def num_ranks(self) -> int:
-        """How many classes each answer lists; 0 for one, where they differ or have spaces."""
+        """How many classes each answer lists; 0 for one, where they differ, have spaces, or list other things too."""
         counts = {len(cell.split()) for cell in self.answers}
         if len(counts) != 1 or counts == {1} or any(" " in name for name in self.cells):
             return 0
-        return counts.pop()
+        words = {word for cell in self.answers for word in cell.split()}
+        known = len(words & set(self.cells))
+        # A class and something else, such as its box; of classes that no train image has none may be known.
+        return 0 if 0 < known < len(words) / 2 else counts.pop()
 
     @property
     def quantities(self) -> bool:

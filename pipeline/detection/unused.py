@@ -2,12 +2,11 @@
 
 from collections.abc import Sequence
 
+from pipeline.competition.tables.csv_table import counted
 from pipeline.detection.candidates import Candidate, Source
 from pipeline.detection.found import quoted
-from pipeline.detection.image_files import ENOUGH, evenly_spaced
 from pipeline.detection.inventory import Inventory
-from pipeline.detection.label_columns import names_files
-from pipeline.detection.plain_template import NUM_PROBES
+from pipeline.detection.second_images import other_images
 
 
 def say_unused(inventory: Inventory, train: Candidate, lost: Sequence[Candidate], test_table: str) -> list[str]:
@@ -32,24 +31,15 @@ def say_unused(inventory: Inventory, train: Candidate, lost: Sequence[Candidate]
         said.append(f"folders of classes that are not used: {quoted([name or '.' for name in train.unused])}")
     if train.match is None:
         return said
-    for column in train.sheet.cells:
-        if column not in (train.id, train.match.key, *train.labels.columns) and _names_others(inventory, train, column):
+    if inventory.unread:
+        said.append(
+            f"{counted('files are of kinds that are not read', inventory.unread)}: convert them to PNG or JPEG; where "
+            "tables name them, data.bad_images = 'drop' leaves them out"
+        )
+    for column in other_images(inventory, train.sheet, train.paths):
+        if column not in (train.id, train.match.key, *train.labels.columns):
             said.append(
                 f"column {column!r} of {train.name} names another image of each row, which is not used: the images are "
                 f"those of column {train.match.key!r}, by data.image = {train.match.template!r}"
             )
     return said
-
-
-def _names_others(inventory: Inventory, train: Candidate, column: str) -> bool:
-    """Whether a column names images that are no train images yet."""
-    cells = train.sheet.cells[column]
-    if not names_files(cells):
-        return False
-    used, probes = set(train.paths), [cells[row] for row in evenly_spaced(len(cells), NUM_PROBES)]
-    found = [
-        cell
-        for cell in probes
-        if not cell.isdecimal() and any(path not in used for path, _ in inventory.images.named(cell.lstrip("./")))
-    ]
-    return len(found) >= ENOUGH * len(probes) > 0

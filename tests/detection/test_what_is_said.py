@@ -7,6 +7,7 @@ import pytest
 from downloads import LABELS, NAMES, TEST, TRAIN, plain, put, read
 from making import write_table
 from pipeline.detection.recognise import recognise, render
+from pipeline.files import InputError
 
 
 def images(root: Path) -> None:
@@ -87,7 +88,7 @@ def test_a_labelled_table_of_other_images_is_said_to_be_left(tmp_path: Path) -> 
     )
 
 
-def test_a_second_image_of_each_row_is_said_to_be_left(tmp_path: Path) -> None:
+def test_which_of_two_images_of_each_row_is_meant_is_asked(tmp_path: Path) -> None:
     root = tmp_path / "c"
     put(root, [f"train/{id_}_{side}.png" for id_ in TRAIN for side in ("left", "right")])
     put(root, [f"test/t{id_}_{side}.png" for id_ in TEST for side in ("left", "right")])
@@ -96,8 +97,14 @@ def test_a_second_image_of_each_row_is_said_to_be_left(tmp_path: Path) -> None:
     rows = [[f"t{id_}", f"t{id_}_left.png", f"t{id_}_right.png"] for id_ in TEST]
     write_table(root / "test.csv", ["id", "one", "two"], rows)
     write_table(root / "sample_submission.csv", ["id", "label"], [[f"t{id_}", "ant"] for id_ in TEST])
-    (said,) = recognise(root).said
-    assert said.startswith("column 'two' of train.csv names another image of each row, which is not used")
+    with pytest.raises(InputError, match=r"Several are equally good: 'train/\{one\}', 'train/\{two\}'.*data\.image="):
+        recognise(root)
+    found = recognise(root, given={"data.image": "train/{two}"})
+    assert found.said[0].startswith("column 'one' of train.csv names another image of each row, which is not used")
+    put(root, [f"masks/{id_}_mask.png" for id_ in TRAIN])
+    rows = [[id_, f"{id_}_left.png", f"{id_}_mask.png", label] for id_, label in zip(TRAIN, LABELS, strict=True)]
+    write_table(root / "train.csv", ["id", "one", "two", "label"], rows)
+    assert recognise(root).value("data.image") == "train/{one}"
 
 
 def test_folders_of_classes_that_are_left_are_said(tmp_path: Path) -> None:
@@ -125,3 +132,57 @@ def test_class_folders_with_a_folder_of_images_in_each(tmp_path: Path) -> None:
     _, cfg, train, test = read(root, tmp_path)
     assert cfg.data.train == "train/{label}/images/{file}" and set(train.labels["label"]) == set(NAMES)
     assert test.paths == [f"test/images/test_{n}.jpg" for n in range(6)]
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("train.rar", r"Got 1 files \(train\.rar\); unpack them there by hand, as in: unrar x train\.rar"),
+        ("train.npz", r"Got 1 files of arrays or tables \(train\.npz\); pixels .* must be written as PNG"),
+        ("a.heic", r"Got 1 files of other kinds \(a\.heic\); convert them to PNG"),
+    ],
+)
+def test_what_holds_the_images_in_another_form_is_named(tmp_path: Path, name: str, message: str) -> None:
+    root = tmp_path / "c"
+    plain(root)
+    for path in root.glob("t*/*.png"):
+        path.unlink()
+    (root / name).write_bytes(b"x")
+    with pytest.raises(InputError, match=message):
+        recognise(root)
+
+
+def test_pixels_in_a_table_are_to_be_written_as_files(tmp_path: Path) -> None:
+    root = tmp_path / "c"
+    put(root, ["example.png"])
+    rows = [[number % 3, " ".join(str(number + place) for place in range(64 * 64))] for number in range(9)]
+    write_table(root / "faces.csv", ["emotion", "pixels"], rows)
+    with pytest.raises(InputError, match=r"holds the pixels of an image in each cell of column 'pixels'") as error:
+        recognise(root)
+    assert len(str(error.value)) < 600
+
+
+def test_some_images_of_a_kind_that_is_not_read_are_said(tmp_path: Path) -> None:
+    root = tmp_path / "c"
+    plain(root)
+    (root / "train" / "000.png").rename(root / "train" / "000.heic")
+    (said,) = recognise(root).said
+    assert said.startswith("1 files are of kinds that are not read (train/000.heic): convert them to PNG or JPEG")
+
+
+def test_images_named_by_web_addresses(tmp_path: Path) -> None:
+    root = tmp_path / "c"
+    put(root, [f"images/{id_}.jpg" for id_ in TRAIN] + [f"test/t{id_}.jpg" for id_ in TEST])
+    rows = [[f"https://host.org/up/{i}.jpg?w=6&fit=max", label] for i, label in zip(TRAIN, LABELS, strict=True)]
+    write_table(root / "train.csv", ["url", "label"], rows)
+    write_table(root / "sample_submission.csv", ["id", "label"], [[f"t{id_}.jpg", "ant"] for id_ in TEST])
+    _, _, train, _ = read(root, tmp_path)
+    assert train.paths == [f"images/{id_}.jpg" for id_ in TRAIN]
+
+
+def test_test_images_without_a_table_beside_a_table_of_paths(tmp_path: Path) -> None:
+    root = tmp_path / "c"
+    rows = [[f"train/{label}/{id_}.png", label] for id_, label in zip(TRAIN, LABELS, strict=True)]
+    put(root, [row[0] for row in rows] + [f"test/{id_}.png" for id_ in TEST])
+    write_table(root / "labels.csv", ["fname", "label"], rows)
+    assert read(root, tmp_path)[3].ids == TEST

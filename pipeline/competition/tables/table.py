@@ -1,5 +1,6 @@
 """Train and test tables -> samples: ids, image paths, labels, groups."""
 
+import re
 from collections.abc import Container, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -88,6 +89,10 @@ def read_train(cfg: Config, *, files: bool = False) -> Samples:
 def _labels(cfg: Config, source: str, frame: pd.DataFrame) -> pd.DataFrame:
     """Take the label columns; with `data.negative`, that label as 0 and every other as 1."""
     labels = frame[list(cfg.data.labels)]
+    if cfg.data.label_pattern:
+        labels = labels.map(lambda cell: label_within(cell, cfg.data.label_pattern))
+        if not (labels != "").to_numpy().any():
+            raise InputError(f"{source}: data.label_pattern = {cfg.data.label_pattern!r} finds no label in any cell")
     negative = cfg.data.negative
     if not negative:
         return labels
@@ -98,6 +103,12 @@ def _labels(cfg: Config, source: str, frame: pd.DataFrame) -> pd.DataFrame:
             f"{counted('labels', list(found))}"
         )
     return (labels != negative).astype(int).astype(str)
+
+
+def label_within(cell: str, pattern: str) -> str:
+    """Find the label in a cell by `data.label_pattern`: its first group, or all that it fits; "" where it does not."""
+    match = re.search(pattern, cell)
+    return "" if match is None else match[1 if match.re.groups else 0]
 
 
 def _of_one_image(paths: list[str]) -> list[str] | None:

@@ -100,6 +100,7 @@ def find_anywhere(paths: Sequence[str], files: Sequence[str]) -> tuple[list[str]
     full, several = [], []
     for path in paths:
         base, _, rest = path.partition(ANYWHERE)
+        rest = without_query(rest)
         wanted = [name for name in rest.replace("\\", "/").split("/") if name not in ("", ".")]
         found = [file for file in by_name.get(wanted[-1], ()) if file.startswith(base)] if wanted else []
         if len(found) > 1:
@@ -109,6 +110,11 @@ def find_anywhere(paths: Sequence[str], files: Sequence[str]) -> tuple[list[str]
             several.append(f"{path}: {' or '.join(found[:2])}")
         full.append(found[0] if found else path)
     return full, several
+
+
+def without_query(text: str) -> str:
+    """A web address without what follows its path, `https://host/a/1.jpg?w=600`; other texts as they are."""
+    return re.split(r"[?#]", text, maxsplit=1)[0] if "://" in text else text
 
 
 def _shared(folders: list[str], wanted: list[str]) -> int:

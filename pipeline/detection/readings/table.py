@@ -13,6 +13,7 @@ from pipeline.detection.inventory import Inventory
 from pipeline.detection.label_columns import Labels, choose_labels, names_files, tag_separator
 from pipeline.detection.plain_template import TemplateMatch, fit_in_words, images_of
 from pipeline.detection.sample_table import sample_rank
+from pipeline.detection.second_images import other_images
 from pipeline.detection.sheets import Sheet, sheet_named
 
 
@@ -62,6 +63,11 @@ def read_sheet(inventory: Inventory, sheet: Sheet) -> Candidate | Refusal:
     same = said.get("data.id") or (sheet.column(sample.id) if sample else None)
     if same and same not in sheet.unique:
         return refused(_no_id(str(path), sheet, same))
+    if pixels := next((name for name, cells in sheet.cells.items() if cells and _are_pixels(cells[0])), None):
+        return refused(
+            f"{path} holds the pixels of an image in each cell of column {pixels!r}; write each row as a PNG file "
+            "first, and its name into the table"
+        )
     if not len(sheet.frame):
         return refused(f"{path} must have at least one row. Got a header only")
     ids = [same] if same else sheet.unique
@@ -100,7 +106,7 @@ def read_sheet(inventory: Inventory, sheet: Sheet) -> Candidate | Refusal:
         f"{len(paths):,} rows, of which {match.num_found:,} have their image; {labels.reason}",
         _rank(sheet, labels),
         match,
-        _unclear(str(path), match),
+        "" if "data.image" in said else _unclear(inventory, sheet, id_, labels, match, paths),
     )
 
 
@@ -136,15 +142,27 @@ def _said_labels(sheet: Sheet, columns: tuple[str, ...]) -> Labels | None:
     return Labels(columns, 0, "as was said", tag_separator(sheet.cells[columns[0]]) if len(columns) == 1 else "")
 
 
-def _unclear(path: str, match: TemplateMatch) -> str:
+def _are_pixels(cell: str) -> bool:
+    """Whether a cell is a list of whole numbers as long as an image has pixels."""
+    return len(cell) >= 128 and len(numbers := cell.split()) >= 64 and all(number.isdecimal() for number in numbers)
+
+
+def _unclear(
+    inventory: Inventory, sheet: Sheet, id_: str, labels: Labels, match: TemplateMatch, paths: tuple[str, ...]
+) -> str:
     """Say which other files could be the images, where nothing but habits tells; "" where they could not."""
-    alike = sorted(text for text in match.others if _is_as_good(text, match))
+    used = {id_, match.key, *labels.columns}
+    columns = [name for name in other_images(inventory, sheet, paths) if name not in used]
+    alike = [text for text in match.others if _is_as_good(text, match)]
+    for name in columns:
+        other = find_template(sheet.frame, [name], inventory.images, "train")
+        alike += [other.template] if other and other.is_good else []
     if not alike:
         return ""
-    alike = sorted((match.template, *alike))
+    alike = sorted({match.template, *alike})
     return (
-        f"{path}: each row must have one image file. Several are equally good: {quoted(alike)}; which is meant is not "
-        f"in the files: say it, as in --set data.image='{alike[0]}'"
+        f"{inventory.root / sheet.name}: each row must have one image file. Several are equally good: {quoted(alike)}; "
+        f"which is meant is not in the files: say it, as in --set data.image='{alike[0]}'"
     )
 
 
