@@ -53,7 +53,9 @@ def detect(target: Path, overrides: Sequence[str] = ()) -> Path:
     files = open_folder(target, settings.data.unpack_limit)
     found = recognise(target, files, name=path.stem, given=given)
     gpu = gpu_memory()
-    published = _published(gpu) if takes_weights(found.facts, gpu_memory=gpu) else ""
+    published = ""
+    if takes_weights(found.facts, gpu_memory=gpu) and (settings.model.pretrained or "model.pretrained" not in changed):
+        published = _published(gpu, settings.model.name if "model.name" in changed else "")
     found = replace(found, choices=(*found.choices, *recipe(found.facts, gpu_memory=gpu, published=published)))
     text = render(found)
     cfg = loads(text, path, overrides)
@@ -70,17 +72,20 @@ def detect(target: Path, overrides: Sequence[str] = ()) -> Path:
     return path
 
 
-def _published(gpu: float) -> str:
+def _published(gpu: float, asked: str) -> str:
     """The best network for this machine of those whose published weights are here; "" for none.
 
     Args:
         gpu: gigabytes of its GPU; 0 for none.
+        asked: the network that the user asks for, which alone is looked for; "" for any.
     """
     from pipeline.model.published import Places, find
     from pipeline.model.weight_names import timm_network
-    from pipeline.recipes import wanted
+    from pipeline.recipes import PUBLISHED, wanted
 
-    places, names = Places.seen(), wanted(gpu)
+    if asked and asked not in PUBLISHED:
+        return ""
+    places, names = Places.seen(), [asked] if asked else wanted(gpu)
     here = next((name for name in names if find(timm_network(name), places) is not None), "")
     if not here:
         log.info(

@@ -305,6 +305,20 @@ def test_small_images_in_colour_are_enlarged_for_published_weights(tiny: Path, m
     assert "small images, enlarged to what the published network knows" in Path("configs/tiny.toml").read_text()
 
 
+@pytest.mark.parametrize("setting", ["model.name=resnet18", "model.pretrained=false"])
+def test_a_config_suits_the_network_that_is_asked_for(
+    tiny: Path, monkeypatch: pytest.MonkeyPatch, setting: str
+) -> None:
+    monkeypatch.setattr("pipeline.model.published.find", lambda *_: "here")
+    assert main(["--config", str(tiny), "--set", setting]) == 0
+    cfg = load(Path("configs/tiny.toml"), [setting])
+    assert (
+        not cfg.model.pretrained
+        and cfg.train.head == "random"
+        and cfg.model.name == ("resnet18" if "name" in setting else "resnet9")
+    )
+
+
 def test_small_grey_images_need_none(tiny: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     in_grey(tiny)
     monkeypatch.setattr("pipeline.model.published.find", lambda *_: pytest.fail("weights are looked for"))
