@@ -30,7 +30,10 @@ def read_frame(path: Path, *, headerless: bool = False) -> pd.DataFrame:
         return read_json(path)
     if suffix in READERS:
         return READERS[suffix](path)
-    return read_headerless(path) if headerless else read_csv(path).frame
+    frame = read_headerless(path) if headerless else read_csv(path).frame
+    # A space behind each separator is no part of the cells.
+    spaced = [name for name in frame if frame.columns.tolist().count(name) == 1 and _begin_with_a_space(frame[name])]
+    return frame.assign(**{name: frame[name].str.removeprefix(" ") for name in spaced}) if spaced else frame
 
 
 def read_json(path: Path) -> pd.DataFrame:
@@ -60,6 +63,10 @@ def read_json(path: Path) -> pd.DataFrame:
             notes = notes[[column for column in notes if column not in images]]
             return images.join(notes, on=id_, how="inner").reset_index(drop=True)
     return images
+
+
+def _begin_with_a_space(cells: "pd.Series[str]") -> bool:
+    return len(cells) > 0 and bool(cells.str.startswith(" ").all())
 
 
 def _are_records(value: Any) -> bool:
