@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from pipeline.competition.tables.csv_table import counted
 from pipeline.detection.candidates import Candidate, Source
 from pipeline.detection.found import quoted
+from pipeline.detection.habits import TEST_WORDS, says
 from pipeline.detection.inventory import Inventory
 from pipeline.detection.second_images import other_images
 
@@ -27,8 +28,8 @@ def say_unused(inventory: Inventory, train: Candidate, lost: Sequence[Candidate]
                 f"{other.name} has labels of {len(more):,} more images, which are not used: add its rows to "
                 f"{train.name} to train on them too"
             )
-    if train.unused:
-        said.append(f"folders of classes that are not used: {quoted([name or '.' for name in train.unused])}")
+    if folders := [name for name in train.unused if name and not says(name, TEST_WORDS)]:
+        said.append(f"folders of classes that are not used: {quoted(folders)}")
     if train.match is None:
         return said
     if inventory.unread:

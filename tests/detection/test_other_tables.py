@@ -92,7 +92,8 @@ def test_a_table_for_each_part_in_its_folder(tmp_path: Path) -> None:
         names = [f"{part}_{number}.jpg" for number in range(count)]
         put(root, [f"{part}/{name}" for name in names])
         rows = [[name, *(int(number % 3 == place) for place in range(3))] for number, name in enumerate(names)]
-        write_table(root / part / "_classes.csv", ["filename", *NAMES[:3]], rows)
+        lines = [", ".join(map(str, row)) for row in [["filename", *NAMES[:3]], *rows]]
+        (root / part / "_classes.csv").write_text("\n".join(lines) + "\n")
     _, cfg, train, test = read(root, tmp_path)
     assert (cfg.data.train, cfg.data.test) == ("train/_classes.csv", "test/_classes.csv")
     assert cfg.data.labels == tuple(NAMES[:3]) and (len(train), len(test)) == (20, 8)

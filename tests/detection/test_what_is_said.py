@@ -132,6 +132,7 @@ def test_class_folders_with_a_folder_of_images_in_each(tmp_path: Path) -> None:
     _, cfg, train, test = read(root, tmp_path)
     assert cfg.data.train == "train/{label}/images/{file}" and set(train.labels["label"]) == set(NAMES)
     assert test.paths == [f"test/images/test_{n}.jpg" for n in range(6)]
+    assert recognise(root).said == ()
 
 
 @pytest.mark.parametrize(

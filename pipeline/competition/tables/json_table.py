@@ -32,11 +32,12 @@ def read_frame(path: Path, encoding: str = "", tag_separator: str = "", *, heade
         return read_json(path)
     if suffix in READERS:
         return READERS[suffix](path)
-    return (read_headerless if headerless else _read_plain)(path, encoding, tag_separator)
-
-
-def _read_plain(path: Path, encoding: str, tag_separator: str) -> pd.DataFrame:
-    return read_csv(path, encoding, tag_separator).frame
+    frame = (
+        read_headerless(path, encoding, tag_separator) if headerless else read_csv(path, encoding, tag_separator).frame
+    )
+    # A space behind each separator is no part of the cells.
+    spaced = [name for name in frame if frame.columns.tolist().count(name) == 1 and _begin_with_a_space(frame[name])]
+    return frame.assign(**{name: frame[name].str.removeprefix(" ") for name in spaced}) if spaced else frame
 
 
 def read_json(path: Path) -> pd.DataFrame:
@@ -67,6 +68,10 @@ def read_json(path: Path) -> pd.DataFrame:
             notes = notes[[column for column in notes if column not in images]]
             return images.join(notes, on=id_, how="inner").reset_index(drop=True)
     return images
+
+
+def _begin_with_a_space(cells: "pd.Series[str]") -> bool:
+    return len(cells) > 0 and bool(cells.str.startswith(" ").all())
 
 
 def _are_records(value: Any) -> bool:
