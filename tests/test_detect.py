@@ -122,6 +122,21 @@ def test_a_folder_of_the_same_name_elsewhere_is_not_taken_for_it(
     assert "configs/tiny.toml must be the config of" in capsys.readouterr().err
 
 
+def test_an_encoding_that_is_asked_for_can_be_said(tiny: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = tiny / "train.csv"
+    header, *rows = path.read_text(encoding="utf-8").splitlines()
+    column = header.split(",").index("label")
+    names = ["正常", "缺陷"]  # neither is Korean in CP949
+    cells = [row.split(",") for row in rows]
+    lines = [",".join([*row[:column], names[n % 2], *row[column + 1 :]]) for n, row in enumerate(cells)]
+    path.write_text("\n".join([header, *lines]) + "\n", encoding="gbk")
+    assert main(["--config", str(tiny)]) == 1
+    assert "set data.encoding to the one that is right" in capsys.readouterr().err
+    assert main(["--config", str(tiny), "--set", "data.encoding=gbk"]) == 0
+    assert load(Path("configs/tiny.toml")).data.encoding == "gbk"
+    assert "正常" in Path("configs/tiny.toml").read_text(encoding="utf-8")
+
+
 @pytest.mark.parametrize("encoding", ["utf-8", "cp949"])
 def test_one_zip_with_everything_and_korean_labels(workplace: Path, encoding: str) -> None:
     root = workplace / "input" / "dacon"

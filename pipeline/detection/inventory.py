@@ -90,7 +90,7 @@ def take_inventory(root: Path, opened: Path, said: Mapping[str, Any]) -> Invento
     files = tuple(path for path in listed if not is_passed_over(path))
     images = ImageFiles(files, images_by_content(opened, files))
     _must_hold_images(root, files, images)
-    tables, problems = read_sheets(opened, files, images)
+    tables, problems = read_sheets(opened, files, images, said)
     asked = said.get("data.sample_submission")
     sheets = _with_splits(root, tables, images, said)
     sample = find_sample(root, sheets, asked)

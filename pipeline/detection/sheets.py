@@ -3,10 +3,11 @@
 import math
 import posixpath
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 
@@ -72,9 +73,11 @@ class Sheet:
         return alike[0] if len(alike) == 1 else None
 
 
-def read_sheets(root: Path, paths: Iterable[str], images: ImageFiles) -> tuple[list[Sheet], list[str]]:
+def read_sheets(
+    root: Path, paths: Iterable[str], images: ImageFiles, said: Mapping[str, Any]
+) -> tuple[list[Sheet], list[str]]:
     """Read every table at the root or one folder down, every json up to two; returns what is wrong with those that
-    cannot be read too.
+    cannot be read too. `said` are the settings that the user has decided: encoding and separator of tags.
 
     Raises:
         InputError: one that is a train table or a sample submission by its name cannot be read.
@@ -99,7 +102,7 @@ def read_sheets(root: Path, paths: Iterable[str], images: ImageFiles) -> tuple[l
         lists = [name for name in lists[:MAX_TABLES] if _is_list(root / name, images)]
         for name in [name for name in names if not name.lower().endswith(".txt") or name in lists]:
             try:
-                sheets.append(_read_sheet(root, name, images))
+                sheets.append(_read_sheet(root, name, images, said))
             except InputError as error:
                 if _says(name) and name not in lists:
                     raise  # without it the folder would be read as another competition
@@ -107,14 +110,15 @@ def read_sheets(root: Path, paths: Iterable[str], images: ImageFiles) -> tuple[l
     return sheets, problems
 
 
-def _read_sheet(root: Path, name: str, images: ImageFiles) -> Sheet:
+def _read_sheet(root: Path, name: str, images: ImageFiles, said: Mapping[str, Any]) -> Sheet:
     """Read a table; where its header names an image as the cells below do, it is a row."""
-    frame = read_frame(root / name)
+    read = partial(read_frame, root / name, said.get("data.encoding", ""), said.get("data.tag_separator", ""))
+    frame = read()
     for column in map(str, frame.columns):
         cells = [str(cell) for cell in frame[column]] if list(frame.columns).count(column) == 1 and column else []
         probes = [column, *(cells[row] for row in evenly_spaced(len(cells), 10))]
         if cells and all(cell and next(images.named(cell), None) for cell in probes):
-            return Sheet(name, read_frame(root / name, headerless=True), headerless=True)
+            return Sheet(name, read(headerless=True), headerless=True)
     return Sheet(name, frame)
 
 
