@@ -51,7 +51,7 @@ def _turns(options: list[str], *, after_probe: bool) -> list[Step]:
     from pipeline.files import InputError
     from pipeline.freshness import has_probe, read_inputs, unpredicted
     from pipeline.paths import all_folds
-    from pipeline.plan import planned
+    from pipeline.plan import is_trained, planned
 
     together = [(name, options) for name in TURNS]
     arguments = parse("train", "", options)
@@ -64,7 +64,9 @@ def _turns(options: list[str], *, after_probe: bool) -> list[Step]:
     due = [fold for fold in folds if unpredicted(cfg, fold, inputs)] if inputs.has_train else []
     if not due:
         return together
-    steps: list[Step] = [("ensemble", options)] if after_probe and has_probe(cfg) else []
+    # Where there are models there is a submission, which stays until training has accepted them.
+    is_first = after_probe and has_probe(cfg) and not is_trained(cfg)
+    steps: list[Step] = [("ensemble", options)] if is_first else []
     for fold in folds:
         of_fold = [*options, "--fold", str(fold)]
         steps += [("train", of_fold), ("infer", of_fold)]

@@ -74,8 +74,8 @@ def _near_size(side: float, has_gpu: bool) -> tuple[int, str]:
 
 
 def _photo_size(side: float, has_gpu: bool) -> tuple[int, str]:
-    what = "photos" if side > _SMALL.most_side else "small images, enlarged to what the published network knows,"
-    why = f"for {what} of {side:.0f} px: 224 with a GPU, 128 without; a larger size scores better, more slowly."
+    what = "for photos of" if side > _SMALL.most_side else "as the published network knows large images, enlarged from"
+    why = f"{what} {side:.0f} px: 224 with a GPU, 128 without; a larger size scores better, more slowly."
     return 224 if has_gpu else 128, why
 
 

@@ -317,7 +317,9 @@ def test_small_images_in_colour_are_enlarged_for_published_weights(tiny: Path, m
     assert main(["--config", str(tiny)]) == 0
     cfg = load(Path("configs/tiny.toml"))
     assert (cfg.model.name, cfg.model.pretrained, cfg.image.size) == ("tf_efficientnet_lite0", True, 128)
-    assert "small images, enlarged to what the published network knows" in Path("configs/tiny.toml").read_text()
+    assert (
+        "as the published network knows large images, enlarged from 12 px: 224" in Path("configs/tiny.toml").read_text()
+    )
 
 
 @pytest.mark.parametrize("setting", ["model.name=resnet18", "model.pretrained=false"])

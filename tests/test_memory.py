@@ -13,11 +13,12 @@ from torch.nn.modules.module import register_module_forward_pre_hook
 
 from pipeline import ensemble, folds, infer, prepare, train
 from pipeline.competition.answers.predictions import read_predictions
-from pipeline.config import Config
+from pipeline.config import Config, TrainConfig
 from pipeline.engine.machine import Machine
 from pipeline.images.batches import Batch, Batches
 from pipeline.stamps import note
 from running import CONFIG, RUN, forget, run_all
+from states import state_of
 
 ANY = 10**6
 
@@ -76,6 +77,13 @@ def device(monkeypatch: pytest.MonkeyPatch) -> Iterator[Device]:
 
 def models() -> list[dict[str, torch.Tensor]]:
     return [load_file(RUN / f"fold{k}" / "model.safetensors") for k in (0, 1)]
+
+
+def max_pieces(batch_size: int) -> int:
+    state = state_of(TrainConfig(num_epochs=1, batch_size=batch_size), nn.Linear(2, 3), [batch_size])
+    while state.halve_pieces():
+        pass
+    return state.num_pieces(batch_size)
 
 
 def model_bytes() -> list[bytes]:
@@ -163,6 +171,7 @@ def test_a_batch_of_training_goes_through_the_network_in_pieces(
     )
     assert said.count("of 8 at once") == 2 * 2, "a training keeps what it found; then in 4 pieces"
     assert set(device.trained) == {8, 4}, "the batches are those of the settings"
+    assert max_pieces(14) == 7, "of two images each"
     for kept, model in zip(whole, models(), strict=True):
         assert any(not torch.equal(kept[name], value) for name, value in model.items())
         assert all(torch.allclose(kept[name], value, atol=1e-5) for name, value in model.items())

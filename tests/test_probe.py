@@ -93,7 +93,18 @@ def test_there_is_a_submission_before_the_first_training_and_after_each(
     assert "probe: up to date" in said and said.count("CV accuracy") == 1 and len(models) == 3
     shutil.rmtree(RUN / "fold1")
     assert run(*STAGES) == 0
-    assert len(models) == 5 and SUBMISSION.read_bytes() == before
+    assert len(models) == 3 and SUBMISSION.read_bytes() == before
+
+
+def test_a_call_that_training_refuses_leaves_the_submission(
+    probed: Callable[..., Config], capsys: pytest.CaptureFixture[str]
+) -> None:
+    probed()
+    assert run(*STAGES) == 0
+    before = SUBMISSION.read_bytes()
+    assert run(*STAGES, settings=("train.lr=0.02",)) == 1
+    assert "was trained with other settings" in capsys.readouterr().err
+    assert SUBMISSION.read_bytes() == before
 
 
 def test_what_stops_the_training_leaves_the_submission(

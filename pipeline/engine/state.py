@@ -114,10 +114,10 @@ class TrainState:
             Whether that can be: not where pieces are as small as can be, nor where gradients of batches before would be
             lost.
         """
-        is_first = self.step % self.cfg.accumulate == 0
-        if not is_first or 4 * self.pieces > self.batch_sizes[self.step]:
+        is_first, most = self.step % self.cfg.accumulate == 0, self.batch_sizes[self.step] // 2
+        if not is_first or self.pieces >= most:
             return False
-        self.pieces *= 2
+        self.pieces = min(2 * self.pieces, most)
         self.optimizer.zero_grad(set_to_none=True)
         return True
 
