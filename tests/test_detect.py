@@ -317,9 +317,8 @@ def test_small_images_in_colour_are_enlarged_for_published_weights(tiny: Path, m
     assert main(["--config", str(tiny)]) == 0
     cfg = load(Path("configs/tiny.toml"))
     assert (cfg.model.name, cfg.model.pretrained, cfg.image.size) == ("tf_efficientnet_lite0", True, 128)
-    assert (
-        "as the published network knows large images, enlarged from 12 px: 224" in Path("configs/tiny.toml").read_text()
-    )
+    text = Path("configs/tiny.toml").read_text(encoding="utf-8").replace("#", "")
+    assert "as the published network knows large images, enlarged from 12 px" in " ".join(text.split())
 
 
 @pytest.mark.parametrize("setting", ["model.name=resnet18", "model.pretrained=false"])
