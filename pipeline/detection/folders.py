@@ -1,7 +1,7 @@
 """Templates that make a table of files, `train/{label}/{file}`: what families without a table share; test folders."""
 
 import posixpath
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -12,10 +12,11 @@ from PIL import Image
 
 from pipeline.competition.tables.csv_table import counted
 from pipeline.competition.tables.templates import fields, pattern
-from pipeline.detection.candidates import Candidate, Source
+from pipeline.detection.candidates import Candidate, Refusal, Source
 from pipeline.detection.found import SAY, Choice, escape_braces, quoted
 from pipeline.detection.habits import ALIKE, NUM_PAIRS, SHARED, TEST_WORDS, says
 from pipeline.detection.image_files import UNREADABLE, evenly_spaced, is_image
+from pipeline.detection.inventory import Inventory
 from pipeline.detection.label_columns import Labels
 from pipeline.detection.plain_template import paths_fitting
 from pipeline.detection.sheets import Sheet
@@ -55,6 +56,9 @@ class Folders:
         return self.name if len(set(self.columns[self.name])) == len(self.paths) else "path"
 
 
+Find = Callable[[Path, Sequence[str], Sequence[str]], Folders | None]
+
+
 def are_versions(root: Path, train: Candidate) -> bool:
     """Whether files of one name are versions of one image: (nearly) every name is in (nearly) every class, and the
     pixels of some that were looked at differ by a few levels.
@@ -90,6 +94,27 @@ def candidate(folders: Folders, source: Source) -> Candidate:
     return Candidate(
         source, sheet, labels, folders.id, paths, choices, evidence, versions_by=folders.name, unused=folders.others
     )
+
+
+def read_paths(inventory: Inventory, name: str, source: Source, find: Find) -> list[Candidate | Refusal]:
+    """Read what the paths of images say by themselves, where the user has not said otherwise.
+
+    Args:
+        inventory: of the download.
+        name: what a refusal is called.
+        source: where the labels stand.
+        find: gives the folders, from the root, every file and the images that can be train images; None for none. An
+            InputError of it stops what is less sure.
+    """
+    if "data.train" in inventory.said:
+        return []
+    images = [path for path in inventory.images.paths if path not in inventory.asked]
+    files = [path for path in inventory.files if path not in inventory.asked]
+    try:
+        folders = find(inventory.root, files, images)
+    except InputError as error:
+        return [Refusal(name, str(error), source, stops=True)]
+    return [candidate(folders, source)] if folders else []
 
 
 def read_said_template(key: str, template: str, images: Sequence[str]) -> Folders:

@@ -6,24 +6,15 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from pipeline.detection.candidates import Candidate, Refusal, Source
-from pipeline.detection.folders import Folders, candidate, fitting_alone
+from pipeline.detection.folders import Folders, fitting_alone, read_paths
 from pipeline.detection.found import escape_braces
 from pipeline.detection.habits import EXTRA_WORDS, MANY_SIBLINGS, TEST_WORDS, TRAIN_WORDS, VALID_WORDS, says
 from pipeline.detection.inventory import Inventory
-from pipeline.files import InputError
 
 
 def read(inventory: Inventory) -> list[Candidate | Refusal]:
     """Read the folders of classes, where there are some."""
-    if "data.train" in inventory.said:
-        return []
-    images = [path for path in inventory.images.paths if path not in inventory.asked]
-    files = [path for path in inventory.files if path not in inventory.asked]
-    try:
-        folders = find_class_folders(inventory.root, files, images)
-    except InputError as error:
-        return [Refusal("class folders", str(error), Source.FOLDERS, stops=True)]
-    return [candidate(folders, Source.FOLDERS)] if folders else []
+    return read_paths(inventory, "class folders", Source.FOLDERS, find_class_folders)
 
 
 def find_class_folders(root: Path, paths: Sequence[str], images: Sequence[str]) -> Folders | None:

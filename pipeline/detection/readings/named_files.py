@@ -7,11 +7,10 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from pipeline.detection.candidates import Candidate, Refusal, Source
-from pipeline.detection.folders import Folders, candidate, fitting_alone
+from pipeline.detection.folders import Folders, fitting_alone, read_paths
 from pipeline.detection.found import escape_braces
 from pipeline.detection.habits import TRAIN_WORDS, says
 from pipeline.detection.inventory import Inventory
-from pipeline.files import InputError
 
 # Templates of files that name their class and a number, and what the names look like without the extension.
 _NAMED = {
@@ -22,15 +21,7 @@ _NAMED = {
 
 def read(inventory: Inventory) -> list[Candidate | Refusal]:
     """Read the files that name their classes, where there are some."""
-    if "data.train" in inventory.said:
-        return []
-    images = [path for path in inventory.images.paths if path not in inventory.asked]
-    files = [path for path in inventory.files if path not in inventory.asked]
-    try:
-        folders = find_named_classes(inventory.root, files, images)
-    except InputError as error:
-        return [Refusal("files that name their class", str(error), Source.NAMES, stops=True)]
-    return [candidate(folders, Source.NAMES)] if folders else []
+    return read_paths(inventory, "files that name their class", Source.NAMES, find_named_classes)
 
 
 def find_named_classes(root: Path, paths: Sequence[str], images: Sequence[str]) -> Folders | None:
