@@ -51,7 +51,7 @@ recipes               image size, network and training by rule, from what detect
 model/                networks, build, trial, sizes, weights, weight_file, checkpoint, fuse_norms, convolutions
                       pretrained, published, weight_names, lite, hub: published weights, found here or fetched
 engine/               run_model, the one loop, over a network on its machine; what it says is gathered
-                      fit, start, training, learn, state, freezing, recompute, optimizer, muon, losses, resume,
+                      fit, start, training, learn, state, norms, freezing, recompute, optimizer, muon, losses, resume,
                       nested, history, forecast: training
                       pace, limit, planning: what fits into a time limit
                       predictor, predict, held_out: validation and inference

@@ -33,7 +33,7 @@ def learn(
         TooLittleMemory: the smallest piece is too much, or gradients of batches before wait for this one's.
     """
     while True:
-        state.seed_step()
+        state.begin_step()
         try:
             return _in_pieces(model, batch, machine, loss, state)
         except TooLittleMemory:

@@ -12,6 +12,7 @@ from pipeline.config import TrainConfig
 from pipeline.engine.freezing import freeze
 from pipeline.engine.gathered import Gathered
 from pipeline.engine.machine import Machine
+from pipeline.engine.norms import FreshNorms
 from pipeline.engine.optimizer import lr_factor, make_optimizer
 from pipeline.engine.recompute import statistics_kept
 from pipeline.randomness import derived_seed
@@ -50,6 +51,7 @@ class TrainState:
         self.machine = machine
         self.batch_sizes = batch_sizes
         self.updates_per_epoch = math.ceil(len(batch_sizes) / cfg.accumulate)
+        self.fresh_norms = FreshNorms(model)
         self.optimizer = make_optimizer(cfg, model)
         self.base_lrs = [float(group["lr"]) for group in self.optimizer.param_groups]
         self.scaler = torch.amp.GradScaler(machine.device.type, enabled=machine.precision == "float16")
@@ -99,8 +101,9 @@ class TrainState:
         """Have the network, in training mode, learn what it is to learn in the epoch under way."""
         freeze(self.model, self.cfg, self.epoch)
 
-    def seed_step(self) -> None:
-        """Seed what the network draws in the next step (dropout)."""
+    def begin_step(self) -> None:
+        """Seed what the network draws in the next step (dropout), and have its batch norms count the batch aright."""
+        self.fresh_norms.count(self.epoch * self.num_steps + self.step)
         self.machine.seed(derived_seed("step", self.cfg.seed, self.fold, self.epoch, self.step))
 
     def num_pieces(self, num_images: int) -> int:
