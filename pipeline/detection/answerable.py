@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from pathlib import Path
 
+from pipeline.competition.answers.spelling import classes_of
 from pipeline.competition.answers.task import FLAGS
 from pipeline.detection.found import quoted
 from pipeline.detection.label_columns import Labels
@@ -42,7 +43,7 @@ def must_be_answerable(root: Path, sheet: Sheet, labels: Labels, sample: Sample 
     if sample is None or len(targets) < 2 or targets == set(labels.columns):
         return
     classes = labels.classes(sheet)
-    if targets != classes:
+    if sample and classes_of(sample.targets, classes) is None:
         raise InputError(
             f"{root}: {sample.sheet.name} has {len(targets):,} columns to fill, which must be the classes or the label "
             f"columns of {sheet.name}. Got {quoted(sorted(targets - classes))}, and in column {labels.columns[0]!r} "

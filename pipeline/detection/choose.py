@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from pipeline.competition.answers.spelling import same
+from pipeline.competition.answers.spelling import classes_of, same
 from pipeline.competition.answers.task import FLAGS
 from pipeline.detection.candidates import Candidate, Refusal
 from pipeline.detection.found import SAY, Given, first_problems, quoted
@@ -75,7 +75,8 @@ def are_among(sample: Sample | None, sheet: Sheet, labels: Labels) -> bool:
         return True
     classes = {same(name) for name in labels.classes(sheet)}
     if len(sample.targets) > 1:
-        return bool(classes & {same(name) for name in sample.targets}) or set(sample.targets) <= set(labels.columns)
+        by_name = bool(classes & {same(name) for name in sample.targets}) or set(sample.targets) <= set(labels.columns)
+        return by_name or classes_of(sample.targets, labels.classes(sheet)) is not None
     answers = set(sample.answers)
     one_number = len(answers) == 1 and numbers_of(list(answers)) is not None
     flags = len(classes) == 2 and {FLAGS.get(cell) for cell in answers} == {0, 1}

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from pipeline.competition.answers.spelling import same
+from pipeline.competition.answers.spelling import classes_of, same
 from pipeline.competition.answers.task import FLAGS
 from pipeline.detection.found import quoted
 from pipeline.detection.habits import CLASS_OF_COCO, LABEL_WORDS
@@ -91,7 +91,8 @@ def _by_values(rest: dict[str, list[str]], targets: list[str]) -> Labels | None:
             values = (
                 {tag for cell in cells for tag in tags_of(cell, separator)} if separator else set(filter(None, cells))
             )
-            if len(values) < 2 or len(values & set(targets)) < 0.9 * len(values):
+            alike = len(values & set(targets)) >= 0.9 * len(values) or classes_of(targets, values) is not None
+            if len(values) < 2 or not alike:
                 continue
             # Where some differ, `must_be_answerable` says which.
             return Labels((name,), 1, f"its values are the sample submission's {len(targets):,} columns", separator)

@@ -653,7 +653,7 @@ def test_a_usage_column_is_copied(tmp_path: Path) -> None:
     [
         ([number / 7 for number in range(20)], ["id", "one", "two"], "must be the classes or the label columns"),
         (["1 3 9 4"] * 10 + ["2 2 7 5"] * 10, ["id", "label"], "masks it seems"),
-        ([number % 3 for number in range(20)], ["id", "class_0", "class_1", "class_2"], "2 more|class_0"),
+        ([number % 3 for number in range(20)], ["id", "class_a", "class_b", "class_c"], "2 more|class_a"),
     ],
 )
 def test_what_cannot_be_answered_is_refused_at_once(

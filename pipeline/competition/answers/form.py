@@ -5,7 +5,7 @@ from dataclasses import dataclass, field, replace
 from typing import Literal
 
 from pipeline.competition.answers import metrics
-from pipeline.competition.answers.spelling import same, spellings
+from pipeline.competition.answers.spelling import classes_of, same, spellings
 from pipeline.competition.answers.task import Task, split_tags
 from pipeline.competition.tables.cells import BETWEEN, DecimalComma, ListAsText, Writing
 from pipeline.competition.tables.csv_table import Dialect, Table, counted, duplicates, read_csv, require_columns
@@ -41,7 +41,7 @@ class Form:
     of columns that are not filled. With `long`, `ids` and `targets` are images and classes, not rows and columns.
     `header` are the columns as the sample writes them, with the spaces around them; `answers` the labels in its cells,
     each once; `spelling` how it writes the classes that it writes otherwise than the train table; `separator` what
-    stands between two tags.
+    stands between two tags. `class_of` is the class of each column to fill, where there is one for each.
     """
 
     columns: tuple[str, ...]
@@ -57,6 +57,7 @@ class Form:
     answers: frozenset[str] = frozenset()
     spelling: Mapping[str, str] = field(default_factory=dict)
     separator: str = " "
+    class_of: Mapping[str, str] = field(default_factory=dict)
 
     def labels_in(self, cell: str) -> list[str]:
         """The labels in one cell."""
@@ -73,8 +74,10 @@ def read_form(cfg: Config, task: Task, test_ids: list[str]) -> Form:
     """
     top = metrics.get(task.metric).top
     if not cfg.data.sample_submission:
-        answer = _answer(task, list(cfg.data.labels), "data.labels")
+        class_of = classes_of(cfg.data.labels, task.classes) or {}
+        answer = _answer(task, list(cfg.data.labels), class_of, "data.labels")
         form = Form((test_id(cfg), *cfg.data.labels), test_id(cfg), cfg.data.labels, test_ids, answer, Dialect(), top)
+        form = replace(form, class_of=class_of)
         return replace(form, separator=task.tag_separator or " ")
     path = inside(data_dir(cfg), cfg.data.sample_submission, "data.sample_submission")
     sample = read_csv(path, cfg.data.encoding, cfg.data.tag_separator)
@@ -94,12 +97,16 @@ def read_form(cfg: Config, task: Task, test_ids: list[str]) -> Form:
     targets = targets or targets_of(sample.frame, id_column, test, cfg.data.labels)
     if not targets:
         raise InputError(f"{sample.path} must have a column to fill beside {shown(id_column)}. It has none")
-    answer = _answer(task, targets, str(sample.path))
+    class_of = classes_of(targets, task.classes) or {}
+    answer = _answer(task, targets, class_of, str(sample.path))
+    if answer == "columns" and (renamed := [name for name in targets if class_of[name] != name]):
+        log.info("submission: the sample's column %s is for the label %s%s", *_an_example(renamed, class_of))
     filled = targets if long is None else [long.column]
     copied = {name: sample.column(name) for name in columns if name not in (id_column, *filled)}
     form = Form(
         tuple(columns), id_column, tuple(targets), ids, answer, sample.dialect, top, copied, long, sample.header
     )
+    form = replace(form, class_of=class_of)
     return _spelled(form, task, sample) if answer in ("label", "tags", "ranks") else _with_commas(cfg, form, sample)
 
 
@@ -203,9 +210,14 @@ def _compare(cfg: Config, sample: Table, ids: list[str], test_ids: list[str]) ->
     return problems
 
 
-def _answer(task: Task, targets: list[str], source: str) -> Answer:
-    """What the target columns want, by their number and names, the task's kind and the metric's need."""
-    if len(targets) > 1 and set(targets) == set(task.classes):
+def _an_example(renamed: list[str], class_of: Mapping[str, str]) -> tuple[str, str, str]:
+    first, more = renamed[0], len(renamed) - 1
+    return shown(first), shown(class_of[first]), f", and {more:,} more in the same way" if more else ""
+
+
+def _answer(task: Task, targets: list[str], class_of: Mapping[str, str], source: str) -> Answer:
+    """What the target columns want, by their number and classes, the task's kind and the metric's need."""
+    if len(targets) > 1 and class_of:
         return "columns"
     if len(targets) > 1:
         missing = [name for name in task.classes if name not in targets]
@@ -217,7 +229,7 @@ def _answer(task: Task, targets: list[str], source: str) -> Answer:
     if task.kind == "number":
         return "number"
     if task.kind == "multi":
-        return "columns" if set(targets) == set(task.classes) else "tags"
+        return "columns" if class_of else "tags"
     metric = metrics.get(task.metric)
     if metric.top > 1:
         return "ranks"

@@ -67,6 +67,47 @@ def spellings(classes: Sequence[str], answers: Collection[str]) -> dict[str, str
     return spelled
 
 
+def classes_of(columns: Sequence[str], classes: Collection[str]) -> dict[str, str] | None:
+    """Which class each of a sample's columns stands for, one each: `0` for `0`, `Cat` for `cat`, and `class_0` for `0`
+    where all columns have the same about their classes.
+
+    Args:
+        columns: to be filled.
+        classes: the train table's.
+
+    Returns:
+        Class by column; None where they do not go together, or in several ways.
+    """
+    if set(columns) == set(classes):
+        return {column: column for column in columns}
+    if len(set(columns)) != len(set(classes)):
+        return None
+    if plain := _without(columns, "", "", classes):
+        return plain
+    first = columns[0]
+    abouts = {(first[:at], first[at + len(name) :]) for name in classes for at in _places(name, first)}
+    abouts |= {(before.rstrip("0"), behind) for before, behind in abouts}  # of `001`
+    ways = [way for about in abouts if (way := _without(columns, *about, classes))]
+    return ways[0] if ways and all(way == ways[0] for way in ways) else None
+
+
+def _places(name: str, column: str) -> list[int]:
+    """Where a name stands in a column's."""
+    low, high = name.casefold(), column.casefold()
+    return [start for start in range(len(high) - len(low) + 1) if low and high.startswith(low, start)]
+
+
+def _without(columns: Sequence[str], before: str, behind: str, classes: Collection[str]) -> dict[str, str] | None:
+    """The class of each column without what stands before and behind it; None where these are not the classes."""
+    if not all(column.startswith(before) and column.endswith(behind) for column in columns):
+        return None
+    by_form = {same(name): name for name in classes}
+    forms = [same(column[len(before) : len(column) - len(behind)]) for column in columns]
+    if len(by_form) < len(classes) or len(set(forms)) < len(forms) or set(forms) != set(by_form):
+        return None
+    return dict(zip(columns, (by_form[form] for form in forms), strict=True))
+
+
 def _by_rule(name: str, known: Mapping[str, str], num_classes: int) -> str:
     """A class in the sample's way of writing those that are known.
 

@@ -57,14 +57,15 @@ def one_answer(form: Form, frame: pd.DataFrame) -> str | None:
 def _cells(form: Form, task: Task, probs: Probs, decision: Decision) -> dict[str, list[str]]:
     target = form.targets[0]
     if form.answer == "columns":
+        indices = {name: task.classes.index(form.class_of[name]) for name in form.targets}
         if metrics.get(task.metric).needs in ("labels", "grades"):
             answers = decide(task, probs, decision)
             flags = answers if answers.ndim == 2 else np.eye(len(task.classes))[answers]
-            return {name: [str(int(flag)) for flag in flags[:, task.classes.index(name)]] for name in form.targets}
+            return {name: [str(int(flag)) for flag in flags[:, index]] for name, index in indices.items()}
         values = probs.full()
         if _rows_sum_to_one(task):
             values = values / values.sum(1, keepdims=True)
-        return {name: _format(values[:, task.classes.index(name)]) for name in form.targets}
+        return {name: _format(values[:, index]) for name, index in indices.items()}
     if form.answer == "probability":
         return {target: _format(probs.array[:, 1])}
     if form.answer == "number":

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipeline.competition.answers.spelling import as_number, same, spellings
+from pipeline.competition.answers.spelling import as_number, classes_of, same, spellings
 
 
 @pytest.mark.parametrize(
@@ -85,3 +85,37 @@ def test_no_two_classes_are_written_alike(classes: list[str], data: st.DataObjec
     written = [found.get(name, name) for name in classes]
     assert len(set(written)) == len(classes)
     assert all(same(name) == same(way) for name, way in zip(classes, written, strict=True))
+
+
+@pytest.mark.parametrize(
+    ("columns", "classes", "first"),
+    [
+        (["b", "a"], ["a", "b"], {"b": "b"}),
+        (["class_0", "class_1", "class_2"], ["0", "1", "2"], {"class_0": "0"}),
+        (["P(cat)", "P(dog)"], ["dog", "cat"], {"P(cat)": "cat"}),
+        (["Cat_prob", "Dog_prob"], ["cat", "dog"], {"Cat_prob": "cat"}),
+        (["target_001", "target_010"], ["1", "10"], {"target_001": "1"}),
+        (["c1", "c11"], ["1", "11"], {"c1": "1"}),
+        (["1", "0"], ["0.0", "1.0"], {"1": "1.0"}),
+        (["aa", "aaa"], ["a", "aa"], None),  # a before, or behind: the same classes all the same
+    ],
+)
+def test_columns_of_classes(columns: list[str], classes: list[str], first: dict[str, str] | None) -> None:
+    found = classes_of(columns, classes)
+    assert found is not None and set(found) == set(columns) and sorted(found.values()) == sorted(classes)
+    for column, name in (first or {"aa": "a"}).items():
+        assert found[column] == name
+
+
+@pytest.mark.parametrize(
+    ("columns", "classes"),
+    [
+        (["class_0", "class_1"], ["0", "1", "2"]),
+        (["class_0", "kind_1"], ["0", "1"]),
+        (["x", "y"], ["cat", "dog"]),
+        (["1ab2", "2ab1"], ["1", "2"]),  # the first number, or the second
+        (["p_A", "p_a"], ["a", "A"]),
+    ],
+)
+def test_columns_that_may_be_of_several_classes_or_none(columns: list[str], classes: list[str]) -> None:
+    assert classes_of(columns, classes) is None
