@@ -39,6 +39,10 @@ FEW = 0.1
 
 # ---- labels
 
+# Rows of one image are a tag each where at least this fraction of the images have several: in Open Images nearly all,
+# by mistakes in writing few.
+MANY_TAGS = 0.1
+
 # Names of a class in which there is nothing to find, or with which all is well: in detection of objects and marks, in
 # medicine, in the inspection of goods ("OK" and "NG"); the last three are Korean: normal, a good article, none.
 NOTHING_THERE = (
