@@ -40,9 +40,9 @@ competition/          what it gives and asks for, never torch
                       folds/ (splits, greedy_split, fold_table)
 scores/               measure: what a run's predictions are worth, by its folds, brought along, on hidden answers
                       summary: what is said of it
-detection/            recognise a download: inventory (image_files, sheets, sample_table) -> readings/, a file for each
-                      family of downloads (candidates) -> choose -> what is asked (asked, answerable), groups, box,
-                      unused, negative, metric, metric_text, survey -> what was found, config_text
+detection/            recognise a download: inventory (image_files, encodings, sheets, sample_table) -> readings/, a
+                      file for each family of downloads (candidates) -> choose -> what is asked (asked, answerable),
+                      groups, box, unused, negative, metric, metric_text, survey -> what was found, config_text
                       plain_template, find_template, second_images, folders, label_columns: helpers of readings
                       habits: words and thresholds
 images/               headers, grey, decode, index, cache, fill, batches: from files to batches

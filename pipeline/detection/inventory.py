@@ -14,12 +14,13 @@ from pipeline.competition.tables.csv_table import counted
 from pipeline.competition.tables.long_table import find_id_template, is_long, widen
 from pipeline.competition.tables.passed_over import is_passed_over
 from pipeline.competition.tables.templates import fields
+from pipeline.detection.encodings import find_encoding
 from pipeline.detection.find_template import find_template
-from pipeline.detection.found import Given, first_problems, quoted
+from pipeline.detection.found import Choice, Given, first_problems, quoted
 from pipeline.detection.image_files import ARRAYS, SUFFIXES, UNREAD, ImageFiles, images_by_content
 from pipeline.detection.plain_template import images_of
 from pipeline.detection.sample_table import Sample, find_sample
-from pipeline.detection.sheets import Sheet, by_split, read_sheets
+from pipeline.detection.sheets import Sheet, by_split, read_sheets, text_tables
 from pipeline.files import InputError, walk
 
 _ARCHIVE_PART = r"\.(zip|7z|tar|gz|tgz)\.\d+$"
@@ -34,6 +35,7 @@ class Inventory:
     rows: the template of the sample's ids, where it has a row for each image and class; the tables are then wide.
     problems: what cannot be read, and why.
     said: settings that the user has decided.
+    encoding: of tables that are not in UTF-8, where other files tell it.
     """
 
     root: Path
@@ -46,6 +48,7 @@ class Inventory:
     problems: tuple[str, ...] = ()
     said: Given = field(default_factory=dict)
     num_hidden: int = 0
+    encoding: Choice | None = None
 
     @property
     def table_names(self) -> str:
@@ -90,12 +93,16 @@ def take_inventory(root: Path, opened: Path, said: Mapping[str, Any]) -> Invento
     files = tuple(path for path in listed if not is_passed_over(path))
     images = ImageFiles(files, images_by_content(opened, files))
     _must_hold_images(root, files, images)
-    tables, problems = read_sheets(opened, files, images, said)
+    encoding = None if "data.encoding" in said else find_encoding(opened, text_tables(files), files)
+    decoding = {**said, "data.encoding": encoding.value} if encoding else said
+    tables, problems = read_sheets(opened, files, images, decoding)
     asked = said.get("data.sample_submission")
     sheets = _with_splits(root, tables, images, said)
     sample = find_sample(root, sheets, asked)
     num_hidden = len(listed) - len(files)
-    inventory = Inventory(root, opened, files, images, tuple(sheets), sample, "", tuple(problems), said, num_hidden)
+    inventory = Inventory(
+        root, opened, files, images, tuple(sheets), sample, "", tuple(problems), said, num_hidden, encoding
+    )
     if sample and len(sample.targets) == 1:
         found = find_id_template(sample.sheet.cells[sample.id], lambda text: next(images.named(text), None) is not None)
         if found:

@@ -52,6 +52,8 @@ def recognise(folder: Path, opened: Path | None = None, *, name: str = "", given
     must_be_answerable(folder, train.sheet, train.labels, sample)
     versions = bool(train.versions_by) and are_versions(inventory.opened, train)
     choices = [*train.choices, *asked, *_of_rows(inventory, train, asked, versions)]
+    if inventory.encoding:
+        choices.append(inventory.encoding)
     if inventory.rows:
         choices.append(Choice("data.rows", inventory.rows, "The sample has a row for each image and class."))
     if "data.negative" in given:

@@ -141,6 +141,11 @@ def _may_be_a_table(path: str) -> bool:
     return is_json or (name.lower().endswith((".csv", ".tsv", *READERS)) and name != "answers.csv")
 
 
+def text_tables(paths: Iterable[str]) -> list[str]:
+    """The tables whose encoding is not known by their kind."""
+    return [path for path in paths if _may_be_a_table(path) and path.lower().endswith((".csv", ".tsv"))]
+
+
 def _of_images(paths: Sequence[str]) -> list[str]:
     """Find json files that are named as images are: where there are many, each says something of one image."""
     found = [path for path in paths if path.lower().endswith(".json") and not _says(path)]
