@@ -38,8 +38,6 @@ competition/          what it gives and asks for, never torch
                       linear, probing, mirrors, form, submission): labels, scores, classifiers of features, from
                       probabilities to the file
                       folds/ (splits, greedy_split, fold_table)
-scores/               measure: what a run's predictions are worth, by its folds, brought along, on hidden answers
-                      summary: what is said of it
 detection/            recognise a download: inventory (image_files, encodings, sheets, sample_table) -> readings/, a
                       file for each family of downloads (candidates) -> choose -> what is asked (asked, answerable),
                       groups, box, unused, negative, metric, metric_text, survey -> what was found, config_text
@@ -47,9 +45,13 @@ detection/            recognise a download: inventory (image_files, encodings, s
                       habits: words and thresholds
 images/               headers, grey, decode, index, cache, fill, batches: from files to batches
                       augment/ (augment, policies, geometry, colour, erasing, mix, albumentations_file, epoch_changes)
+audit/                what speaks against images and labels: doubts, labels that may be wrong; shift and drift, what
+                      differs between train and test images, and between what is said of them
 recipes               image size, network and training by rule, from what detection knows
 model/                networks, build, trial, sizes, weights, weight_file, checkpoint, fuse_norms, convolutions
                       pretrained, published, weight_names, lite, hub: published weights, found here or fetched
+scores/               what a run's predictions are worth: measure, by its folds, as brought along, on hidden answers
+                      products: its tables, scores, submission; summary: what is said of them
 engine/               run_model, the one loop, over a network on its machine; what it says is gathered
                       fit, start, training, learn, state, norms, freezing, recompute, optimizer, muon, losses, resume,
                       nested, history, forecast: training

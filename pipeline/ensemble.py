@@ -8,7 +8,7 @@ from typing import Any
 from pipeline import stamps
 from pipeline.cli import run_stage
 from pipeline.config import Config, ConfigError
-from pipeline.files import InputError, lock, read_json, write_json
+from pipeline.files import InputError, lock, read_json
 from pipeline.freshness import (
     Inputs,
     ensemble_stamp,
@@ -18,17 +18,18 @@ from pipeline.freshness import (
     must_be_ready,
     probe_stamp,
     read_inputs,
-    train_stamp,
     unpredicted,
     unprobed,
 )
 from pipeline.log import log
-from pipeline.paths import all_folds, fold_dir, run_dir
+from pipeline.paths import all_folds, run_dir
 from pipeline.scores import summary
 from pipeline.stamps import stale, stamped, write_stamp
 
-PRODUCTS = ("test.parquet", "submission.csv")
-LOCKED = (*PRODUCTS, ".submission.csv.checking", "oof.parquet", "scores.json", "scores_elsewhere.json", "ensemble.json")
+LOCKED = (
+    *("test.parquet", "submission.csv", ".submission.csv.checking", "oof.parquet", "doubts.csv"),
+    *("scores.json", "scores_elsewhere.json", "ensemble.json"),
+)
 
 
 def ensemble(cfg: Config) -> None:
@@ -60,6 +61,7 @@ def ensemble(cfg: Config) -> None:
     # A submission made where the train images were, or were not, has its scores under the other name.
     if stale(stamp, made_from) is not None or not stamped(stamp, _scores_path(cfg, inputs).name):
         from pipeline.competition.answers import metrics
+        from pipeline.scores.products import make
 
         # Before an old submission is gone.
         metrics.must_allow(cfg.ensemble.method, metrics.get(cfg.task.metric))
@@ -68,7 +70,7 @@ def ensemble(cfg: Config) -> None:
             if not _adds_models(stamps.made_from(stamp), made_from):
                 submission.unlink(missing_ok=True)
             try:
-                products = _combine(cfg, ready, inputs, probed=probed)
+                products = make(cfg, ready, inputs, _scores_path(cfg, inputs), probed=probed)
             except (ConfigError, InputError):
                 submission.unlink(missing_ok=True)
                 raise
@@ -85,88 +87,6 @@ def _adds_models(old: Mapping[str, Any], new: Mapping[str, Any]) -> bool:
     same_probe = old.get("probe") in (None, new.get("probe"))
     others = [{key: made[key] for key in made if key not in ("parts", "probe")} for made in (old, new)]
     return same_models and same_probe and others[0] == others[1]
-
-
-def _combine(cfg: Config, ready: list[int | str], inputs: Inputs, *, probed: bool) -> list[str]:
-    """Make the run's tables, scores and submission; returns their names.
-
-    Args:
-        cfg: the settings.
-        ready: the models whose predictions are there.
-        inputs: what is here.
-        probed: whether the probe's are.
-    """
-    import numpy as np
-
-    from pipeline.competition.answers import submission
-    from pipeline.competition.answers.form import read_form
-    from pipeline.competition.answers.predictions import Predictions, write_predictions
-    from pipeline.competition.folds.fold_table import read_labelled
-    from pipeline.competition.tables.table import read_test
-    from pipeline.scores.measure import (
-        decision_of,
-        known_task,
-        measured,
-        measured_before,
-        share_of_probe,
-        test_probs,
-        warning_of,
-    )
-
-    folder = run_dir(cfg)
-    labelled = read_labelled(cfg) if inputs.has_train else None
-    task, test = labelled.task if labelled else known_task(cfg), read_test(cfg)
-
-    products = [*PRODUCTS, _scores_path(cfg, inputs).name]
-    weights = {str(fold): stamped(train_stamp(cfg, fold), "model.safetensors") for fold in ready}
-    asked = {"infer": cfg.infer.model_dump(mode="json"), **cfg.ensemble.model_dump(mode="json")}
-    models = {"metric": task.metric, "models": list(weights), "num_models": len(all_folds(cfg))}
-    models |= {"weights": weights, "settings": asked}
-    if labelled:
-        folds = [fold for fold in ready if fold != "full"]
-        # Beside the model of all images alone, which no fold measures, the probe's score would be of something else.
-        scores, has_oof = measured(cfg, labelled, folds, probed=probed and bool(folds or not ready))
-        products += ["oof.parquet"] if has_oof else []
-    else:
-        scores = measured_before(cfg, models, probed=probed)
-    share = share_of_probe(scores, ready) if probed else 0.0
-    if probed:
-        scores = {**scores, "probe": {"cv": {}, **scores.get("probe", {}), "share": share}}
-    probs = test_probs(cfg, task, test.ids, ready, share)
-    write_predictions(folder / "test.parquet", Predictions(test.ids, task.classes, probs))
-    write_json(_scores_path(cfg, inputs), {**scores, **models})
-    form = read_form(cfg, task, test.ids)
-    if cfg.ensemble.method == "rank" and form.answer == "columns" and task.kind != "multi":
-        log.info(
-            "ensemble: ranks are written, whose rows do not sum to 1; ensemble.method = 'mean' gives probabilities"
-        )
-    known = set(test.ids)
-    more = [id_ for id_ in form.ids if id_ not in known]
-    if more:
-        prior = labelled.prior(np.arange(len(labelled.samples))) if labelled else _prior_of_models(cfg, ready)
-        usable = np.arange(len(known) + len(more)) < len(known)
-        probs = probs.filled(np.array(prior, np.float32), usable, cfg.infer.keep_top)
-    frame = submission.fill(form, task, [*test.ids, *more], probs, decision_of(scores))
-    if warning := warning_of(scores, task.metric, submission.one_answer(form, frame)):
-        write_json(_scores_path(cfg, inputs), {**scores, **models, "warning": warning})
-    submission.write(folder / "submission.csv", form, task, frame)
-    return products
-
-
-def _prior_of_models(cfg: Config, ready: list[int | str]) -> tuple[float, ...]:
-    """The shares of the train classes (a number's mean), where the train images are not here.
-
-    Raises:
-        InputError: no model is here either.
-    """
-    from pipeline.model.checkpoint import read_checkpoint
-
-    if not ready:
-        raise InputError(
-            "rows of the sample that have no test image get the shares of the train classes, which the trained models "
-            "say. None is here: bring them, or the train images"
-        )
-    return read_checkpoint(fold_dir(cfg, ready[0]) / "model.safetensors").prior
 
 
 def _scores_path(cfg: Config, inputs: Inputs) -> Path:

@@ -85,7 +85,7 @@ def test_a_run_that_has_learnt_nothing_says_so_before_its_last_line(
     trained: Config, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The scores of a run that is well have no word of it."""
-    assert not {"warning", "prior"} & set(json.loads((RUN / "scores.json").read_text()))
+    assert not {"warnings", "prior"} & set(json.loads((RUN / "scores.json").read_text()))
     monkeypatch.setattr("pipeline.scores.measure.prior_score", lambda *arguments: 1.0)
     monkeypatch.setattr("pipeline.competition.answers.submission.one_answer", lambda *arguments: "'bee'")
     (RUN / "ensemble.json").unlink()

@@ -1,7 +1,7 @@
 """What a run's predictions are worth: measured on its folds, brought from where that was done, on hidden answers."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -59,7 +59,17 @@ def known_task(cfg: Config) -> Task:
     return scored_by(Task.of(known[0]), cfg.task.metric, cfg.task.order)
 
 
-def measured(cfg: Config, labelled: Labelled, folds: list[int | str], *, probed: bool) -> tuple[dict[str, Any], bool]:
+@dataclass(frozen=True)
+class Measured:
+    """What the folds' models say of images that they have not seen: int64 (num_images,), rising, and a row for each."""
+
+    indices: Array
+    probs: Probs
+
+
+def measured(
+    cfg: Config, labelled: Labelled, folds: list[int | str], *, probed: bool
+) -> tuple[dict[str, Any], Measured | None]:
     """Pool what the models, and the probe, say of the folds that they have not seen.
 
     Args:
@@ -69,26 +79,26 @@ def measured(cfg: Config, labelled: Labelled, folds: list[int | str], *, probed:
         probed: whether the probe is.
 
     Returns:
-        The scores, with the share of the probe, and whether there are any.
+        The scores, with the share of the probe, and what they are of; None where nothing measures them.
     """
     task = labelled.task
     networks = _said_of(cfg, labelled, folds)
     probe = _said_of_by_probe(cfg, labelled, folds or list(range(cfg.folds.num_folds))) if probed else {}
     blended = blend(cfg, task, labelled.targets, networks, probe)
-    oof = blended.oof
+    oof, pooled = blended.oof, None
     if oof:
         indices = np.concatenate([indices for indices, _ in oof.values()])
-        probs = Probs.stack([probs for _, probs in oof.values()])
         order = np.argsort(indices)
-        ids = labelled.ids(indices[order])
-        write_predictions(run_dir(cfg) / "oof.parquet", Predictions(ids, task.classes, probs[order]))
+        pooled = Measured(indices[order], Probs.stack([probs for _, probs in oof.values()])[order])
+        said = Predictions(labelled.ids(pooled.indices), task.classes, pooled.probs)
+        write_predictions(run_dir(cfg) / "oof.parquet", said)
     if cfg.ensemble.method == "mean":
         by_view = {fold: note(infer_stamp(cfg, int(fold)), "scores") for fold in networks}
         for line in doubts_of_flips(cfg, task, labelled.targets, networks, by_view):
             log.info("ensemble: %s", line)
     share = {"probe": {"share": blended.share if oof else None, "cv": blended.cv}} if probed else {}
     no_better = _no_better(task, labelled.targets, oof, blended.scores["cv"])
-    return {**blended.scores, "decision": asdict(fitted(task, labelled.targets, oof)), **share, **no_better}, bool(oof)
+    return {**blended.scores, "decision": asdict(fitted(task, labelled.targets, oof)), **share, **no_better}, pooled
 
 
 def _no_better(task: Task, targets: Array, oof: Folds, cv: float | None) -> dict[str, float]:
@@ -98,8 +108,8 @@ def _no_better(task: Task, targets: Array, oof: Folds, cv: float | None) -> dict
     return {"prior": prior} if cv is not None and prior is not None and sign * cv <= sign * prior else {}
 
 
-def warning_of(scores: Mapping[str, Any], metric: str, one_answer: str | None) -> str:
-    """What speaks against a submission, in a sentence; "" for nothing.
+def warnings_of(scores: Mapping[str, Any], metric: str, one_answer: str | None) -> list[str]:
+    """What speaks against a submission, in a sentence; none where nothing does.
 
     Args:
         scores: as `measured` gives them.
@@ -115,7 +125,7 @@ def warning_of(scores: Mapping[str, Any], metric: str, one_answer: str | None) -
             f"each is ({scores['prior']:.5f})"
         )
     way_out = "look at labels and images, train longer or with another train.lr, or set task.metric to what is scored"
-    return f"{'; '.join(found)}: {way_out}" if found else ""
+    return [f"{'; '.join(found)}: {way_out}"] if found else []
 
 
 def _said_of(cfg: Config, labelled: Labelled, folds: list[int | str]) -> dict[str, tuple[Array, Probs]]:

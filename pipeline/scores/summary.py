@@ -33,10 +33,13 @@ def say(cfg: Config, ready: Sequence[int | str], scores: Mapping[str, Any], inpu
         why = "no fold is ready yet" if cfg.folds.num_folds else "folds.num_folds is 0"
         why = why if inputs.has_train else "there are no train images"
         log.info("CV %s: none, %s", scores["metric"], why)
+    if scores.get("doubts"):
+        where = run_dir(cfg) / "doubts.csv"
+        log.info("labels that may be wrong: %s, the most doubtful first in %s", f"{scores['doubts']:,}", where)
     if cfg.data.answers:
         _say_score_on_answers(cfg, inputs, scores)
-    if "warning" in scores:
-        log.warning("ensemble: warning: %s", scores["warning"])
+    for line in scores.get("warnings", []):
+        log.warning("ensemble: warning: %s", line)
     log.info("submission: %s", run_dir(cfg) / "submission.csv")
 
 

@@ -1,0 +1,1 @@
+"""What speaks against the images, the labels and the folds, before a score is believed."""

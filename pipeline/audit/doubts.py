@@ -1,0 +1,122 @@
+"""Labels that may be wrong, by what models say of images that they have not seen.
+
+How many there are, confident learning estimates (Northcutt, Jiang and Chuang 2021, "Confident Learning: Estimating
+Uncertainty in Dataset Labels", section 3.1): an image counts for a class where its probability is at least what the
+class's own images have on average, so that classes of which models are less sure are not all in doubt; the confident
+joint of labels and such classes, scaled to the number of each label, has the wrong ones off its diagonal.
+
+Which they are says the probability of the label: those with the least (self-confidence; Kuan and Mueller 2022,
+"Model-agnostic label quality scoring to detect real-world label errors"). By the margin to the likeliest class, and by
+the joint's own cells, fewer injected errors were found: see the benchmarks' README.
+
+Numbers are in doubt by the modified z-score of their residual (Iglewicz and Hoaglin 1993, "How to Detect and Handle
+Outliers").
+"""
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from pipeline.competition.answers.probs import Probs
+from pipeline.competition.answers.task import Task
+
+Array = np.ndarray[Any, Any]
+
+# Of each image, the likeliest classes that are looked at.
+_MOST_CLASSES = 10
+# Of the modified z-score, as its authors advise.
+_FAR = 3.5
+
+
+@dataclass(frozen=True)
+class Doubts:
+    """Labels in doubt, the most doubtful first: arrays of one length.
+
+    image: int64, the index of the image.
+    label: int64, the class, or tag, that its label says; -1 for numbers.
+    likelier: int64, the class that is said; of tags the same one, which is said not to be there, or to be; -1 for
+        numbers.
+    said: float64, the probability of the label, in [0, 1]: 0 is the gravest. Of numbers the modified z-score of the
+        residual, negative.
+    """
+
+    image: Array
+    label: Array
+    likelier: Array
+    said: Array
+
+    def __len__(self) -> int:
+        return len(self.image)
+
+
+def labels_in_doubt(task: Task, targets: Array, probs: Probs) -> Doubts:
+    """Find the labels that out-of-fold predictions speak against.
+
+    Args:
+        task: kind and classes.
+        targets: of the images, as `Task.encode` gives them.
+        probs: of the same images, by models that have not seen them.
+    """
+    if task.kind == "number":
+        return _numbers(targets[:, 0], probs.array[:, 0])
+    if task.kind == "multi":
+        return _tags(targets > 0, probs)
+    return _classes(targets, probs)
+
+
+def _classes(targets: Array, probs: Probs) -> Doubts:
+    rows, num_classes = np.arange(len(targets)), probs.num_outputs
+    own = probs.at(targets).astype(np.float64)
+    counts = np.bincount(targets, minlength=num_classes)
+    # A class without images has no threshold that a probability could reach.
+    thresholds = np.where(counts, np.bincount(targets, own, num_classes) / np.maximum(counts, 1), np.inf)
+    best = probs.best(min(_MOST_CLASSES, num_classes))
+    values = probs.at(best).astype(np.float64)
+    counted = values >= thresholds[best]
+    # The likeliest of those for which it counts, as they are in order.
+    counts_for = np.where(counted.any(1), best[rows, counted.argmax(1)], -1)
+    number = _num_wrong(targets, counts_for, counts)
+    found = np.argsort(own, kind="stable")[: round(number)]
+    found = found[best[found, 0] != targets[found]]
+    return _ranked(found, targets[found], best[found, 0], own[found])
+
+
+def _num_wrong(targets: Array, counts_for: Array, counts: Array) -> float:
+    """How many labels are wrong by the confident joint; `counts_for` is -1 for images that count for no class."""
+    counted = counts_for >= 0
+    num_counted = np.bincount(targets[counted], minlength=len(counts))
+    others = np.bincount(targets[counted & (counts_for != targets)], minlength=len(counts))
+    return float((counts * others / np.maximum(num_counted, 1)).sum())
+
+
+def _tags(targets: Array, probs: Probs) -> Doubts:
+    """Each tag by itself: it is there, or it is not."""
+    parts: list[tuple[Array, Array, Array]] = []
+    for tag, said in enumerate(probs.by_class()):
+        label = targets[:, tag].astype(np.int64)
+        if label.min() == label.max():
+            continue
+        both = Probs.dense(np.stack([1 - said.astype(np.float64), said.astype(np.float64)], axis=1))
+        found = _classes(label, both)
+        parts.append((found.image, np.full(len(found), tag), found.said))
+    if not parts:
+        none = np.zeros(0, np.int64)
+        return _ranked(none, none, none, np.zeros(0))
+    image, tags, said = (np.concatenate(column) for column in zip(*parts, strict=True))
+    return _ranked(image, tags, tags, said)
+
+
+def _numbers(targets: Array, predicted: Array) -> Doubts:
+    residual = targets.astype(np.float64) - predicted
+    away = np.abs(residual - np.median(residual))
+    spread = np.median(away)
+    scores = 0.6745 * away / spread if spread > 0 else np.zeros(len(away))
+    found = np.flatnonzero(scores > _FAR)
+    no_class = np.full(len(found), -1)
+    return _ranked(found, no_class, no_class, -scores[found])
+
+
+def _ranked(image: Array, label: Array, likelier: Array, said: Array) -> Doubts:
+    order = np.lexsort((label, image, said))
+    return Doubts(image[order], label[order], likelier[order], said[order])

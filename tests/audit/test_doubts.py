@@ -1,0 +1,89 @@
+"""Labels in doubt: against the published rule written out, and planted wrong labels on real images."""
+
+import numpy as np
+import pytest
+from sklearn.datasets import load_digits
+from sklearn.linear_model import LogisticRegression
+from sklearn.model_selection import cross_val_predict
+
+from pipeline.audit.doubts import labels_in_doubt
+from pipeline.competition.answers.probs import Probs
+from pipeline.competition.answers.task import Task
+
+THREE = Task("single", ("a", "b", "c"), "accuracy", ("label",))
+
+
+def num_wrong(targets: np.ndarray, probs: np.ndarray) -> float:
+    """Northcutt et al. 2021, equations 1 to 3, an image at a time: what is off the diagonal of the estimated joint."""
+    classes = range(probs.shape[1])
+    thresholds = [probs[targets == k, k].mean() for k in classes]
+    joint = np.zeros((len(classes), len(classes)))
+    for label, row in zip(targets, probs, strict=True):
+        counts = [k for k in classes if row[k] >= thresholds[k]]
+        if counts:
+            joint[label, max(counts, key=lambda k: row[k])] += 1
+    joint = joint / joint.sum(1, keepdims=True) * np.bincount(targets)[:, None]
+    return joint.sum() - np.trace(joint)
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_how_many_says_the_published_rule_and_which_the_probability(seed: int) -> None:
+    generator = np.random.default_rng(seed)
+    true = generator.integers(0, 3, 200)
+    probs = 0.7 * generator.dirichlet([1, 2, 0.5], 200) + 0.3 * np.eye(3)[true]
+    targets = np.where(generator.random(200) < 0.15, generator.integers(0, 3, 200), true)
+    found = labels_in_doubt(THREE, targets, Probs.dense(probs))
+    own = probs[np.arange(200), targets]
+    least = np.argsort(own)[: round(num_wrong(targets, probs))]
+    expected = [index for index in least if probs[index].argmax() != targets[index]]
+    assert found.image.tolist() == expected and len(expected) > 10
+    np.testing.assert_allclose(found.said, own[expected])
+    assert (found.label == targets[expected]).all() and (found.likelier == probs[expected].argmax(1)).all()
+
+
+def test_of_many_classes_the_kept_ones_say_the_same() -> None:
+    generator = np.random.default_rng(0)
+    probs, targets = generator.dirichlet([0.3] * 12, 300).astype(np.float32), generator.integers(0, 12, 300)
+    task = Task("single", tuple("abcdefghijkl"), "accuracy", ("label",))
+    best = np.argsort(-probs, axis=1)
+    kept = Probs.top(np.take_along_axis(probs, best, 1), best, 12)
+    dense, sparse = (labels_in_doubt(task, targets, each) for each in (Probs.dense(probs), kept))
+    assert len(dense) and dense.image.tolist() == sparse.image.tolist()
+    assert dense.likelier.tolist() == sparse.likelier.tolist()
+
+
+def test_a_class_without_images_is_nobodys_doubt() -> None:
+    probs = np.array([[0.1, 0.2, 0.7], [0.8, 0.1, 0.1], [0.1, 0.8, 0.1], [0.2, 0.7, 0.1]])
+    assert len(labels_in_doubt(THREE, np.array([0, 0, 1, 1]), Probs.dense(probs))) == 0
+
+
+def test_each_tag_is_in_doubt_by_itself() -> None:
+    task = Task("multi", ("sea", "sand"), "micro_f1", ("tags",), " ")
+    targets = np.array([[1, 0], [1, 0], [1, 1], [0, 1], [0, 0]], np.float32)
+    probs = np.array([[0.9, 0.1], [0.05, 0.2], [0.9, 0.9], [0.2, 0.8], [0.1, 0.95]])
+    found = labels_in_doubt(task, targets, Probs.dense(probs))
+    assert list(zip(found.image.tolist(), found.label.tolist(), strict=True)) == [(1, 0), (4, 1)]
+    np.testing.assert_allclose(found.said, [0.05, 0.05])
+
+
+def test_numbers_far_from_what_is_said_are_in_doubt() -> None:
+    generator = np.random.default_rng(0)
+    said = generator.normal(50, 10, (100, 1))
+    targets = said + generator.normal(0, 1, (100, 1))
+    targets[7] += 30
+    targets[3] -= 15
+    found = labels_in_doubt(Task("number", (), "rmse", ("y",)), targets, Probs.dense(said))
+    assert found.image.tolist()[:2] == [7, 3] and len(found) < 6
+
+
+def test_planted_wrong_digits_are_found() -> None:
+    """5 % planted: of as many labels as were planted, the most doubtful, at least 0.8 are."""
+    images, targets = load_digits(return_X_y=True)
+    generator = np.random.default_rng(0)
+    wrong = generator.permutation(len(targets))[: len(targets) // 20]
+    labels = targets.copy()
+    labels[wrong] = (targets[wrong] + generator.integers(1, 10, len(wrong))) % 10
+    probs = cross_val_predict(LogisticRegression(C=0.1, max_iter=500), images / 16, labels, method="predict_proba")
+    task = Task("single", tuple("0123456789"), "accuracy", ("label",))
+    found = labels_in_doubt(task, labels, Probs.dense(probs)).image[: len(wrong)]
+    assert len(set(found) & set(wrong)) / len(wrong) >= 0.8
