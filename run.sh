@@ -101,4 +101,4 @@ if [ -n "$demo" ]; then
     step "$python" -m pipeline.practice digits
 fi
 # The stages in their order, each a module of its own; one process, so that torch and timm are imported once.
-step "$python" -m pipeline detect prepare folds probe train infer ensemble --config "$target" "$@"
+step "$python" -m pipeline detect prepare folds probe train infer ensemble report --config "$target" "$@"

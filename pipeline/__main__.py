@@ -2,8 +2,8 @@
 
 python -m pipeline STAGE... [--config configs/x.toml] [--set KEY=VALUE ...]
 
-Where `train`, `infer` and `ensemble` are the last, they take turns: there is a submission of the probe before the first
-training, and another with every model that is trained, so that a run that is stopped leaves one.
+Where `train`, `infer` and `ensemble` are the last but `report`, they take turns: there is a submission of the probe
+before the first training, and another with every model that is trained, so that a run that is stopped leaves one.
 """
 
 import importlib
@@ -11,7 +11,7 @@ import itertools
 import sys
 from collections.abc import Iterable, Sequence
 
-STAGES = ("detect", "prepare", "folds", "probe", "train", "infer", "ensemble")
+STAGES = ("detect", "prepare", "folds", "probe", "train", "infer", "ensemble", "report")
 TURNS = ("train", "infer", "ensemble")
 # A stage and its options.
 Step = tuple[str, list[str]]
@@ -27,10 +27,20 @@ def main(argv: Sequence[str] | None = None) -> int:
         got = repr(unknown[0]) if unknown else "none"
         print(f"python -m pipeline: name stages, of {', '.join(STAGES)}, then --config. Got {got}", file=sys.stderr)
         return 2
-    if names[-len(TURNS) :] != TURNS:
-        return _run((name, options) for name in names)
+    after = names[-1:] if names[-1] == "report" else ()
+    before = names[: len(names) - len(after)]
+    if before[-len(TURNS) :] != TURNS:
+        return _run(_with(options, names))
     # The turns depend on the config, which the stages before may make.
-    return _run((name, options) for name in names[: -len(TURNS)]) or _run(_turns(options, after_probe="probe" in names))
+    return (
+        _run(_with(options, before[: -len(TURNS)]))
+        or _run(_turns(options, after_probe="probe" in names))
+        or _run(_with(options, after))
+    )
+
+
+def _with(options: list[str], names: Sequence[str]) -> list[Step]:
+    return [(name, options) for name in names]
 
 
 def _run(steps: Iterable[Step]) -> int:

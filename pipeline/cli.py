@@ -4,6 +4,7 @@ import argparse
 import errno
 import os
 import sys
+import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import NoReturn
@@ -17,6 +18,8 @@ from pipeline.plan import planned
 from pipeline.signals import Stopped, signals_stop
 
 DEFAULT_CONFIG = "configs/digits.toml"
+# Seconds of a stage that are written down.
+_WORTH_A_LINE = 0.2
 # What the machine says no to, and what must be done.
 _MACHINE_S = {
     errno.ENOSPC: "there must be room on the disk. It is full: make room",
@@ -118,10 +121,13 @@ def guarded(stage: str, work: Callable[[], None], folder: Path | None) -> int:
 
     SIGTERM and Ctrl-C end the work where it is, so that nothing half-written is left behind; see `stops_after_step`.
     """
+    began = time.perf_counter()
     with signals_stop():
         try:
             with_log(folder)
             work()
+            if folder is not None:
+                _write_seconds(folder, stage, time.perf_counter() - began)
         except ConfigError as error:
             say(f"{stage}: {error}", sys.stderr)
             return 2
@@ -132,6 +138,16 @@ def guarded(stage: str, work: Callable[[], None], folder: Path | None) -> int:
             log.error("%s: stopped; the same command goes on from here", stage)
             return error.status if isinstance(error, Stopped) else 130
     return 0
+
+
+def _write_seconds(folder: Path, stage: str, seconds: float) -> None:
+    """Add what a stage took to the run's `seconds.csv`; nothing for one that had nothing to do."""
+    if seconds < _WORTH_A_LINE:
+        return
+    path = folder / "seconds.csv"
+    header = "" if path.is_file() else "stage,seconds\n"
+    with path.open("a", encoding="utf-8") as stream:
+        stream.write(f"{header}{stage},{seconds:.3f}\n")
 
 
 def _in_words(error: Exception) -> str:

@@ -10,7 +10,7 @@ from typing import Any
 
 from pipeline.config import Config, ConfigError, settings_of
 from pipeline.files import InputError, digest, digest_file, inside, size_time, small_folders, walk
-from pipeline.paths import data_dir, fold_dir, folds_path, folds_settings, probe_dir, run_dir
+from pipeline.paths import all_folds, data_dir, fold_dir, folds_path, folds_settings, probe_dir, run_dir
 from pipeline.stamps import made_from, note, stale, stamped
 
 # Of what `prepare` finds out of images; 2: the range of 16-bit values. Older stamps are made anew.
@@ -223,6 +223,18 @@ def ensembled_from(cfg: Config, ready: Iterable[int | str], *, probed: bool) -> 
         "test table": _table_state(cfg, cfg.data.test),
         "sample": _table_state(cfg, sample) if sample else "",
     }
+
+
+def report_stamp(cfg: Config) -> Path:
+    """The stamp of the page of a run."""
+    return run_dir(cfg) / "report.json"
+
+
+def reported_from(cfg: Config) -> dict[str, Any]:
+    """What the page of a run depends on: all that the stages have made, by their stamps."""
+    stamps = [prepare_stamp(cfg), folds_stamp(cfg), probe_stamp(cfg), ensemble_stamp(cfg)]
+    stamps += [stamp(cfg, fold) for fold in all_folds(cfg) for stamp in (train_stamp, infer_stamp)]
+    return {"stamps": {str(path): digest_file(path) for path in stamps if path.is_file()}}
 
 
 def must_be_ready(cfg: Config, inputs: Inputs) -> None:

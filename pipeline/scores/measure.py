@@ -23,6 +23,7 @@ from pipeline.files import InputError, read_json
 from pipeline.freshness import Inputs, infer_stamp, probe_stamp, train_stamp
 from pipeline.log import log
 from pipeline.paths import all_folds, fold_dir, probe_dir, run_dir
+from pipeline.scores.interval import cv_interval
 from pipeline.stamps import note
 
 Array = np.ndarray[Any, Any]
@@ -97,8 +98,18 @@ def measured(
         for line in doubts_of_flips(cfg, task, labelled.targets, networks, by_view):
             log.info("ensemble: %s", line)
     share = {"probe": {"share": blended.share if oof else None, "cv": blended.cv}} if probed else {}
+    # It takes a second or so, and is of no use before all folds are there.
+    whole = len(oof) == cfg.folds.num_folds
+    found = cv_interval(task, labelled.targets, oof, labelled.samples.groups or None) if whole else None
+    interval = {"interval": [found.low, found.high]} if found else {}
     no_better = _no_better(task, labelled.targets, oof, blended.scores["cv"])
-    return {**blended.scores, "decision": asdict(fitted(task, labelled.targets, oof)), **share, **no_better}, pooled
+    return {
+        **blended.scores,
+        "decision": asdict(fitted(task, labelled.targets, oof)),
+        **share,
+        **interval,
+        **no_better,
+    }, pooled
 
 
 def _no_better(task: Task, targets: Array, oof: Folds, cv: float | None) -> dict[str, float]:
@@ -160,7 +171,7 @@ def measured_before(cfg: Config, models: Mapping[str, Any], *, probed: bool) -> 
             log.info("ensemble: the CV score was measured with the probe, which is not here")
             return {"cv": None, "std": None, "folds": {}, "decision": known["decision"]}
         if all(same):
-            return {key: known[key] for key in (*wanted, "probe", "prior") if key in known}
+            return {key: known[key] for key in (*wanted, "probe", "prior", "interval") if key in known}
     log.info(
         "ensemble: there are no train images and no scores.json of these models and settings: there is no CV score, "
         "and labels are decided plainly"

@@ -28,7 +28,8 @@ def say(cfg: Config, ready: Sequence[int | str], scores: Mapping[str, Any], inpu
             log.info("ensemble: %s is undefined on fold %s", scores["metric"], fold)
     if scores["cv"] is not None:
         spread = "one fold: no spread" if scores["std"] is None else f"std over folds {scores['std']:.5f}"
-        log.info("CV %s: %.5f (%s)", scores["metric"], scores["cv"], spread)
+        interval = "; 95 % of resamples: {:.5f} to {:.5f}".format(*scores["interval"]) if "interval" in scores else ""
+        log.info("CV %s: %.5f (%s%s)", scores["metric"], scores["cv"], spread, interval)
     elif not scores["folds"]:
         why = "no fold is ready yet" if cfg.folds.num_folds else "folds.num_folds is 0"
         why = why if inputs.has_train else "there are no train images"

@@ -61,8 +61,7 @@ def cross_validation(task: Task, targets: Array, oof: Folds) -> dict[str, Any]:
     """
     if not oof:
         return {"cv": None, "std": None, "folds": {}}
-    true = _true(task, targets[np.concatenate([indices for indices, _ in oof.values()])])
-    scored = _scored(task, [(probs, fitted(task, targets, oof, fold)) for fold, (_, probs) in oof.items()])
+    true, scored = pooled_predictions(task, targets, oof)
     pooled = metrics.score(task.metric, true, scored)
     bounds = np.cumsum([0, *(len(indices) for indices, _ in oof.values())])
     folds = {
@@ -71,6 +70,18 @@ def cross_validation(task: Task, targets: Array, oof: Folds) -> dict[str, Any]:
     }
     defined = [value for value in folds.values() if value is not None]
     return {"cv": pooled, "std": float(np.std(defined)) if len(defined) > 1 else None, "folds": folds}
+
+
+def pooled_predictions(task: Task, targets: Array, oof: Folds) -> tuple[Array, metrics.Predicted]:
+    """What the metric is computed on: the truth and the decided predictions, a row for each image, fold below fold.
+
+    Args:
+        task: kind, classes and metric.
+        targets: of every train image.
+        oof: as for `cross_validation`; at least one fold.
+    """
+    true = _true(task, targets[np.concatenate([indices for indices, _ in oof.values()])])
+    return true, _scored(task, [(probs, fitted(task, targets, oof, fold)) for fold, (_, probs) in oof.items()])
 
 
 def fitted(task: Task, targets: Array, oof: Folds, without: str = "") -> Decision:

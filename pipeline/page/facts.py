@@ -1,0 +1,152 @@
+"""What a page tells of, read from the products of a run, whole or not."""
+
+import csv
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from pipeline.competition.answers.decide import PLAIN, Decision, decide
+from pipeline.competition.answers.predictions import Predictions, read_predictions
+from pipeline.competition.answers.probs import Probs
+from pipeline.competition.answers.scoring import Folds
+from pipeline.competition.answers.task import Task
+from pipeline.competition.folds.fold_table import Labelled, read_labelled
+from pipeline.competition.tables.table import Samples
+from pipeline.config import Config
+from pipeline.files import InputError, read_json
+from pipeline.freshness import Inputs
+from pipeline.images.cache import Images, open_images
+from pipeline.paths import all_folds, fold_dir, probe_dir, run_dir
+from pipeline.scores.measure import decision_of, known_task
+
+Array = np.ndarray[Any, Any]
+Row = Mapping[str, str]
+
+
+@dataclass(frozen=True)
+class Facts:
+    """A run, as far as it is.
+
+    labelled: the train images with labels and folds; None where they are not here.
+    oof: what was said of train images by models that have not seen them, by id; test: of the test images.
+    probe: what the probe said out of fold.
+    histories: the rows of each model's epochs.
+    audit: a row for each image; doubts: for each label in doubt; seconds: for each stage that has run.
+    """
+
+    cfg: Config
+    labelled: Labelled | None
+    task: Task
+    scores: Mapping[str, Any]
+    oof: Predictions | None
+    test: Predictions | None
+    probe: Predictions | None
+    histories: Mapping[str, Sequence[Row]]
+    audit: Sequence[Row]
+    doubts: Sequence[Row]
+    seconds: Sequence[Row]
+
+    @cached_property
+    def indices(self) -> Array:
+        """Of the images that `oof` is of: int64."""
+        assert self.labelled is not None and self.oof is not None
+        place = {id_: index for index, id_ in enumerate(self.labelled.samples.ids)}
+        return np.array([place[id_] for id_ in self.oof.ids], np.int64)
+
+    @property
+    def probs(self) -> Probs:
+        """What was said of them."""
+        assert self.oof is not None
+        return self.oof.probs
+
+    @cached_property
+    def targets(self) -> Array:
+        """Their targets, as `Task.encode` gives them."""
+        assert self.labelled is not None
+        return self.labelled.targets[self.indices]
+
+    @cached_property
+    def decision(self) -> Decision:
+        """Thresholds and cuts with which test images are decided."""
+        return decision_of(self.scores) if "decision" in self.scores else PLAIN
+
+    @cached_property
+    def decided(self) -> Array:
+        """What they are said to be: class indices, flags of tags, or numbers."""
+        if self.task.kind == "number":
+            return self.probs.array[:, :1]
+        return decide(self.task, self.probs, self.decision)
+
+    @property
+    def is_scored(self) -> bool:
+        """Whether there are images whose label is known and of which a model has said something without seeing them."""
+        return self.labelled is not None and self.oof is not None and len(self.oof.ids) > 0
+
+    @cached_property
+    def by_fold(self) -> Folds:
+        """What was said, fold by fold."""
+        assert self.labelled is not None
+        folds = self.labelled.folds[self.indices]
+        rows = {str(fold): np.flatnonzero(folds == fold) for fold in np.unique(folds)}
+        return {fold: (self.indices[chosen], self.probs[chosen]) for fold, chosen in rows.items()}
+
+    @cached_property
+    def images(self) -> Images | None:
+        """The pixels of the train images; None where they are not decoded."""
+        return _open(self.cfg, "train", self.labelled.samples) if self.labelled else None
+
+
+def read_facts(cfg: Config, inputs: Inputs) -> Facts:
+    """Read what there is of a run.
+
+    Raises:
+        InputError: nothing says what it predicts, or a table is broken.
+    """
+    folder = run_dir(cfg)
+    labelled = read_labelled(cfg) if inputs.has_train else None
+    scores = read_json(folder / ("scores.json" if inputs.has_train else "scores_elsewhere.json"))
+    return Facts(
+        cfg,
+        labelled,
+        labelled.task if labelled else known_task(cfg),
+        scores if isinstance(scores, dict) else {},
+        _predictions(folder / "oof.parquet"),
+        _predictions(folder / "test.parquet"),
+        _predictions(probe_dir(cfg) / "oof.parquet"),
+        {str(fold): rows for fold in all_folds(cfg) if (rows := read_rows(fold_dir(cfg, fold) / "history.csv"))},
+        read_rows(folder / "audit.csv"),
+        read_rows(folder / "doubts.csv"),
+        read_rows(folder / "seconds.csv"),
+    )
+
+
+def read_rows(path: Path) -> list[dict[str, str]]:
+    """The rows of a table; none where there is none."""
+    if not path.is_file():
+        return []
+    with path.open(encoding="utf-8", newline="") as stream:
+        return list(csv.DictReader(stream))
+
+
+def in_words(task: Task, target: Any) -> str:
+    """A target in words: a class, the tags that are there, or a number."""
+    if task.kind == "number":
+        return f"{float(np.ravel(target)[0]):.5g}"
+    if task.kind == "multi":
+        return ", ".join(task.classes[index] for index in np.flatnonzero(np.asarray(target) > 0)) or "none"
+    return task.classes[int(target)]
+
+
+def _open(cfg: Config, split: str, samples: Samples) -> Images | None:
+    try:
+        return open_images(cfg, split, samples.keys, described=True)
+    except InputError:
+        return None
+
+
+def _predictions(path: Path) -> Predictions | None:
+    return read_predictions(path, "") if path.is_file() else None

@@ -1,0 +1,151 @@
+"""The page of a run: whole, of every kind of labels, of a run that is not finished, and with names that are hostile."""
+
+import json
+import re
+from collections.abc import Callable
+from html.parser import HTMLParser
+
+import pytest
+
+from making import write_table
+from pipeline import report
+from pipeline.config import Config
+from pipeline.page.blocks import Chart, Gallery, Picture, Section, Source, Table, Text
+from pipeline.page.charts import bars, curves, dots, matrix
+from pipeline.page.render import render
+from running import CONFIG, KINDS, RUN, run_all
+
+HOSTILE = [
+    "<script>alert(1)</script>",
+    "\"'><img src=x onerror=alert(1)>",
+    "$x^2$ & {{ 7 * 7 }}",
+    "\uac15\uc544\uc9c0",
+    "x" * 300,
+]
+
+
+class Reader(HTMLParser):
+    """Counts tags, and gathers what could reach out of the page."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        self.tags: dict[str, int] = {}
+        self.reaches: list[str] = []
+        self.words: list[str] = []
+        self.feed(text)
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags[tag] = self.tags.get(tag, 0) + 1
+        named = dict(attrs)
+        if tag == "img":
+            assert named.get("alt"), "every image says what it is"
+        for key, value in attrs:
+            is_link = key in ("src", "href", "xlink:href", "action", "data") or key.startswith("on")
+            if is_link and not (value or "").startswith(("#", "data:")):
+                self.reaches.append(f"{tag} {key}={value}")
+
+    def handle_data(self, data: str) -> None:
+        self.words.append(data)
+
+
+def page() -> tuple[str, Reader]:
+    text = (RUN / "report.html").read_text(encoding="utf-8")
+    return text, Reader(text)
+
+
+def test_a_whole_run(trained: Config) -> None:
+    assert report.main(CONFIG) == 0
+    text, reader = page()
+    scores = json.loads((RUN / "scores.json").read_text())
+    assert f"{scores['cv']:.5f}" in " ".join(reader.words)
+    assert reader.reaches == [] and "<svg" in text and reader.tags["img"] > 20 and reader.tags["table"] > 6
+    for title in ("Score", "Training", "Classes", "Images to look at", "Network and augmentation", "How it was made"):
+        assert title in reader.words
+    assert len(text) < 1_000_000
+    assert not re.search(r"\bnan\b", " ".join(reader.words))
+
+
+def test_a_page_that_is_current_is_left_as_it_is(trained: Config, capsys: pytest.CaptureFixture[str]) -> None:
+    for _ in range(2):
+        assert report.main(CONFIG) == 0
+    assert capsys.readouterr().out.splitlines()[-1] == "report: up to date (output/tiny/report.html)"
+    first, _ = page()
+    (RUN / "report.json").unlink()
+    assert report.main(CONFIG) == 0
+    assert page()[0] == first
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_every_kind_of_labels(competition: Callable[..., Config], kind: str) -> None:
+    column, labels, settings = KINDS[kind]
+    cfg = competition()
+    write_table(cfg.root / "train.csv", ["id", column], [[f"{n:03d}", labels[n % 3]] for n in range(24)])
+    write_table(cfg.root / "sample_submission.csv", ["id", column], [[f"{n:03d}", labels[0]] for n in range(8)])
+    settings = [*settings, "data.answers="]
+    assert run_all(*settings) == 0
+    assert report.main([*CONFIG, "--set", *settings]) == 0
+    assert page()[1].reaches == []
+
+
+def test_a_run_that_has_only_begun(competition: Callable[..., Config], capsys: pytest.CaptureFixture[str]) -> None:
+    competition()
+    assert report.main(CONFIG) == 1
+    assert "python -m pipeline.folds" in capsys.readouterr().err
+    from pipeline import folds, prepare
+
+    assert prepare.main(CONFIG) == folds.main(CONFIG) == report.main(CONFIG) == 0
+    _, reader = page()
+    assert any(word.startswith("No score is known yet") for word in reader.words)
+
+
+def test_names_are_text_wherever_they_stand() -> None:
+    blocks = [
+        *(Text(name) for name in HOSTILE),
+        Table(HOSTILE[0], HOSTILE, [HOSTILE]),
+        Gallery(HOSTILE[1], [Picture("data:,", name, HOSTILE) for name in HOSTILE]),
+        Source(HOSTILE[0], HOSTILE[1]),
+        Chart(HOSTILE[0], bars({name: [0.1] * 5 for name in HOSTILE}, HOSTILE, HOSTILE[0]), HOSTILE[1]),  # type: ignore[arg-type]
+        Chart(HOSTILE[0], curves({name: [1.0, None] for name in HOSTILE}, HOSTILE[0], HOSTILE[2]), HOSTILE[1]),
+        Chart(HOSTILE[0], dots({name: (0.1, None, None) for name in HOSTILE}, HOSTILE[0]), HOSTILE[1]),
+    ]
+    import numpy as np
+
+    blocks.append(Chart("", matrix(np.eye(5, dtype=np.int64), HOSTILE, "said", "true"), ""))
+    text = render(HOSTILE[0], [(HOSTILE[0], HOSTILE[1])], [Section("a", HOSTILE[0], blocks)])
+    reader = Reader(text)
+    assert reader.tags["script"] == 1 and reader.tags["img"] == len(HOSTILE) and reader.reaches == []
+    shown = " ".join(reader.words)
+    assert all(name in shown for name in HOSTILE)
+
+
+def test_no_two_things_have_one_name() -> None:
+    charts = [Chart("", curves({"a": [1.0, 2.0 + step]}, "epoch", "loss"), "") for step in range(3)]
+    text = render("a", [], [Section("b", "b", charts)])
+    names = re.findall(r'\bid="([^"]+)"', text)
+    assert len(names) > 50 and len(names) == len(set(names))
+    for used in re.findall(r'(?:url\(#|href="#)([^)"]+)', text):
+        assert used in names
+
+
+def test_what_training_sees_is_what_training_sees(trained: Config) -> None:
+    """Nine images in their first epochs: the pixels that the batches of training hold."""
+    import numpy as np
+    import torch
+
+    from pipeline.competition.folds.fold_table import read_labelled
+    from pipeline.engine.looks import augmented
+    from pipeline.images.augment.augment import Augment
+    from pipeline.images.cache import open_images
+    from pipeline.randomness import id_keys
+
+    policy = trained.augment.model_copy(update={"policy": "trivialaugment"})
+    cfg = trained.model_copy(update={"augment": policy})
+    labelled = read_labelled(cfg)
+    images, ids, indices = open_images(cfg, "train", labelled.samples.keys), labelled.samples.ids, np.array([3, 0, 7])
+    seen = augmented(cfg, images, indices, ids, 2)
+    pixels = torch.from_numpy(images.gather(indices)).permute(0, 3, 1, 2)
+    own = Augment(policy, cfg.image.size, cfg.train.seed)
+    for epoch in range(2):
+        expected = own(pixels, id_keys(ids)[indices], epoch)
+        np.testing.assert_array_equal(seen[epoch], expected.permute(0, 2, 3, 1).numpy())
+    assert (seen[0] != seen[1]).any()

@@ -1,0 +1,65 @@
+"""Bootstrap intervals against scipy's, of images and of groups."""
+
+import numpy as np
+import pytest
+from scipy import stats
+from sklearn.metrics import f1_score
+
+from pipeline.competition.answers.probs import Probs
+from pipeline.competition.answers.scoring import cross_validation
+from pipeline.competition.answers.task import Task
+from pipeline.scores.interval import cv_interval, interval, resamples
+
+TRUE = np.random.default_rng(0).integers(0, 3, 150)
+SAID = np.where(np.random.default_rng(1).random(150) < 0.7, TRUE, 0)
+
+
+@pytest.mark.parametrize("metric", ["accuracy", "macro_f1"])
+def test_it_is_scipys_but_for_the_draws(metric: str) -> None:
+    def score(rows: np.ndarray) -> float:
+        if metric == "accuracy":
+            return float((TRUE[rows] == SAID[rows]).mean())
+        return float(f1_score(TRUE[rows], SAID[rows], average="macro"))
+
+    expected = stats.bootstrap(
+        (np.arange(150),), score, n_resamples=1000, vectorized=False, method="percentile", rng=np.random.default_rng(5)
+    ).confidence_interval
+    found = interval(metric, TRUE, SAID)
+    assert found is not None
+    # The quantiles of a thousand draws differ by about a twentieth of the interval from those of a thousand others.
+    width = expected.high - expected.low
+    assert found.low == pytest.approx(expected.low, abs=0.15 * width)
+    assert found.high == pytest.approx(expected.high, abs=0.15 * width)
+
+
+def test_images_of_a_group_are_drawn_together() -> None:
+    groups = [str(number // 3) for number in range(30)]
+    for rows in resamples(30, 1, groups, 0)[:50]:
+        counts = np.bincount(rows, minlength=30).reshape(10, 3)
+        assert (counts == counts[:, :1]).all() and counts.sum() == 30
+
+
+def test_copies_make_a_score_no_surer() -> None:
+    """Ten copies of each image, as a group: the interval of the images alone."""
+    once = interval("accuracy", TRUE[:40], SAID[:40])
+    groups = [str(number % 40) for number in range(400)]
+    copies = interval("accuracy", np.tile(TRUE[:40], 10), np.tile(SAID[:40], 10), groups)
+    alone = interval("accuracy", np.tile(TRUE[:40], 10), np.tile(SAID[:40], 10))
+    assert once and copies and alone
+    assert copies.high - copies.low == pytest.approx(once.high - once.low, rel=0.15)
+    assert alone.high - alone.low < 0.5 * (once.high - once.low)
+
+
+def test_the_score_lies_within() -> None:
+    task = Task("single", ("a", "b", "c"), "log_loss", ("label",))
+    probs = np.random.default_rng(2).dirichlet([1, 1, 1], 150)
+    oof = {"0": (np.arange(0, 150, 2), Probs.dense(probs[::2])), "1": (np.arange(1, 150, 2), Probs.dense(probs[1::2]))}
+    found, score = cv_interval(task, TRUE, oof), cross_validation(task, TRUE, oof)["cv"]
+    assert found is not None and found.low < score < found.high
+    assert found == cv_interval(task, TRUE, oof) and cv_interval(task, TRUE, {}) is None
+
+
+def test_a_metric_that_is_undefined_has_none() -> None:
+    task = Task("single", ("a", "b"), "roc_auc", ("label",))
+    oof = {"0": (np.arange(20), Probs.dense(np.full((20, 2), 0.5)))}
+    assert cv_interval(task, np.zeros(20, np.int64), oof) is None
