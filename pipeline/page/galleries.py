@@ -27,7 +27,7 @@ def images_section(facts: Facts) -> Section:
         doubted = dict.fromkeys(place[doubt["id"]] for doubt in facts.doubts if doubt["id"] in place)
         caption = f"Labels that may be wrong, of {len(facts.doubts):,} in doubts.csv, the most doubtful first"
         blocks.append(Gallery(caption, [picture(facts, row) for row in list(doubted)[:_MOST]]))
-    elif facts.is_scored:
+    elif facts.scores.get("doubts") == 0:
         blocks.append(Text("No label is in doubt."))
     return Section("images", "Images to look at", blocks)
 
