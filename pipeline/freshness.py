@@ -10,7 +10,7 @@ from typing import Any
 
 from pipeline.config import Config, ConfigError, settings_of
 from pipeline.files import InputError, digest, digest_file, inside, size_time, small_folders, walk
-from pipeline.paths import data_dir, fold_dir, folds_path, folds_settings, probe_dir, run_dir
+from pipeline.paths import data_dir, fold_dir, folds_path, folds_settings, heads_dir, probe_dir, run_dir
 from pipeline.stamps import made_from, note, stale, stamped
 
 # Of what `prepare` finds out of images; 2: the range of 16-bit values. Older stamps are made anew.
@@ -52,6 +52,11 @@ def folds_stamp(cfg: Config) -> Path:
 def probe_stamp(cfg: Config) -> Path:
     """The stamp of the probe: of its classifiers and predictions."""
     return probe_dir(cfg) / "probe.json"
+
+
+def heads_stamp(cfg: Config) -> Path:
+    """The stamp of the classifiers that trainings on a plan's smaller images start from."""
+    return heads_dir(cfg) / "heads.json"
 
 
 def train_stamp(cfg: Config, fold: int | str) -> Path:
@@ -135,7 +140,7 @@ def has_probe(cfg: Config) -> bool:
 
 def probed_from(cfg: Config, inputs: Inputs) -> dict[str, Any]:
     """What the probe is made from; where no train images are here, what its stamp says of them."""
-    asked = {**settings_of(cfg, "probe"), "test images": inputs.test}
+    asked = {**settings_of(cfg.of_probe, "probe"), "test images": inputs.test}
     if not inputs.has_train:
         return {**made_from(probe_stamp(cfg)), **asked}
     return {
@@ -156,6 +161,13 @@ def unprobed(cfg: Config, inputs: Inputs) -> str | None:
         return reason
     whole = not inputs.has_train or not cfg.folds.num_folds or stamped(stamp, "oof.parquet")
     return None if whole else "made without the train images, which are here"
+
+
+def heads_from(cfg: Config, inputs: Inputs) -> dict[str, Any]:
+    """What the classifiers that trainings on a plan's smaller images start from are made from."""
+    made = {**probed_from(cfg, inputs), **settings_of(cfg, "probe")}
+    del made["test images"]
+    return made
 
 
 def trained_from(cfg: Config, fold: int | str, inputs: Inputs) -> dict[str, Any]:

@@ -28,10 +28,11 @@ def probe(cfg: Config) -> None:
         return
     inputs = read_inputs(cfg)
     must_be_ready(cfg, inputs)
-    if inputs.has_train and plan_is_due(cfg):  # the probe has the size of the images that are trained on
+    if inputs.has_train and plan_is_due(cfg):  # which counts the time that the probe takes
         from pipeline.engine.planning import make_plan
 
-        cfg = make_plan(cfg)
+        make_plan(cfg)
+    cfg = cfg.of_probe
     if unprobed(cfg, inputs) is None:
         log.info("probe: up to date")
         return

@@ -17,13 +17,16 @@ from pipeline.__main__ import main
 from pipeline.competition.answers.predictions import read_predictions
 from pipeline.competition.folds.fold_table import read_labelled
 from pipeline.config import Config
+from pipeline.config_file import load
+from pipeline.engine import planning
 from pipeline.engine.heads import read_head
+from pipeline.engine.limit import Pace
 from pipeline.files import read_json
 from pipeline.paths import head_path
 from running import CONFIG, KINDS, RUN
 
 PROBED = TOML.replace('name = "mlp"', 'name = "test_resnet"\nweights = "w.pth"').replace("size = 12", "size = 32")
-SUBMISSION = RUN / "submission.csv"
+SUBMISSION, SAFE = RUN / "submission.csv", ".safetensors"
 STAGES = ("prepare", "folds", "probe", "train", "infer", "ensemble")
 
 
@@ -158,6 +161,51 @@ def test_training_starts_from_the_classifier(probed: Callable[..., Config]) -> N
     np.testing.assert_allclose(network, probe_said[held_out], atol=2e-3)
     head = read_head(head_path(cfg, 0))
     assert head.fitted.linear.weight.shape[0] == 3 and len(head.normalisation[0]) == 3
+
+
+def files_of_probe() -> dict[str, bytes]:
+    return {path.name: path.read_bytes() for path in (RUN / "probe").iterdir() if path.suffix in (".parquet", SAFE)}
+
+
+def test_a_plan_of_smaller_images_leaves_the_probe_its_size(
+    probed: Callable[..., Config], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """To the byte; trainings start from a classifier of features of their own size: that of a run of this size."""
+    settings = ("train.head=probe", "train.lr=1e-12", "train.freeze_norms=true")
+    limited = (*settings, "train.time_limit=100s")
+    cfg = probed()
+    assert run("prepare", "folds", "probe", settings=settings) == 0
+    full = files_of_probe()
+    shutil.rmtree(RUN)
+    monkeypatch.setattr(planning, "elapsed", lambda: 0.0)
+    pace = Pace(0.0, 6.0, 6.0, 0.0, 0.0, 0.0)
+    monkeypatch.setattr(planning, "measure", lambda cfg, *_: pace.of_pixels((cfg.image.size / 32) ** 2))
+    assert run(*STAGES, settings=limited) == 0
+    said = capsys.readouterr().out
+    assert "plan: 2 epochs, as asked for, images of 16 px instead of 32" in said
+    assert "probe: test_resnet at 32 px, 24 train and 8 test images" in said
+    assert said.count("train: the classifiers to start from are fitted on images of 16 px") == 1
+    assert files_of_probe() == full
+    assert scores()["probe"]["cv"]["probe"] is not None
+    assert run(*STAGES, settings=limited) == 0
+    said = capsys.readouterr().out
+    assert "probe: up to date" in said and "train 1: up to date" in said and "are fitted" not in said
+    models = [(RUN / f"fold{fold}" / "model.safetensors").read_bytes() for fold in (0, 1)]
+    held_out = read_predictions(RUN / "fold0" / "oof.parquet", "")
+
+    # The same without a clock, at that size throughout.
+    shutil.copy("configs/tiny.toml", "configs/small.toml")
+    size = ("image.size=16", "image.margin=2.0")
+    assert load(RUN / "config.toml").image == load(Path("configs/small.toml"), size).image
+    assert main([*STAGES, "--config", "configs/small.toml", "--set", *settings, *size]) == 0
+    small = RUN.parent / "small"
+    assert [(small / f"fold{fold}" / "model.safetensors").read_bytes() for fold in (0, 1)] == models
+    ids = read_labelled(cfg).samples.ids
+    of_probes = [read_predictions(folder / "probe" / "oof.parquet", "") for folder in (small, RUN)]
+    places = [ids.index(id_) for id_ in held_out.ids]
+    smaller, larger = (oof.aligned(ids, "", "").array[places] for oof in of_probes)
+    np.testing.assert_allclose(held_out.probs.array, smaller, atol=2e-3)
+    assert np.abs(smaller - larger).max() > 0.01
 
 
 def test_a_training_that_starts_from_the_probe_needs_one(

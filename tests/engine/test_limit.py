@@ -31,6 +31,16 @@ def test_all_that_a_run_does_takes_its_time() -> None:
     assert seconds(settings(), WORK, PACE, 7) == pytest.approx(7 * 44.5 + 5 * 5.125 + 3)
 
 
+def test_the_probe_takes_its_time_once_and_smaller_images_another_classifier() -> None:
+    """250 images of 0.002 s, the network built in 2 s, and 4 s of fitting, where images are smaller than asked for."""
+    cfg = settings(image={"size": 64})
+    work = Work(5, 4000, 1000, 500, probe=30.0, num_fitted=250, fitting=4.0)
+    without = seconds(cfg, WORK, PACE, 1)
+    assert seconds(cfg, work, PACE, 1) == pytest.approx(without + 30)
+    assert seconds(with_size(cfg, 32), work, PACE, 1) == pytest.approx(without + 30 + 2 + 0.5 + 4)
+    assert seconds(with_size(cfg, 32), Work(5, 4000, 1000, 500, 30.0), PACE, 1) == pytest.approx(without + 30)
+
+
 def test_growing_images_cost_what_their_pixels_do() -> None:
     """From half the side to the whole in the first half of the epochs: 32, 48, 64 and 64 px."""
     cfg = settings(image={"size": 64}, augment={"first_size": 0.5, "full_size_from": 0.5})
