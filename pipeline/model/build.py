@@ -1,5 +1,6 @@
 """A network's name -> the network: our own few, and all of timm's."""
 
+from logging import INFO
 from pathlib import Path
 from typing import Any
 
@@ -8,7 +9,7 @@ from torch import nn
 
 from pipeline.config import ConfigError, ModelConfig
 from pipeline.files import InputError
-from pipeline.log import log
+from pipeline.log import say_once
 from pipeline.model.checkpoint import saved_normalisation
 from pipeline.model.networks import MLP, CifarNet, LeNet5, Net, ResNet9
 from pipeline.model.pretrained import create, from_elsewhere, with_published_weights
@@ -184,7 +185,7 @@ def _load_weights(model: nn.Module, cfg: ModelConfig, channels: int) -> None:
     path = named
     if named.is_dir():
         path = find_in(named, Network(cfg.name) if cfg.name in _OWN else timm_network_of_any_tag(cfg.name)).path
-        log.info("model: the weights of %s are %s", cfg.name, path)
+        say_once(f"{cfg.name} {path}", INFO, "model: the weights of %s are %s", cfg.name, path)
     load_weights(model, path, channels)
     if path != named and saved_normalisation(path) is not None:
         raise ConfigError(
