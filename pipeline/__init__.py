@@ -50,6 +50,7 @@ images/               headers, grey, decode, index, cache, fill, batches: from f
 recipes               image size, network and training by rule, from what detection knows
 model/                networks, build, trial, sizes, weights, weight_file, checkpoint, fuse_norms, convolutions
                       pretrained, published, weight_names, lite, hub: published weights, found here or fetched
+                      chosen: which file of them that is, for stamps
 engine/               run_model, the one loop, over a network on its machine; what it says is gathered
                       fit, start, training, learn, state, freezing, recompute, optimizer, muon, losses, resume,
                       nested, history, forecast: training

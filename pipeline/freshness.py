@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from pipeline.config import Config, ConfigError, settings_of
-from pipeline.files import InputError, digest, digest_file, inside, size_time, small_folders, walk
+from pipeline.files import InputError, digest, digest_file, inside, size_time, walk
 from pipeline.paths import data_dir, fold_dir, folds_path, folds_settings, heads_dir, probe_dir, run_dir
 from pipeline.stamps import made_from, note, stale, stamped
 
@@ -19,13 +19,18 @@ _PREPARED_FORMAT = 2
 
 @dataclass(frozen=True)
 class Inputs:
-    """The images that are here, each split by the identity that `prepare` gave it, "" before it has run.
+    """What is here of that which products are made from.
 
-    train: None where there are models and none of the images that they were trained on.
+    train: the train images by the identity that `prepare` gave them, "" before it has run; None where there are models
+        and none of the images that they were trained on.
+    test: the test images, by theirs.
+    weights: sha256 of the file that a search for the network's weights chooses; "" where nobody has searched, or it
+        finds none: then products are as good as their stamps say, as a trained model needs no published weights.
     """
 
     train: str | None
     test: str
+    weights: str = ""
 
     @property
     def has_train(self) -> bool:
@@ -148,7 +153,8 @@ def probed_from(cfg: Config, inputs: Inputs) -> dict[str, Any]:
         "kind": note(folds_stamp(cfg), "kind"),
         "fold table": stamped(folds_stamp(cfg), folds_path(cfg).name),
         "train images": inputs.train,
-        "files": {name: digest_file(Path(name)) for name in _weight_files(cfg)},
+        "files": {name: digest_file(Path(name)) for name in _named(cfg.model.weights)},
+        **_weights(probe_stamp(cfg), inputs),
     }
 
 
@@ -180,7 +186,7 @@ def trained_from(cfg: Config, fold: int | str, inputs: Inputs) -> dict[str, Any]
     if not inputs.has_train:
         known = {name: value for name, value in made_from(train_stamp(cfg, fold)).items() if name != "order"}
         return {**known, **settings, "part": str(fold)}
-    files = {name: digest_file(Path(name)) for name in _named_files(cfg)}
+    files = {name: digest_file(Path(name)) for name in _named(cfg.model.weights, cfg.augment.albumentations)}
     return {
         **settings,
         "part": str(fold),
@@ -188,6 +194,7 @@ def trained_from(cfg: Config, fold: int | str, inputs: Inputs) -> dict[str, Any]
         "folds": stamped(folds_stamp(cfg), folds_path(cfg).name),
         "train images": inputs.train,
         "files": files,
+        **_weights(train_stamp(cfg, fold), inputs),
     }
 
 
@@ -297,14 +304,12 @@ def _table_state(cfg: Config, name: str) -> str:
     return digest_file(path) if path.is_file() else "missing"
 
 
-def _named_files(cfg: Config) -> list[str]:
-    """Files outside the competition that a model depends on."""
-    return _weight_files(cfg) + [name for name in (cfg.augment.albumentations,) if Path(name).is_file()]
+def _named(*names: str) -> list[str]:
+    """Of the files outside the competition that settings name, those that are there."""
+    return [name for name in names if name and Path(name).is_file()]
 
 
-def _weight_files(cfg: Config) -> list[str]:
-    """The file of weights that is named; of a folder all files, as any may be the network's."""
-    named = [cfg.model.weights] if cfg.model.weights else []
-    folders = [Path(name) for name in named if Path(name).is_dir()]
-    inner = [str(path / name) for folder in folders for path, names in small_folders(folder) for name in names]
-    return [name for name in (*named, *inner) if Path(name).is_file()]
+def _weights(stamp: Path, inputs: Inputs) -> dict[str, str]:
+    """The weights that a search chooses, or that a product was made from where there is no other to compare."""
+    known = inputs.weights or str(made_from(stamp).get("weights", ""))
+    return {"weights": known} if known else {}

@@ -2,7 +2,7 @@
 
 import sys
 from collections.abc import Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 
 from pipeline.cli import run_stage
@@ -10,6 +10,7 @@ from pipeline.config import Config
 from pipeline.files import lock
 from pipeline.freshness import Inputs, has_probe, must_be_ready, probe_stamp, probed_from, read_inputs, unprobed
 from pipeline.log import log
+from pipeline.model.chosen import chosen_weights
 from pipeline.paths import all_folds, head_path, probe_dir
 from pipeline.plan import plan_is_due
 from pipeline.stamps import stamped, write_stamp
@@ -26,7 +27,7 @@ def probe(cfg: Config) -> None:
             "probe: none, as %s", "the network starts at random" if cfg.probe.enabled else "probe.enabled is false"
         )
         return
-    inputs = read_inputs(cfg)
+    inputs = replace(read_inputs(cfg), weights=chosen_weights(cfg.model))
     must_be_ready(cfg, inputs)
     if inputs.has_train and plan_is_due(cfg):  # which counts the time that the probe takes
         from pipeline.engine.planning import make_plan
@@ -52,7 +53,6 @@ def _probe(cfg: Config, inputs: Inputs) -> None:
     from pipeline.engine.probing import fit, fitted_before, predict_test
     from pipeline.scores.measure import known_task
 
-    made_from = probed_from(cfg, inputs)
     labelled = read_labelled(cfg) if inputs.has_train else None
     task, test = labelled.task if labelled else known_task(cfg), read_test(cfg)
     # A sample that these labels cannot fill is said before the hours of training, not after.
@@ -61,6 +61,7 @@ def _probe(cfg: Config, inputs: Inputs) -> None:
     log.info("probe: %s at %s px, %s%s test images", cfg.model.name, cfg.image.size, seen, f"{len(test):,}")
     if labelled:
         frozen, fitted = fit(cfg, labelled, inputs.train or "")
+        inputs = replace(inputs, weights=chosen_weights(cfg.model))  # which that has fetched where they were not here
         oof = [probe_dir(cfg) / "oof.parquet"] if cfg.folds.num_folds else []
     else:
         known = fitted_before(cfg, task)
@@ -69,6 +70,7 @@ def _probe(cfg: Config, inputs: Inputs) -> None:
         frozen, fitted = known
         oof = _measured_before(cfg)
     predict_test(cfg, frozen, fitted, inputs.test)
+    made_from = probed_from(cfg, inputs)
     heads = [head_path(cfg, fold) for fold in fitted]
     write_stamp(probe_stamp(cfg), made_from, [*heads, *oof, probe_dir(cfg) / "test.parquet"], task=asdict(task))
 

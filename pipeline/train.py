@@ -2,7 +2,7 @@
 
 import sys
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from typing import Any
 
 from pipeline.cli import run_stage
@@ -18,6 +18,7 @@ from pipeline.freshness import (
     trained_from,
 )
 from pipeline.log import log
+from pipeline.model.chosen import chosen_weights
 from pipeline.paths import STATES, all_folds, chosen_folds, fold_dir, run_dir
 from pipeline.plan import plan_is_due, planned, read_plan
 from pipeline.stamps import other_versions, stale, write_stamp
@@ -64,6 +65,9 @@ def train(cfg: Config, fold: int | str, inputs: Inputs, num_models: int = 0) -> 
         # A sample that these labels cannot fill is said before the hours of training, not after.
         read_form(cfg, labelled.task, read_test(cfg).ids)
         images = open_images(cfg, "train", labelled.samples.keys)
+        # They are fetched where they are not here.
+        inputs = replace(inputs, weights=chosen_weights(cfg.model, needed=True))
+        made_from = trained_from(cfg, fold, inputs)
         store = Store(folder, made_from, cfg.train.checkpoint_minutes)
         try:
             head = first_classifier(cfg, fold, labelled, inputs) if cfg.train.head == "probe" else None
@@ -130,7 +134,7 @@ def _write_resolved(cfg: Config, kind: str, precision: str) -> None:
 
 def train_all(cfg: Config, asked: str | None) -> None:
     """Train the models that `--fold` asks for, one after the other."""
-    chosen, inputs = chosen_folds(cfg, asked), read_inputs(cfg)
+    chosen, inputs = chosen_folds(cfg, asked), replace(read_inputs(cfg), weights=chosen_weights(cfg.model))
     must_be_ready(cfg, inputs)
     cfg = planned(cfg)  # by now: another process may just have made the plan
     if inputs.has_train and plan_is_due(cfg):

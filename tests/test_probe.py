@@ -1,5 +1,6 @@
 """The probe: a first submission, a classifier to start from, a share in the last; killed from there on there is one."""
 
+import hashlib
 import json
 import shutil
 from collections.abc import Callable
@@ -23,6 +24,7 @@ from pipeline.engine.heads import read_head
 from pipeline.engine.limit import Pace
 from pipeline.files import read_json
 from pipeline.paths import head_path
+from played_hub import PlayedHub
 from running import CONFIG, KINDS, RUN
 
 PROBED = TOML.replace('name = "mlp"', 'name = "test_resnet"\nweights = "w.pth"').replace("size = 12", "size = 32")
@@ -223,6 +225,76 @@ def test_a_training_that_starts_from_the_probe_needs_one(
     (RUN / "probe" / "fold1.safetensors").unlink()
     assert train.main([*CONFIG, *options, "--fold", "1"]) == 1
     assert "fold1.safetensors is missing" in capsys.readouterr().err
+
+
+def make_weights(seed: int, path: Path) -> None:
+    with torch.random.fork_rng():
+        torch.manual_seed(seed)
+        torch.save(timm.create_model("test_resnet").state_dict(), path)
+
+
+@pytest.mark.parametrize("settings", [("model.weights=input/weights",), ("model.pretrained=true", "model.weights=")])
+def test_other_weights_of_the_same_name_make_probe_and_models_again(
+    probed: Callable[..., Config],
+    nowhere: PlayedHub,
+    capsys: pytest.CaptureFixture[str],
+    settings: tuple[str, ...],
+) -> None:
+    """But not what else lies beside them, and none are needed once all is made."""
+    options = (*settings, "train.head=probe", "train.num_epochs=1")
+    probed()
+    file = Path("input/weights/test_resnet.pth")
+    file.parent.mkdir()
+    make_weights(0, file)
+    assert run(*STAGES, settings=options) == 0
+    said = capsys.readouterr().out
+    assert said.count("of test_resnet") == 1 and said.count(f"{file}: ") <= 1, "for all models once"
+    assert "ensemble: 0 of 2 models are ready so far" in said and "run it again" not in said
+    for stamp in ("probe/probe.json", "fold0/train.json"):
+        assert read_json(RUN / stamp)["made_from"]["weights"] == hashlib.sha256(file.read_bytes()).hexdigest()
+    for name in ("resnet18.pth", "notes.txt"):
+        file.with_name(name).write_bytes(b"something else")
+    assert run("probe", "train", settings=options) == 0
+    file.unlink()
+    assert run("probe", "train", settings=options) == 0
+    said = capsys.readouterr().out
+    assert said.count("probe: up to date") == said.count("train 0: up to date") == 2
+
+    make_weights(1, file)
+    shutil.rmtree(RUN / "fold1")
+    assert train.main([*CONFIG, "--set", *options, "--fold", "1"]) == 1
+    assert "the probe must be current. Got: changed: weights. Run: python -m" in capsys.readouterr().err
+    assert run("probe", settings=options) == 0 and "probe: test_resnet at" in capsys.readouterr().out
+    assert train.main([*CONFIG, "--set", *options, "--fold", "0"]) == 1
+    assert "trained with other settings or data; changed: weights." in capsys.readouterr().err
+    assert train.main([*CONFIG, "--set", *options, "--fold", "1"]) == 0
+
+
+def test_weights_that_were_fetched_are_those_of_the_stamps(probed: Callable[..., Config], nowhere: PlayedHub) -> None:
+    options = ("model.pretrained=true", "model.weights=", "train.num_epochs=1", "probe.enabled=false")
+    probed()
+    make_weights(0, Path("on_the_hub.bin"))
+    nowhere.files["timm/test_resnet.r160_in1k", "pytorch_model.bin"] = Path("on_the_hub.bin").absolute()
+    assert run(*STAGES, settings=options) == 0
+    sha256 = hashlib.sha256(Path("on_the_hub.bin").read_bytes()).hexdigest()
+    assert read_json(RUN / "fold0" / "train.json")["made_from"]["weights"] == sha256
+    assert run("train", "infer", settings=options) == 0
+
+
+def test_stamps_of_before_do_not_say_the_weights(probed: Callable[..., Config]) -> None:
+    """And ask for nothing to be made again."""
+    options = ("model.weights=w", "train.num_epochs=1")
+    probed()
+    Path("w").mkdir()
+    make_weights(0, Path("w/test_resnet.pth"))
+    assert run(*STAGES, settings=options) == 0
+    for stamp in (RUN / "probe" / "probe.json", RUN / "fold0" / "train.json", RUN / "fold1" / "train.json"):
+        written = read_json(stamp)
+        del written["made_from"]["weights"]
+        stamp.write_text(json.dumps(written))
+    before = (RUN / "probe" / "probe.json").read_bytes()
+    assert run("probe", "train", "infer", settings=options) == 0
+    assert (RUN / "probe" / "probe.json").read_bytes() == before
 
 
 def test_a_run_without_a_probe_says_why(probed: Callable[..., Config], capsys: pytest.CaptureFixture[str]) -> None:
