@@ -18,6 +18,7 @@ Rooms, each importing only those before it (pandas and scikit-learn in competiti
 
 section, competition_config, config
                       every setting and the stages that depend on it
+combinations          settings that do not go together
 config_file           reading them from TOML
 log, signals          what is said; how a stage stops
 cores                 how many cores there are to keep busy

@@ -8,7 +8,17 @@ from pathlib import Path
 from pipeline.cli import run_stage
 from pipeline.config import Config
 from pipeline.files import lock
-from pipeline.freshness import Inputs, has_probe, must_be_ready, probe_stamp, probed_from, read_inputs, unprobed
+from pipeline.freshness import (
+    Inputs,
+    has_probe,
+    must_be_probed,
+    must_be_ready,
+    probe_stamp,
+    probed_from,
+    read_inputs,
+    train_stamp,
+    unprobed,
+)
 from pipeline.log import log
 from pipeline.model.chosen import chosen_weights
 from pipeline.paths import all_folds, head_path, probe_dir
@@ -23,6 +33,8 @@ def probe(cfg: Config) -> None:
         InputError: a stage before is missing, or weights cannot be had.
     """
     if not has_probe(cfg):
+        if cfg.train.head == "probe" and not all(train_stamp(cfg, fold).is_file() for fold in all_folds(cfg)):
+            must_be_probed(cfg, read_inputs(cfg))  # which training would ask for
         log.info(
             "probe: none, as %s", "the network starts at random" if cfg.probe.enabled else "probe.enabled is false"
         )
@@ -51,6 +63,8 @@ def _probe(cfg: Config, inputs: Inputs) -> None:
     from pipeline.competition.folds.fold_table import read_labelled
     from pipeline.competition.tables.table import read_test
     from pipeline.engine.probing import fit, fitted_before, predict_test
+    from pipeline.engine.start import try_start
+    from pipeline.images.cache import open_images
     from pipeline.scores.measure import known_task
 
     labelled = read_labelled(cfg) if inputs.has_train else None
@@ -60,8 +74,9 @@ def _probe(cfg: Config, inputs: Inputs) -> None:
     seen = f"{len(labelled.samples):,} train and " if labelled else ""
     log.info("probe: %s at %s px, %s%s test images", cfg.model.name, cfg.image.size, seen, f"{len(test):,}")
     if labelled:
-        frozen, fitted = fit(cfg, labelled, inputs.train or "")
+        try_start(cfg, labelled, open_images(cfg, "train", labelled.samples.keys))
         inputs = replace(inputs, weights=chosen_weights(cfg.model))  # which that has fetched where they were not here
+        frozen, fitted = fit(cfg, labelled, inputs.train or "")
         oof = [probe_dir(cfg) / "oof.parquet"] if cfg.folds.num_folds else []
     else:
         known = fitted_before(cfg, task)

@@ -227,6 +227,30 @@ def test_a_training_that_starts_from_the_probe_needs_one(
     assert "fold1.safetensors is missing" in capsys.readouterr().err
 
 
+def test_what_training_would_refuse_is_refused_before_the_probe(
+    probed: Callable[..., Config], capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Where the settings alone, the labels or the network say it."""
+    cfg = probed()
+    assert run("prepare", "folds") == 0
+    refused = {
+        "train.batch_size=1": "train.batch_size must be 2 or more for this network, whose batch norm",
+        "train.loss=bce": "'train.loss' must be one of auto, cross_entropy",
+        "train.optimizer=adamm": "train.optimizer",
+        "train.head=probe model.weights=": "train.head = 'probe' needs a network that starts from published weights",
+        "train.head=probe probe.enabled=false": "train.head = 'probe' needs a probe",
+    }
+    for settings, message in refused.items():
+        assert run("probe", settings=tuple(settings.split())) == 2, settings
+        assert message in capsys.readouterr().err
+    column, values, numbers = KINDS["number"]
+    write_table(cfg.root / "train.csv", ["id", column], [[f"{n:03d}", values[n % 3]] for n in range(24)])
+    write_table(cfg.root / "sample_submission.csv", ["id", column], [[f"{n:03d}", values[0]] for n in range(8)])
+    assert run("prepare", "folds", "probe", settings=(*numbers, "train.class_weights=balanced", "data.answers=")) == 2
+    assert "'train.class_weights' must be \"none\" where numbers are predicted" in capsys.readouterr().err
+    assert not list((RUN / "probe").glob(f"*{SAFE}")) and not list(Path("output/cache").glob("*-features-*"))
+
+
 def make_weights(seed: int, path: Path) -> None:
     with torch.random.fork_rng():
         torch.manual_seed(seed)

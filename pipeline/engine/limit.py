@@ -124,7 +124,8 @@ def with_size(cfg: Config, size: int) -> Config:
 def with_epochs(cfg: Config, num_epochs: int) -> Config:
     """The settings with other epochs, and all that is counted in epochs in proportion."""
     train, factor = cfg.train, num_epochs / cfg.train.num_epochs
-    changed = {"num_epochs": num_epochs, "freeze_epochs": round(factor * train.freeze_epochs)}
+    freeze_epochs = min(round(factor * train.freeze_epochs), num_epochs - 1)
+    changed = {"num_epochs": num_epochs, "freeze_epochs": freeze_epochs}
     if train.schedule == "step":
         changed["step_epochs"] = max(1, round(factor * train.step_epochs))
     return cfg.model_copy(update={"train": train.model_copy(update=changed)})

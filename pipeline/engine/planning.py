@@ -75,7 +75,8 @@ def _work(cfg: Config, labelled: Labelled, images: Images, pace: Pace) -> Work:
         return Work(len(splits), num_train, num_valid, num_test)
     fitted = min(_MOST_FITTED, len(images) * labelled.task.num_outputs) * len(splits)
     fitting = 1 + _FITTING * fitted / num_cores()
-    probe = pace.start + (len(images) + num_test) * pace.predicted_image + fitting
+    # The network is built twice, as it is tried first, see `try_start`.
+    probe = 2 * pace.start + (len(images) + num_test) * pace.predicted_image + fitting
     num_fitted = len(images) if cfg.train.head == "probe" else 0
     return Work(len(splits), num_train, num_valid, num_test, probe, num_fitted, fitting)
 

@@ -210,16 +210,32 @@ def set_classifier(model: nn.Module, weight: Tensor, bias: Tensor) -> None:
     Raises:
         ConfigError: its classifier is something else.
     """
-    known: Any = getattr(model, "get_classifier", None)
-    classifier = known() if known is not None else None
-    if not isinstance(classifier, nn.Linear) or classifier.weight.shape != weight.shape or classifier.bias is None:
-        raise ConfigError(
-            "train.head must be 'random' for networks whose classifier is not one linear layer of their features. Got "
-            "'probe'"
-        )
+    classifier = linear_classifier(model)
+    if classifier.weight.shape != weight.shape:
+        raise _not_linear()
     with torch.no_grad():
         classifier.weight.copy_(weight)
         classifier.bias.copy_(bias)
+
+
+def linear_classifier(model: nn.Module) -> nn.Linear:
+    """The classifier of a network that is one linear layer.
+
+    Raises:
+        ConfigError: it is something else.
+    """
+    known: Any = getattr(model, "get_classifier", None)
+    classifier = known() if known is not None else None
+    if not isinstance(classifier, nn.Linear) or classifier.bias is None:
+        raise _not_linear()
+    return classifier
+
+
+def _not_linear() -> ConfigError:
+    return ConfigError(
+        "train.head must be 'random' for networks whose classifier is not one linear layer of their features. Got "
+        "'probe'"
+    )
 
 
 def first_layers(model: nn.Module) -> tuple[str, ...]:

@@ -103,3 +103,9 @@ def test_what_is_counted_in_epochs_follows(num_epochs: int, freeze: int, step: i
     cfg = settings(train={"num_epochs": 10, "freeze_epochs": 1, "step_epochs": 3, "schedule": "step"})
     train = with_epochs(cfg, num_epochs).train
     assert (train.num_epochs, train.freeze_epochs, train.step_epochs) == (num_epochs, freeze, step)
+
+
+@pytest.mark.parametrize("num_epochs", [1, 2, 3])
+def test_some_epoch_is_left_for_all_to_learn(num_epochs: int) -> None:
+    cfg = with_epochs(settings(train={"num_epochs": 10, "freeze_epochs": 9}), num_epochs)
+    assert check(cfg.model_dump(mode="json")).train.freeze_epochs == num_epochs - 1
