@@ -19,6 +19,7 @@ Rooms, each importing only those before it (pandas and scikit-learn in competiti
 
 section, competition_config, config
                       every setting and the stages that depend on it
+combinations          settings that do not go together
 config_file           reading them from TOML
 log, signals          what is said; how a stage stops
 cores                 how many cores there are to keep busy
@@ -51,6 +52,7 @@ audit/                what speaks against images and labels: doubts, labels that
 recipes               image size, network and training by rule, from what detection knows
 model/                networks, build, trial, sizes, weights, weight_file, checkpoint, fuse_norms, convolutions
                       pretrained, published, weight_names, lite, hub: published weights, found here or fetched
+                      chosen: which file of them that is, for stamps
 scores/               what a run's predictions are worth: measure, by its folds, as brought along, on hidden answers
                       products: its tables, scores, submission; interval: how sure; summary: what is said of them
 engine/               run_model, the one loop, over a network on its machine; what it says is gathered

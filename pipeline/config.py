@@ -249,13 +249,14 @@ class Config(Section):
     """All settings of a run.
 
     `name` is the run's name: the config file's stem; `path` is that file's, `overrides` what `--set` changed;
-    `planned` says that they are those of the plan of its time limit.
+    `planned` says that they are those of the plan of its time limit, `asked_image` how images were before it.
     """
 
     name: str = Field("digits", exclude=True)
     path: str = Field("configs/digits.toml", exclude=True)
     overrides: tuple[str, ...] = Field((), exclude=True)
     planned: bool = Field(False, exclude=True)
+    asked_image: ImageConfig | None = Field(None, exclude=True)
     data: DataConfig = DataConfig()
     task: TaskConfig = TaskConfig()
     folds: FoldsConfig = FoldsConfig()
@@ -272,6 +273,18 @@ class Config(Section):
         """The options that give these settings to another stage."""
         changed = " --set " + shlex.join(self.overrides) if self.overrides else ""
         return f"--config {shlex.quote(self.path)}{changed}"
+
+    @property
+    def of_probe(self) -> "Config":
+        """The settings of the probe: its images have the size that is asked for, whatever size a plan trains on."""
+        if self.asked_image is None:
+            return self
+        return self.model_copy(update={"image": self.asked_image, "asked_image": None})
+
+    @property
+    def trains_smaller(self) -> bool:
+        """Whether a plan trains on smaller images than the probe's."""
+        return self.asked_image is not None and self.image.size < self.asked_image.size
 
     @property
     def root(self) -> Path:

@@ -9,6 +9,7 @@ from typing import Any, Literal, get_args, get_origin
 
 from pydantic import ValidationError
 
+from pipeline.combinations import refused
 from pipeline.config import Config, ConfigError, sections
 from pipeline.quoting import shown
 
@@ -39,7 +40,7 @@ def loads(text: str, path: Path, overrides: Sequence[str] = ()) -> Config:
         values = tomllib.loads(text)
     except (ValueError, RecursionError) as error:  # a TOMLDecodeError, or a number of thousands of digits
         raise ConfigError(f"{path} is not TOML: {error}") from None
-    for name in ("name", "path", "overrides", "planned"):
+    for name in ("name", "path", "overrides", "planned", "asked_image"):
         if name in values:
             raise ConfigError(f"{path}: Unknown setting {name!r}. A run is named by its config file")
     if path.stem.strip(".") == "" or not path.stem.isprintable():
@@ -59,7 +60,7 @@ def check(values: dict[str, Any], source: str = "settings") -> Config:
         ConfigError: the first few things that are wrong, each with the key, the value and what is allowed.
     """
     try:
-        return Config.model_validate(_tuples(values))
+        cfg = Config.model_validate(_tuples(values))
     except ValidationError as error:
         details = error.errors()
         # A list of which nothing is left because its items are wrong: the items are what to say.
@@ -67,6 +68,9 @@ def check(values: dict[str, Any], source: str = "settings") -> Config:
         details = [detail for detail in details if detail["loc"] not in wrong]
         found = "; ".join(_sentence(detail) for detail in details[:5])
         raise ConfigError(f"{source}: {found}") from None
+    if sentences := list(refused(cfg)):
+        raise ConfigError(f"{source}: {'; '.join(sentences)}")
+    return cfg
 
 
 def to_toml(cfg: Config) -> str:

@@ -9,8 +9,17 @@ from pathlib import Path
 from typing import Any
 
 from pipeline.config import Config, ConfigError, settings_of
-from pipeline.files import InputError, digest, digest_file, inside, size_time, small_folders, walk
-from pipeline.paths import all_folds, data_dir, fold_dir, folds_path, folds_settings, probe_dir, run_dir
+from pipeline.files import InputError, digest, digest_file, inside, size_time, walk
+from pipeline.paths import (
+    all_folds,
+    data_dir,
+    fold_dir,
+    folds_path,
+    folds_settings,
+    heads_dir,
+    probe_dir,
+    run_dir,
+)
 from pipeline.stamps import made_from, note, stale, stamped
 
 # Of what `prepare` finds out of images; 2: the range of 16-bit values. Older stamps are made anew.
@@ -19,13 +28,18 @@ _PREPARED_FORMAT = 2
 
 @dataclass(frozen=True)
 class Inputs:
-    """The images that are here, each split by the identity that `prepare` gave it, "" before it has run.
+    """What is here of that which products are made from.
 
-    train: None where there are models and none of the images that they were trained on.
+    train: the train images by the identity that `prepare` gave them, "" before it has run; None where there are models
+        and none of the images that they were trained on.
+    test: the test images, by theirs.
+    weights: sha256 of the file that a search for the network's weights chooses; "" where nobody has searched, or it
+        finds none: then products are as good as their stamps say, as a trained model needs no published weights.
     """
 
     train: str | None
     test: str
+    weights: str = ""
 
     @property
     def has_train(self) -> bool:
@@ -52,6 +66,11 @@ def folds_stamp(cfg: Config) -> Path:
 def probe_stamp(cfg: Config) -> Path:
     """The stamp of the probe: of its classifiers and predictions."""
     return probe_dir(cfg) / "probe.json"
+
+
+def heads_stamp(cfg: Config) -> Path:
+    """The stamp of the classifiers that trainings on a plan's smaller images start from."""
+    return heads_dir(cfg) / "heads.json"
 
 
 def train_stamp(cfg: Config, fold: int | str) -> Path:
@@ -135,7 +154,7 @@ def has_probe(cfg: Config) -> bool:
 
 def probed_from(cfg: Config, inputs: Inputs) -> dict[str, Any]:
     """What the probe is made from; where no train images are here, what its stamp says of them."""
-    asked = {**settings_of(cfg, "probe"), "test images": inputs.test}
+    asked = {**settings_of(cfg.of_probe, "probe"), "test images": inputs.test}
     if not inputs.has_train:
         return {**made_from(probe_stamp(cfg)), **asked}
     return {
@@ -143,7 +162,8 @@ def probed_from(cfg: Config, inputs: Inputs) -> dict[str, Any]:
         "kind": note(folds_stamp(cfg), "kind"),
         "fold table": stamped(folds_stamp(cfg), folds_path(cfg).name),
         "train images": inputs.train,
-        "files": {name: digest_file(Path(name)) for name in _weight_files(cfg)},
+        "files": {name: digest_file(Path(name)) for name in _named(cfg.model.weights)},
+        **_weights(probe_stamp(cfg), inputs),
     }
 
 
@@ -158,6 +178,13 @@ def unprobed(cfg: Config, inputs: Inputs) -> str | None:
     return None if whole else "made without the train images, which are here"
 
 
+def heads_from(cfg: Config, inputs: Inputs) -> dict[str, Any]:
+    """What the classifiers that trainings on a plan's smaller images start from are made from."""
+    made = {**probed_from(cfg, inputs), **settings_of(cfg, "probe")}
+    del made["test images"]
+    return made
+
+
 def trained_from(cfg: Config, fold: int | str, inputs: Inputs) -> dict[str, Any]:
     """What a model is made from: the settings that training depends on, the folds, and every train image's bytes; where
     these are not here, what its stamp says of them.
@@ -168,7 +195,7 @@ def trained_from(cfg: Config, fold: int | str, inputs: Inputs) -> dict[str, Any]
     if not inputs.has_train:
         known = {name: value for name, value in made_from(train_stamp(cfg, fold)).items() if name != "order"}
         return {**known, **settings, "part": str(fold)}
-    files = {name: digest_file(Path(name)) for name in _named_files(cfg)}
+    files = {name: digest_file(Path(name)) for name in _named(cfg.model.weights, cfg.augment.albumentations)}
     return {
         **settings,
         "part": str(fold),
@@ -176,6 +203,7 @@ def trained_from(cfg: Config, fold: int | str, inputs: Inputs) -> dict[str, Any]
         "folds": stamped(folds_stamp(cfg), folds_path(cfg).name),
         "train images": inputs.train,
         "files": files,
+        **_weights(train_stamp(cfg, fold), inputs),
     }
 
 
@@ -297,14 +325,12 @@ def _table_state(cfg: Config, name: str) -> str:
     return digest_file(path) if path.is_file() else "missing"
 
 
-def _named_files(cfg: Config) -> list[str]:
-    """Files outside the competition that a model depends on."""
-    return _weight_files(cfg) + [name for name in (cfg.augment.albumentations,) if Path(name).is_file()]
+def _named(*names: str) -> list[str]:
+    """Of the files outside the competition that settings name, those that are there."""
+    return [name for name in names if name and Path(name).is_file()]
 
 
-def _weight_files(cfg: Config) -> list[str]:
-    """The file of weights that is named; of a folder all files, as any may be the network's."""
-    named = [cfg.model.weights] if cfg.model.weights else []
-    folders = [Path(name) for name in named if Path(name).is_dir()]
-    inner = [str(path / name) for folder in folders for path, names in small_folders(folder) for name in names]
-    return [name for name in (*named, *inner) if Path(name).is_file()]
+def _weights(stamp: Path, inputs: Inputs) -> dict[str, str]:
+    """The weights that a search chooses, or that a product was made from where there is no other to compare."""
+    known = inputs.weights or str(made_from(stamp).get("weights", ""))
+    return {"weights": known} if known else {}

@@ -36,6 +36,17 @@ def errors_alone(logger: logging.Logger = log) -> Iterator[None]:
         logger.setLevel(before)
 
 
+# What `say_once` has said in this process.
+said_once: set[str] = set()
+
+
+def say_once(key: str, level: int, message: str, *values: object) -> None:
+    """Log a line for the first time that it comes up in this process: it is the same for every model of a run."""
+    if key not in said_once and log.isEnabledFor(level):
+        said_once.add(key)
+        log.log(level, message, *values)
+
+
 def printable(text: str) -> str:
     """Text that is one line and changes nothing on a terminal: names and labels are anybody's, so what is no printable
     character in them (escapes, line ends, bytes that are no UTF-8) is shown as Python writes it.

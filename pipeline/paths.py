@@ -30,9 +30,14 @@ def probe_dir(cfg: Config) -> Path:
     return run_dir(cfg) / "probe"
 
 
+def heads_dir(cfg: Config) -> Path:
+    """The folder of the classifiers of images of this size: the probe's, or those of a plan's smaller one."""
+    return probe_dir(cfg) / f"{cfg.image.size}px" if cfg.trains_smaller else probe_dir(cfg)
+
+
 def head_path(cfg: Config, fold: int | str) -> Path:
-    """The file of a classifier that the probe fitted on the images which a model trains on."""
-    return probe_dir(cfg) / f"{'full' if fold == 'full' else f'fold{fold}'}.safetensors"
+    """The file of a classifier that was fitted on the images which a model trains on, of their size."""
+    return heads_dir(cfg) / f"{'full' if fold == 'full' else f'fold{fold}'}.safetensors"
 
 
 def features_dir(cfg: Config, key: str) -> Path:

@@ -54,6 +54,7 @@ def planned(cfg: Config) -> Config:
         for section, decided in plan["decided"].items():
             values[section] = {**values[section], **decided}
         named = {"name": cfg.name, "path": cfg.path, "overrides": cfg.overrides, "planned": True}
+        named["asked_image"] = cfg.image
         return check({**values, **named}, str(plan_path(cfg)))
     if models_are_there:
         raise InputError(

@@ -2,14 +2,25 @@
 
 import sys
 from collections.abc import Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 
 from pipeline.cli import run_stage
 from pipeline.config import Config
 from pipeline.files import lock
-from pipeline.freshness import Inputs, has_probe, must_be_ready, probe_stamp, probed_from, read_inputs, unprobed
+from pipeline.freshness import (
+    Inputs,
+    has_probe,
+    must_be_probed,
+    must_be_ready,
+    probe_stamp,
+    probed_from,
+    read_inputs,
+    train_stamp,
+    unprobed,
+)
 from pipeline.log import log
+from pipeline.model.chosen import chosen_weights
 from pipeline.paths import all_folds, head_path, probe_dir
 from pipeline.plan import plan_is_due
 from pipeline.stamps import stamped, write_stamp
@@ -22,16 +33,19 @@ def probe(cfg: Config) -> None:
         InputError: a stage before is missing, or weights cannot be had.
     """
     if not has_probe(cfg):
+        if cfg.train.head == "probe" and not all(train_stamp(cfg, fold).is_file() for fold in all_folds(cfg)):
+            must_be_probed(cfg, read_inputs(cfg))  # which training would ask for
         log.info(
             "probe: none, as %s", "the network starts at random" if cfg.probe.enabled else "probe.enabled is false"
         )
         return
-    inputs = read_inputs(cfg)
+    inputs = replace(read_inputs(cfg), weights=chosen_weights(cfg.model))
     must_be_ready(cfg, inputs)
-    if inputs.has_train and plan_is_due(cfg):  # the probe has the size of the images that are trained on
+    if inputs.has_train and plan_is_due(cfg):  # which counts the time that the probe takes
         from pipeline.engine.planning import make_plan
 
-        cfg = make_plan(cfg)
+        make_plan(cfg)
+    cfg = cfg.of_probe
     if unprobed(cfg, inputs) is None:
         log.info("probe: up to date")
         return
@@ -49,9 +63,10 @@ def _probe(cfg: Config, inputs: Inputs) -> None:
     from pipeline.competition.folds.fold_table import read_labelled
     from pipeline.competition.tables.table import read_test
     from pipeline.engine.probing import fit, fitted_before, predict_test
+    from pipeline.engine.start import try_start
+    from pipeline.images.cache import open_images
     from pipeline.scores.measure import known_task
 
-    made_from = probed_from(cfg, inputs)
     labelled = read_labelled(cfg) if inputs.has_train else None
     task, test = labelled.task if labelled else known_task(cfg), read_test(cfg)
     # A sample that these labels cannot fill is said before the hours of training, not after.
@@ -59,6 +74,8 @@ def _probe(cfg: Config, inputs: Inputs) -> None:
     seen = f"{len(labelled.samples):,} train and " if labelled else ""
     log.info("probe: %s at %s px, %s%s test images", cfg.model.name, cfg.image.size, seen, f"{len(test):,}")
     if labelled:
+        try_start(cfg, labelled, open_images(cfg, "train", labelled.samples.keys))
+        inputs = replace(inputs, weights=chosen_weights(cfg.model))  # which that has fetched where they were not here
         frozen, fitted = fit(cfg, labelled, inputs.train or "")
         oof = [probe_dir(cfg) / "oof.parquet"] if cfg.folds.num_folds else []
     else:
@@ -68,6 +85,7 @@ def _probe(cfg: Config, inputs: Inputs) -> None:
         frozen, fitted = known
         oof = _measured_before(cfg)
     predict_test(cfg, frozen, fitted, inputs.test)
+    made_from = probed_from(cfg, inputs)
     heads = [head_path(cfg, fold) for fold in fitted]
     write_stamp(probe_stamp(cfg), made_from, [*heads, *oof, probe_dir(cfg) / "test.parquet"], task=asdict(task))
 

@@ -4,6 +4,7 @@ import math
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
+from pipeline.combinations import DETECTED_WIDTH
 from pipeline.detection.found import Choice, Facts
 
 Settings = tuple[Choice, ...]
@@ -90,7 +91,7 @@ _SMALL = Row(
     augment=((), ()),
     network=(
         Choice("model.name", "resnet9"),
-        Choice("model.width", 32),
+        Choice("model.width", DETECTED_WIDTH),
         Choice("train.optimizer", "nesterov"),
         Choice("train.weight_decay", 5e-4),
         Choice("train.schedule", "onecycle"),

@@ -40,6 +40,8 @@ def other_versions(path: Path) -> str:
     return f" (made with {'; '.join(other)})" if other else ""
 
 
+# What older stamps do not say: nothing differs by it.
+_NOT_ASKED_BEFORE = ("weights",)
 # What older stamps say and nothing asks for any more: whether oof.parquet was made, their list of files says.
 _NO_LONGER_ASKED = {"out of fold"}
 
@@ -76,7 +78,8 @@ def changes(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str]:
 def _with_defaults(old: Mapping[str, Any], new: Mapping[str, Any]) -> dict[str, Any]:
     """What a product was made from as it would be said now: settings that did not exist then have their defaults."""
     defaults = Config().model_dump(mode="json")
-    filled = {name: values for name, values in old.items() if name not in _NO_LONGER_ASKED}
+    filled = {name: new[name] for name in _NOT_ASKED_BEFORE if name in new}
+    filled |= {name: values for name, values in old.items() if name not in _NO_LONGER_ASKED}
     for name, values in old.items():
         if name == "settings":
             filled[name] = _with_defaults(values, new.get(name, {}))

@@ -2,7 +2,7 @@
 
 import sys
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from typing import Any
 
 from pipeline.cli import run_stage
@@ -11,7 +11,6 @@ from pipeline.config_file import to_toml
 from pipeline.files import InputError, atomic_write, lock
 from pipeline.freshness import (
     Inputs,
-    must_be_probed,
     must_be_ready,
     other_model,
     read_inputs,
@@ -19,7 +18,8 @@ from pipeline.freshness import (
     trained_from,
 )
 from pipeline.log import log
-from pipeline.paths import STATES, all_folds, chosen_folds, fold_dir, head_path, run_dir
+from pipeline.model.chosen import chosen_weights
+from pipeline.paths import STATES, all_folds, chosen_folds, fold_dir, run_dir
 from pipeline.plan import plan_is_due, planned, read_plan
 from pipeline.stamps import other_versions, stale, write_stamp
 
@@ -46,15 +46,13 @@ def train(cfg: Config, fold: int | str, inputs: Inputs, num_models: int = 0) -> 
         return False
     if not inputs.has_train:
         raise InputError(f"the train images must be under {cfg.root} to train fold {fold}. None of them is there")
-    if cfg.train.head == "probe":
-        must_be_probed(cfg, inputs)
     from pipeline.competition.answers.form import read_form
     from pipeline.competition.folds.fold_table import read_labelled
     from pipeline.competition.tables.table import read_test
     from pipeline.engine.fit import Trainer, fit
-    from pipeline.engine.heads import read_head
     from pipeline.engine.held_out import write_valid
     from pipeline.engine.history import line, write_history
+    from pipeline.engine.probing import first_classifier
     from pipeline.engine.resume import Store
     from pipeline.images.cache import open_images
     from pipeline.model.checkpoint import save_checkpoint
@@ -67,9 +65,12 @@ def train(cfg: Config, fold: int | str, inputs: Inputs, num_models: int = 0) -> 
         # A sample that these labels cannot fill is said before the hours of training, not after.
         read_form(cfg, labelled.task, read_test(cfg).ids)
         images = open_images(cfg, "train", labelled.samples.keys)
+        # They are fetched where they are not here.
+        inputs = replace(inputs, weights=chosen_weights(cfg.model, needed=True))
+        made_from = trained_from(cfg, fold, inputs)
         store = Store(folder, made_from, cfg.train.checkpoint_minutes)
         try:
-            head = read_head(head_path(cfg, fold)).fitted.linear if cfg.train.head == "probe" else None
+            head = first_classifier(cfg, fold, labelled, inputs) if cfg.train.head == "probe" else None
             trainer = Trainer(cfg, fold, labelled, images, store, num_models, head)
             for epoch in fit(trainer):
                 said = line(epoch.name, epoch.row, cfg.task.metric)
@@ -133,7 +134,7 @@ def _write_resolved(cfg: Config, kind: str, precision: str) -> None:
 
 def train_all(cfg: Config, asked: str | None) -> None:
     """Train the models that `--fold` asks for, one after the other."""
-    chosen, inputs = chosen_folds(cfg, asked), read_inputs(cfg)
+    chosen, inputs = chosen_folds(cfg, asked), replace(read_inputs(cfg), weights=chosen_weights(cfg.model))
     must_be_ready(cfg, inputs)
     cfg = planned(cfg)  # by now: another process may just have made the plan
     if inputs.has_train and plan_is_due(cfg):

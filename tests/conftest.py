@@ -15,6 +15,7 @@ from making import TOML, tiny_competition
 from pipeline import prepare
 from pipeline.config import Config
 from pipeline.config_file import load
+from pipeline.log import said_once
 from played_hub import PlayedHub
 from running import CONFIG, run_all
 
@@ -54,6 +55,12 @@ def same_draws() -> None:
     random.seed(0)
     np.random.seed(0)
     torch.default_generator.manual_seed(0)
+
+
+@pytest.fixture(autouse=True)
+def nothing_said() -> None:
+    """What is said once in a process is said once in a test."""
+    said_once.clear()
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -22,6 +22,7 @@ BASE = {
     "section",
     "competition_config",
     "config",
+    "combinations",
     "config_file",
     "log",
     "signals",

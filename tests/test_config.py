@@ -4,14 +4,18 @@ import json
 import shlex
 import subprocess
 import sys
+from inspect import signature
 from pathlib import Path
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from pipeline.combinations import DETECTED_WIDTH, WIDE
 from pipeline.config import Config, ConfigError, sections
 from pipeline.config_file import check, load, to_toml
+from pipeline.model import networks
+from pipeline.model.weight_names import OWN
 
 ROOT = Path(__file__).parent.parent
 
@@ -160,3 +164,49 @@ def test_a_wrong_value_names_where_it_came_from(tmp_path: Path) -> None:
     for wrong in ("hflip+", "hflip+identity", "", "hflip shift_up"):
         with pytest.raises(ConfigError, match="a view must be identity, or moves joined by"):
             load(path, [f'infer.views=["{wrong}"]'])
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        (("train.freeze_epochs=10",), "train.freeze_epochs must be less than train.num_epochs"),
+        (("train.focal_gamma=1.0",), "train.focal_gamma is read with train.loss = 'focal' alone. Got 1.0 with 'auto'"),
+        (("train.focal_gamma=1.0", "train.loss=nll"), "Got 1.0 with 'nll': set the loss, or leave it out"),
+        (
+            ("model.width=16",),
+            "model.width is read for resnet9 and cifarnet alone. Got 16 for 'resnet18'",
+        ),
+        (("train.head=probe",), "train.head = 'probe' needs a network that starts from published weights"),
+    ],
+)
+def test_what_would_be_ignored_is_refused(tmp_path: Path, settings: tuple[str, ...], message: str) -> None:
+    path = tmp_path / "x.toml"
+    path.write_text("")
+    with pytest.raises(ConfigError) as caught:
+        load(path, settings)
+    assert message in str(caught.value) and "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        ("train.freeze_epochs=9",),
+        ("train.focal_gamma=1.0", "train.loss=focal"),
+        ("train.focal_gamma=2.0",),
+        ("model.width=16", "model.name=cifarnet"),
+        (f"model.width={DETECTED_WIDTH}",),
+        ("train.head=probe", "model.weights=w.pth"),
+        ("train.head=probe", "model.pretrained=true"),
+    ],
+)
+def test_what_is_read_is_not_refused(tmp_path: Path, settings: tuple[str, ...]) -> None:
+    """Nor the width that detection wrote for another network."""
+    path = tmp_path / "x.toml"
+    path.write_text("")
+    assert load(path, settings).overrides == settings
+
+
+def test_the_networks_with_a_width_are_those_that_take_one() -> None:
+    classes = [network for network in vars(networks).values() if hasattr(network, "min_size")]
+    taking = [network.__name__.lower() for network in classes if "width" in signature(network).parameters]
+    assert len(classes) == len(OWN) and sorted(taking) == sorted(WIDE)

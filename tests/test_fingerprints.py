@@ -1,7 +1,9 @@
 """Every setting: exactly the products that depend on it are made anew or refused, and no others."""
 
+import hashlib
 import importlib
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -21,8 +23,11 @@ from pipeline.freshness import (
     trained_from,
 )
 from pipeline.images.cache import cache_dir
+from pipeline.model import chosen, published
+from pipeline.model.chosen import chosen_weights
 from pipeline.paths import folds_path
 from pipeline.section import Stage
+from played_hub import PlayedHub
 from running import run_all
 
 STAGES: dict[str, Stage] = {
@@ -111,6 +116,12 @@ OTHERS = {
     "train.step_epochs": "2",
     "train.seed": "1",
 }
+# What a change is made with, as it would be refused alone.
+WITH = {
+    "model.width": ("model.name=resnet9",),
+    "train.focal_gamma": ("train.loss=focal",),
+    "train.head": ("model.weights=w.safetensors",),
+}
 BY_SECTION = {"model": "S T I", "augment": "T I"}
 
 
@@ -158,12 +169,13 @@ def by_settings(made_from: dict[str, dict[str, Any]]) -> dict[str, dict[str, Any
 def test_each_setting_asks_for_exactly_what_depends_on_it(
     trained: Config, record_property: Callable[[str, object], None]
 ) -> None:
-    before, wrong = fingerprints(trained), {}
+    unchanged, wrong = fingerprints(trained), {}
     for name, (value, expected) in every_change().items():
         section, key = name.split(".")
-        changed = load(Path(trained.path), (f"{name}={value}",))
+        base = load(Path(trained.path), WITH.get(name, ()))
+        changed = load(Path(trained.path), (*WITH.get(name, ()), f"{name}={value}"))
         assert getattr(getattr(changed, section), key) != getattr(getattr(trained, section), key), name
-        now = fingerprints(changed)
+        before, now = fingerprints(base) if name in WITH else unchanged, fingerprints(changed)
         found = " ".join(letter for letter in STAGES if now[letter] != before[letter])
         if found != expected:
             wrong[name] = (found, expected)
@@ -204,14 +216,26 @@ def test_only_what_depends_on_a_setting_is_made(
     assert len(stamps) == made
 
 
-def test_a_folder_of_weights_counts_by_what_lies_in_it(trained: Config) -> None:
-    cfg, inputs = load(Path(trained.path), ("model.weights=mine",)), read_inputs(trained)
-    empty = trained_from(cfg, 0, inputs)
-    file = Path("mine/deeper/resnet18.pth")
-    file.parent.mkdir(parents=True)
-    file.write_bytes(b"first")
-    first = trained_from(cfg, 0, inputs)
-    file.write_bytes(b"other")
-    other = trained_from(cfg, 0, inputs)
-    assert empty["files"] == {}
-    assert first["files"].keys() == other["files"].keys() == {str(file)} and first["files"] != other["files"]
+@pytest.mark.parametrize("settings", [("model.weights=mine",), ("model.pretrained=true",)])
+def test_weights_that_are_searched_for_count_by_the_file_that_is_chosen(
+    trained: Config, nowhere: PlayedHub, monkeypatch: pytest.MonkeyPatch, settings: tuple[str, ...]
+) -> None:
+    """Not by what else lies beside it, and wherever it lies; once a network is known, timm is not asked again."""
+    monkeypatch.setattr(published, "BROUGHT", Path("mine"))
+    cfg = load(Path(trained.path), (*settings, "model.name=resnet18"))
+    Path("mine").mkdir()
+    assert chosen_weights(cfg.model) == ""
+    for name in ("searched", "timm_network"):
+        monkeypatch.setattr(chosen, name, lambda _: pytest.fail("timm is asked"))
+    first = Path("mine/deeper/resnet18.pth")
+    first.parent.mkdir(parents=True)
+    first.write_bytes(b"first")
+    (first.parent / "resnet34.pth").write_bytes(b"another network's")
+    (first.parent / "notes.txt").write_text("of mine")
+    sha256 = hashlib.sha256(b"first").hexdigest()
+    assert chosen_weights(cfg.model) == sha256
+    made = trained_from(cfg, 0, replace(read_inputs(trained), weights=sha256))
+    assert made["weights"] == sha256 and made["files"] == {}
+    better = Path("mine/resnet18.a1_in1k.safetensors")
+    better.write_bytes(b"better")
+    assert chosen_weights(cfg.model) == hashlib.sha256(b"better").hexdigest()

@@ -1,5 +1,6 @@
 """The probe: a first submission, a classifier to start from, a share in the last; killed from there on there is one."""
 
+import hashlib
 import json
 import shutil
 from collections.abc import Callable
@@ -17,13 +18,17 @@ from pipeline.__main__ import main
 from pipeline.competition.answers.predictions import read_predictions
 from pipeline.competition.folds.fold_table import read_labelled
 from pipeline.config import Config
+from pipeline.config_file import load
+from pipeline.engine import planning
 from pipeline.engine.heads import read_head
+from pipeline.engine.limit import Pace
 from pipeline.files import read_json
 from pipeline.paths import head_path
+from played_hub import PlayedHub
 from running import CONFIG, KINDS, RUN
 
 PROBED = TOML.replace('name = "mlp"', 'name = "test_resnet"\nweights = "w.pth"').replace("size = 12", "size = 32")
-SUBMISSION = RUN / "submission.csv"
+SUBMISSION, SAFE = RUN / "submission.csv", ".safetensors"
 STAGES = ("prepare", "folds", "probe", "train", "infer", "ensemble")
 
 
@@ -160,6 +165,51 @@ def test_training_starts_from_the_classifier(probed: Callable[..., Config]) -> N
     assert head.fitted.linear.weight.shape[0] == 3 and len(head.normalisation[0]) == 3
 
 
+def files_of_probe() -> dict[str, bytes]:
+    return {path.name: path.read_bytes() for path in (RUN / "probe").iterdir() if path.suffix in (".parquet", SAFE)}
+
+
+def test_a_plan_of_smaller_images_leaves_the_probe_its_size(
+    probed: Callable[..., Config], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """To the byte; trainings start from a classifier of features of their own size: that of a run of this size."""
+    settings = ("train.head=probe", "train.lr=1e-12", "train.freeze_norms=true")
+    limited = (*settings, "train.time_limit=100s")
+    cfg = probed()
+    assert run("prepare", "folds", "probe", settings=settings) == 0
+    full = files_of_probe()
+    shutil.rmtree(RUN)
+    monkeypatch.setattr(planning, "elapsed", lambda: 0.0)
+    pace = Pace(0.0, 6.0, 6.0, 0.0, 0.0, 0.0)
+    monkeypatch.setattr(planning, "measure", lambda cfg, *_: pace.of_pixels((cfg.image.size / 32) ** 2))
+    assert run(*STAGES, settings=limited) == 0
+    said = capsys.readouterr().out
+    assert "plan: 2 epochs, as asked for, images of 16 px instead of 32" in said
+    assert "probe: test_resnet at 32 px, 24 train and 8 test images" in said
+    assert said.count("train: the classifiers to start from are fitted on images of 16 px") == 1
+    assert files_of_probe() == full
+    assert scores()["probe"]["cv"]["probe"] is not None
+    assert run(*STAGES, settings=limited) == 0
+    said = capsys.readouterr().out
+    assert "probe: up to date" in said and "train 1: up to date" in said and "are fitted" not in said
+    models = [(RUN / f"fold{fold}" / "model.safetensors").read_bytes() for fold in (0, 1)]
+    held_out = read_predictions(RUN / "fold0" / "oof.parquet", "")
+
+    # The same without a clock, at that size throughout.
+    shutil.copy("configs/tiny.toml", "configs/small.toml")
+    size = ("image.size=16", "image.margin=2.0")
+    assert load(RUN / "config.toml").image == load(Path("configs/small.toml"), size).image
+    assert main([*STAGES, "--config", "configs/small.toml", "--set", *settings, *size]) == 0
+    small = RUN.parent / "small"
+    assert [(small / f"fold{fold}" / "model.safetensors").read_bytes() for fold in (0, 1)] == models
+    ids = read_labelled(cfg).samples.ids
+    of_probes = [read_predictions(folder / "probe" / "oof.parquet", "") for folder in (small, RUN)]
+    places = [ids.index(id_) for id_ in held_out.ids]
+    smaller, larger = (oof.aligned(ids, "", "").array[places] for oof in of_probes)
+    np.testing.assert_allclose(held_out.probs.array, smaller, atol=2e-3)
+    assert np.abs(smaller - larger).max() > 0.01
+
+
 def test_a_training_that_starts_from_the_probe_needs_one(
     probed: Callable[..., Config], capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -175,6 +225,100 @@ def test_a_training_that_starts_from_the_probe_needs_one(
     (RUN / "probe" / "fold1.safetensors").unlink()
     assert train.main([*CONFIG, *options, "--fold", "1"]) == 1
     assert "fold1.safetensors is missing" in capsys.readouterr().err
+
+
+def test_what_training_would_refuse_is_refused_before_the_probe(
+    probed: Callable[..., Config], capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Where the settings alone, the labels or the network say it."""
+    cfg = probed()
+    assert run("prepare", "folds") == 0
+    refused = {
+        "train.batch_size=1": "train.batch_size must be 2 or more for this network, whose batch norm",
+        "train.loss=bce": "'train.loss' must be one of auto, cross_entropy",
+        "train.optimizer=adamm": "train.optimizer",
+        "train.head=probe model.weights=": "train.head = 'probe' needs a network that starts from published weights",
+        "train.head=probe probe.enabled=false": "train.head = 'probe' needs a probe",
+    }
+    for settings, message in refused.items():
+        assert run("probe", settings=tuple(settings.split())) == 2, settings
+        assert message in capsys.readouterr().err
+    column, values, numbers = KINDS["number"]
+    write_table(cfg.root / "train.csv", ["id", column], [[f"{n:03d}", values[n % 3]] for n in range(24)])
+    write_table(cfg.root / "sample_submission.csv", ["id", column], [[f"{n:03d}", values[0]] for n in range(8)])
+    assert run("prepare", "folds", "probe", settings=(*numbers, "train.class_weights=balanced", "data.answers=")) == 2
+    assert "'train.class_weights' must be \"none\" where numbers are predicted" in capsys.readouterr().err
+    assert not list((RUN / "probe").glob(f"*{SAFE}")) and not list(Path("output/cache").glob("*-features-*"))
+
+
+def make_weights(seed: int, path: Path) -> None:
+    with torch.random.fork_rng():
+        torch.manual_seed(seed)
+        torch.save(timm.create_model("test_resnet").state_dict(), path)
+
+
+@pytest.mark.parametrize("settings", [("model.weights=input/weights",), ("model.pretrained=true", "model.weights=")])
+def test_other_weights_of_the_same_name_make_probe_and_models_again(
+    probed: Callable[..., Config],
+    nowhere: PlayedHub,
+    capsys: pytest.CaptureFixture[str],
+    settings: tuple[str, ...],
+) -> None:
+    """But not what else lies beside them, and none are needed once all is made."""
+    options = (*settings, "train.head=probe", "train.num_epochs=1")
+    probed()
+    file = Path("input/weights/test_resnet.pth")
+    file.parent.mkdir()
+    make_weights(0, file)
+    assert run(*STAGES, settings=options) == 0
+    said = capsys.readouterr().out
+    assert said.count("of test_resnet") == 1 and said.count(f"{file}: ") <= 1, "for all models once"
+    assert "ensemble: 0 of 2 models are ready so far" in said and "run it again" not in said
+    for stamp in ("probe/probe.json", "fold0/train.json"):
+        assert read_json(RUN / stamp)["made_from"]["weights"] == hashlib.sha256(file.read_bytes()).hexdigest()
+    for name in ("resnet18.pth", "notes.txt"):
+        file.with_name(name).write_bytes(b"something else")
+    assert run("probe", "train", settings=options) == 0
+    file.unlink()
+    assert run("probe", "train", settings=options) == 0
+    said = capsys.readouterr().out
+    assert said.count("probe: up to date") == said.count("train 0: up to date") == 2
+
+    make_weights(1, file)
+    shutil.rmtree(RUN / "fold1")
+    assert train.main([*CONFIG, "--set", *options, "--fold", "1"]) == 1
+    assert "the probe must be current. Got: changed: weights. Run: python -m" in capsys.readouterr().err
+    assert run("probe", settings=options) == 0 and "probe: test_resnet at" in capsys.readouterr().out
+    assert train.main([*CONFIG, "--set", *options, "--fold", "0"]) == 1
+    assert "trained with other settings or data; changed: weights." in capsys.readouterr().err
+    assert train.main([*CONFIG, "--set", *options, "--fold", "1"]) == 0
+
+
+def test_weights_that_were_fetched_are_those_of_the_stamps(probed: Callable[..., Config], nowhere: PlayedHub) -> None:
+    options = ("model.pretrained=true", "model.weights=", "train.num_epochs=1", "probe.enabled=false")
+    probed()
+    make_weights(0, Path("on_the_hub.bin"))
+    nowhere.files["timm/test_resnet.r160_in1k", "pytorch_model.bin"] = Path("on_the_hub.bin").absolute()
+    assert run(*STAGES, settings=options) == 0
+    sha256 = hashlib.sha256(Path("on_the_hub.bin").read_bytes()).hexdigest()
+    assert read_json(RUN / "fold0" / "train.json")["made_from"]["weights"] == sha256
+    assert run("train", "infer", settings=options) == 0
+
+
+def test_stamps_of_before_do_not_say_the_weights(probed: Callable[..., Config]) -> None:
+    """And ask for nothing to be made again."""
+    options = ("model.weights=w", "train.num_epochs=1")
+    probed()
+    Path("w").mkdir()
+    make_weights(0, Path("w/test_resnet.pth"))
+    assert run(*STAGES, settings=options) == 0
+    for stamp in (RUN / "probe" / "probe.json", RUN / "fold0" / "train.json", RUN / "fold1" / "train.json"):
+        written = read_json(stamp)
+        del written["made_from"]["weights"]
+        stamp.write_text(json.dumps(written))
+    before = (RUN / "probe" / "probe.json").read_bytes()
+    assert run("probe", "train", "infer", settings=options) == 0
+    assert (RUN / "probe" / "probe.json").read_bytes() == before
 
 
 def test_a_run_without_a_probe_says_why(probed: Callable[..., Config], capsys: pytest.CaptureFixture[str]) -> None:

@@ -4,6 +4,7 @@ from collections.abc import Callable
 
 import torch
 from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
 
 from pipeline.engine.machine import Machine, TooLittleMemory, memory_named, smaller_batches
 from pipeline.engine.state import TrainState
@@ -17,7 +18,8 @@ def learn(
     """Add the gradients of a batch to those of its step.
 
     Where memory runs out the batch begins again in twice as many pieces, and so do all that follow. Their gradients add
-    up to those of the whole batch; but batch norm sees a piece at a time, as with `train.accumulate`.
+    up to those of the whole batch; but batch norm sees a piece at a time, as with `train.accumulate`. Of the pass that
+    failed nothing is left: no gradients, and no statistics.
 
     Args:
         model: on the machine's device, in training mode.
@@ -30,22 +32,31 @@ def learn(
         Logits (batch, num_outputs) and losses (batch,).
 
     Raises:
-        TooLittleMemory: the smallest piece is too much, or gradients of batches before wait for this one's.
+        TooLittleMemory: the smallest piece is too much.
     """
+    statistics = [(buffer, buffer.clone()) for buffer in model.buffers()]
+    waiting = state.set_gradients_aside()
     while True:
         state.begin_step()
         try:
-            return _in_pieces(model, batch, machine, loss, state)
+            said = _in_pieces(model, batch, machine, loss, state)
         except TooLittleMemory:
             if not state.halve_pieces():
                 raise
+        else:
+            state.join_gradients(waiting)
+            return said
         # Behind the except clause, as an error that is being handled holds on to the tensors of the pass that failed.
+        for buffer, before in statistics:
+            buffer.copy_(before)
+        norms = any(isinstance(module, _BatchNorm) and module.training for module in model.modules())
         log.info(
             "train %s: there is too little memory for a batch of %s at once. It goes through the network in %s pieces, "
-            "whose gradients make one step",
+            "whose gradients make one step%s",
             state.fold,
             len(batch),
             state.num_pieces(len(batch)),
+            "; batch norm sees a piece at a time" if norms else "",
         )
 
 
@@ -69,7 +80,4 @@ def _in_pieces(
 
 def _way_out(state: TrainState) -> str:
     """What to change where the smallest piece needs too much memory."""
-    ways = ["lower train.batch_size and raise train.accumulate as much"] if state.cfg.accumulate > 1 else []
-    if state.could_recompute:
-        ways.append("set train.grad_checkpointing = true")
-    return smaller_batches(*ways)
+    return smaller_batches(*(["set train.grad_checkpointing = true"] if state.could_recompute else []))

@@ -46,15 +46,23 @@ class Pace:
 
 @dataclass(frozen=True)
 class Work:
-    """What a run has to do: its models, images over all of them that one epoch trains on and that are validated, and
-    test images for each; images whose features the probe takes, and seconds to fit its classifiers.
+    """What a run has to do.
+
+    num_models: all of them are trained, one after the other.
+    num_train, num_valid: images over all models that one epoch trains on, and that are validated.
+    num_test: test images, for each model.
+    probe: seconds that the probe takes, on images of the size that is asked for.
+    num_fitted: labelled images, whose features are taken again for the classifier that trainings on smaller ones start
+        from; 0 where they start from none.
+    fitting: seconds to fit the classifiers.
     """
 
     num_models: int
     num_train: int
     num_valid: int
     num_test: int
-    num_probed: int = 0
+    probe: float = 0.0
+    num_fitted: int = 0
     fitting: float = 0.0
 
 
@@ -66,8 +74,9 @@ def seconds(cfg: Config, work: Work, pace: Pace, num_epochs: int) -> float:
     each = work.num_valid * pace.predicted_image + work.num_models * (pace.validation + 2 * pace.saving)
     # Inference builds the network again.
     model = 2 * pace.start + pace.saving + work.num_test * pace.predicted_image
-    probe = pace.start + work.num_probed * pace.predicted_image + work.fitting if work.num_probed else 0.0
-    return probe + train + num_epochs * each + work.num_models * model + _AFTER
+    fitted_again = cfg.trains_smaller and work.num_fitted > 0
+    head = pace.start + work.num_fitted * pace.predicted_image + work.fitting if fitted_again else 0.0
+    return work.probe + head + train + num_epochs * each + work.num_models * model + _AFTER
 
 
 def _image(cfg: Config, pace: Pace, size: int) -> float:
@@ -108,14 +117,15 @@ def smaller_sizes(image: ImageConfig) -> list[int]:
 
 def with_size(cfg: Config, size: int) -> Config:
     """The settings with smaller images; those in the cache are the same."""
-    margin = cfg.image.stored / size
-    return cfg.model_copy(update={"image": cfg.image.model_copy(update={"size": size, "margin": margin})})
+    image = cfg.image.model_copy(update={"size": size, "margin": cfg.image.stored / size})
+    return cfg.model_copy(update={"image": image, "asked_image": cfg.image})
 
 
 def with_epochs(cfg: Config, num_epochs: int) -> Config:
     """The settings with other epochs, and all that is counted in epochs in proportion."""
     train, factor = cfg.train, num_epochs / cfg.train.num_epochs
-    changed = {"num_epochs": num_epochs, "freeze_epochs": round(factor * train.freeze_epochs)}
+    freeze_epochs = min(round(factor * train.freeze_epochs), num_epochs - 1)
+    changed = {"num_epochs": num_epochs, "freeze_epochs": freeze_epochs}
     if train.schedule == "step":
         changed["step_epochs"] = max(1, round(factor * train.step_epochs))
     return cfg.model_copy(update={"train": train.model_copy(update=changed)})

@@ -58,7 +58,7 @@ def make_loss(cfg: TrainConfig, kind: str, class_weights: Tensor | None) -> Loss
             f"Got {cfg.label_smoothing}"
         )
     if kind == "number":
-        if class_weights is not None:
+        if class_weights is not None or cfg.class_weights != "none":
             raise ConfigError("'train.class_weights' must be \"none\" where numbers are predicted. Got 'balanced'")
         return _huber if name == "huber" else _squared_error
     if name == "cross_entropy":

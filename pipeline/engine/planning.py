@@ -1,5 +1,7 @@
 """A run's time limit -> output/<run>/plan.json: the epochs that fit, and the images' size where too few do.
 
+The probe keeps the size that is asked for. Its time counts, and that of another classifier for smaller images.
+
 Folds are all trained, each for as long as the others, and the plan counts them one after the other: who trains them at
 the same time, each on a GPU of its own, is done earlier.
 """
@@ -55,7 +57,7 @@ def make_plan(cfg: Config) -> Config:
             return known
         labelled = read_labelled(cfg)
         images = open_images(cfg, "train", labelled.samples.keys)
-        chosen, pace = _decide(cfg, labelled, images, _work(cfg, labelled, images))
+        chosen, pace = _decide(cfg, labelled, images)
         decided = {
             "image": {key: getattr(chosen.image, key) for key in ("size", "margin")},
             "train": {key: getattr(chosen.train, key) for key in ("num_epochs", "freeze_epochs", "step_epochs")},
@@ -64,20 +66,22 @@ def make_plan(cfg: Config) -> Config:
         return planned(cfg)
 
 
-def _work(cfg: Config, labelled: Labelled, images: Images) -> Work:
-    """What the run has to do; images that cannot be read are no work."""
+def _work(cfg: Config, labelled: Labelled, images: Images, pace: Pace) -> Work:
+    """What the run has to do; images that cannot be read are no work. The pace is that of images as asked for."""
     splits = [labelled.split(fold) for fold in all_folds(cfg)]
     num_train, num_valid = (sum(int(images.readable[split[part]].sum()) for split in splits) for part in (0, 1))
     num_test = len(read_test(cfg))
     if not has_probe(cfg):
         return Work(len(splits), num_train, num_valid, num_test)
     fitted = min(_MOST_FITTED, len(images) * labelled.task.num_outputs) * len(splits)
-    return Work(
-        len(splits), num_train, num_valid, num_test, len(images) + num_test, 1 + _FITTING * fitted / num_cores()
-    )
+    fitting = 1 + _FITTING * fitted / num_cores()
+    # The network is built twice, as it is tried first, see `try_start`.
+    probe = 2 * pace.start + (len(images) + num_test) * pace.predicted_image + fitting
+    num_fitted = len(images) if cfg.train.head == "probe" else 0
+    return Work(len(splits), num_train, num_valid, num_test, probe, num_fitted, fitting)
 
 
-def _decide(cfg: Config, labelled: Labelled, images: Images, work: Work) -> tuple[Config, Pace]:
+def _decide(cfg: Config, labelled: Labelled, images: Images) -> tuple[Config, Pace]:
     """Choose epochs, and a smaller size where even the fewest do not fit; say what was chosen, and why.
 
     Returns:
@@ -86,6 +90,7 @@ def _decide(cfg: Config, labelled: Labelled, images: Images, work: Work) -> tupl
     limit = seconds_of(cfg.train.time_limit)
     enough = min(max(_PART * limit, _SHORTEST), _LONGEST)
     chosen, pace = cfg, measure(cfg, labelled, images, enough)
+    work = _work(cfg, labelled, images, pace)
     left = limit - elapsed()
     _say_pace(cfg, work, pace, left)
     num_epochs = epochs_within(cfg, work, pace, SHARE * left)

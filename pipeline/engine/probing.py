@@ -1,9 +1,11 @@
 """The probe of a run: the network as it starts, a classifier for each model on its features, what they say."""
 
 from collections.abc import Mapping
+from typing import Any
 
 import numpy as np
 
+from pipeline.competition.answers.linear import Linear
 from pipeline.competition.answers.predictions import Predictions, write_predictions
 from pipeline.competition.answers.probing import Fitted, fit_probe, out_of_fold
 from pipeline.competition.answers.probs import Probs
@@ -14,11 +16,15 @@ from pipeline.config import Config
 from pipeline.engine.features import Frozen
 from pipeline.engine.heads import Head, read_head, write_head
 from pipeline.engine.start import find_normalisation
-from pipeline.files import InputError
-from pipeline.images.cache import open_images
+from pipeline.files import InputError, lock
+from pipeline.freshness import Inputs, heads_from, heads_stamp, must_be_probed
+from pipeline.images.cache import Images, open_images
 from pipeline.log import log
 from pipeline.model.build import build_model
-from pipeline.paths import all_folds, head_path, probe_dir
+from pipeline.paths import all_folds, head_path, heads_dir, probe_dir
+from pipeline.stamps import stale, write_stamp
+
+Array = np.ndarray[Any, Any]
 
 
 def fit(cfg: Config, labelled: Labelled, identity: str) -> tuple[Frozen, dict[int | str, Fitted]]:
@@ -34,6 +40,44 @@ def fit(cfg: Config, labelled: Labelled, identity: str) -> tuple[Frozen, dict[in
         InputError: weights that cannot be had, features that are not finite, a fold that leaves no image.
         TooLittleMemory: one image is too much.
     """
+    frozen, images, features, fitted = _fit(cfg, labelled, identity)
+    if cfg.folds.num_folds:
+        indices, probs = out_of_fold(labelled, features, images.readable, fitted, cfg.infer.keep_top)
+        said = Predictions(labelled.ids(indices), labelled.task.classes, probs)
+        write_predictions(probe_dir(cfg) / "oof.parquet", said)
+    return frozen, fitted
+
+
+def first_classifier(cfg: Config, fold: int | str, labelled: Labelled, inputs: Inputs) -> Linear:
+    """The classifier that a training starts from: the probe's, where both see images of one size.
+
+    Features change with the size: where a plan trains on smaller images, a classifier is fitted on theirs.
+
+    Raises:
+        ConfigError: this run has no probe.
+        InputError: it is not made, or from something else; the command to run.
+        TooLittleMemory: one image is too much.
+    """
+    must_be_probed(cfg, inputs)
+    if cfg.trains_smaller:
+        _fit_smaller(cfg, labelled, inputs)
+    return read_head(head_path(cfg, fold)).fitted.linear
+
+
+def _fit_smaller(cfg: Config, labelled: Labelled, inputs: Inputs) -> None:
+    """Fit the classifiers that all trainings on a plan's smaller images start from, unless they are there."""
+    stamp = heads_stamp(cfg)
+    with lock(stamp.with_suffix(".lock"), str(heads_dir(cfg)), wait=True):
+        made_from = heads_from(cfg, inputs)
+        if stale(stamp, made_from) is None:
+            return
+        log.info("train: the classifiers to start from are fitted on images of %s px", cfg.image.size)
+        fitted = _fit(cfg, labelled, inputs.train or "")[-1]
+        write_stamp(stamp, made_from, [head_path(cfg, fold) for fold in fitted])
+
+
+def _fit(cfg: Config, labelled: Labelled, identity: str) -> tuple[Frozen, Images, Array, dict[int | str, Fitted]]:
+    """Fit the classifiers and write them; with the network, the images and their features."""
     task = labelled.task
     images = open_images(cfg, "train", labelled.samples.keys)
     model = build_model(cfg.model, cfg.image.size, cfg.image.channels, task.num_outputs, 0)
@@ -43,11 +87,7 @@ def fit(cfg: Config, labelled: Labelled, identity: str) -> tuple[Frozen, dict[in
     fitted = fit_probe(labelled, features, images.readable, all_folds(cfg))
     for fold, one in fitted.items():
         write_head(head_path(cfg, fold), Head(one, normalisation, frozen.network))
-    if cfg.folds.num_folds:
-        indices, probs = out_of_fold(labelled, features, images.readable, fitted, cfg.infer.keep_top)
-        said = Predictions(labelled.ids(indices), task.classes, probs)
-        write_predictions(probe_dir(cfg) / "oof.parquet", said)
-    return frozen, fitted
+    return frozen, images, features, fitted
 
 
 def fitted_before(cfg: Config, task: Task) -> tuple[Frozen, dict[int | str, Fitted]] | None:

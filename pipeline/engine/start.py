@@ -1,25 +1,34 @@
 """What a training starts from: the network on its device, and the statistics by which its pixels are normalised."""
 
 from dataclasses import dataclass
+from logging import WARNING
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 from torch import nn
+from torch.nn.modules.batchnorm import _BatchNorm
 
+from pipeline.combinations import ignores_width
 from pipeline.competition.answers.linear import Linear
+from pipeline.competition.folds.fold_table import Labelled
 from pipeline.config import Config
-from pipeline.engine.machine import Machine, find_machine, must_train
+from pipeline.engine.freezing import freeze
+from pipeline.engine.losses import make_loss
+from pipeline.engine.machine import SMALLER, Machine, failures_named, find_machine, memory_named, must_train
+from pipeline.engine.optimizer import make_optimizer
 from pipeline.engine.recompute import recompute
 from pipeline.images.augment.epoch_changes import epoch_sizes
 from pipeline.images.batches import Batches, Statistics, statistics
 from pipeline.images.cache import Images
+from pipeline.log import errors_alone, say_once
 from pipeline.model.build import build_model, pretrained_statistics, timm_name
 from pipeline.model.checkpoint import saved_normalisation
 from pipeline.model.networks import CifarNet
 from pipeline.model.trial import accepted_sizes
-from pipeline.model.weights import set_classifier
+from pipeline.model.weights import linear_classifier, set_classifier
+from pipeline.paths import all_folds
 
 Array = np.ndarray[Any, Any]
 IMAGENET: Statistics = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
@@ -62,6 +71,7 @@ def make_start(
     """
     size, channels = cfg.image.size, cfg.image.channels
     model = build_model(cfg.model, size, channels, num_outputs, seed)
+    _say_what_is_ignored(cfg, model)
     if head is not None:
         set_classifier(model, torch.from_numpy(head.weight), torch.from_numpy(head.bias))
     name = timm_name(cfg.model, model, size, channels, num_outputs)
@@ -79,6 +89,46 @@ def make_start(
     if isinstance(model, CifarNet) and not cfg.model.weights:
         _whiten(model, images, indices, normalisation, size)
     return Start(machine.place(model), machine, predicts, normalisation, name, sizes)
+
+
+def try_start(cfg: Config, labelled: Labelled, images: Images) -> None:
+    """Refuse what the first training would refuse of the settings: before the probe, which takes its time.
+
+    Args:
+        cfg: the settings.
+        labelled: the labelled images with their folds.
+        images: their pixels, in the same order.
+
+    Raises:
+        ConfigError, InputError: what training would raise.
+        TooLittleMemory: the network does not fit; what to change.
+    """
+    make_loss(cfg.train, labelled.task.kind, None)
+    train, _ = labelled.split(all_folds(cfg)[0])
+    indices = train[images.readable[train]]
+    if not len(indices):
+        return  # which fitting says
+    with errors_alone(), memory_named("to train", SMALLER), failures_named():
+        start = make_start(cfg, images, indices, labelled.task.num_outputs, 0)
+        if cfg.train.head == "probe":
+            linear_classifier(start.model)
+        make_optimizer(cfg.train, start.model)
+        if min(cfg.train.batch_size, len(indices)) == 1:  # which not every batch norm takes
+            freeze(start.model.train(), cfg.train, cfg.train.num_epochs - 1)
+            shape = (1, cfg.image.channels, min(start.sizes), min(start.sizes))
+            with torch.no_grad(), start.machine.autocast():
+                start.model(torch.zeros(shape, device=start.machine.device))
+
+
+def _say_what_is_ignored(cfg: Config, model: nn.Module) -> None:
+    """Say which settings change nothing in this network; once, whatever models there are."""
+    name, said = cfg.model.name, []
+    if cfg.train.freeze_norms and not any(isinstance(module, _BatchNorm) for module in model.modules()):
+        said.append(f"train.freeze_norms = true changes nothing: {name} has no batch norms")
+    if ignores_width(cfg.model):
+        said.append(f"model.width = {cfg.model.width} changes nothing: {name} has no width")
+    for line in said:
+        say_once(line, WARNING, "warning: %s", line)
 
 
 def find_normalisation(cfg: Config, model: nn.Module, images: Images, indices: Array) -> Statistics:

@@ -114,15 +114,29 @@ class TrainState:
         """Have this batch begin again, and all that follow go through the network, in twice as many pieces.
 
         Returns:
-            Whether that can be: not where pieces are as small as can be, nor where gradients of batches before would be
-            lost.
+            Whether that can be: not where pieces are as small as can be.
         """
-        is_first, most = self.step % self.cfg.accumulate == 0, self.batch_sizes[self.step] // 2
-        if not is_first or self.pieces >= most:
+        most = self.batch_sizes[self.step] // 2
+        if self.pieces >= most:
             return False
         self.pieces = min(2 * self.pieces, most)
-        self.optimizer.zero_grad(set_to_none=True)
+        self.model.zero_grad(set_to_none=True)
         return True
+
+    def set_gradients_aside(self) -> list[Tensor | None]:
+        """Take the gradients of the batches before this one of its group away, so that it may begin again without them.
+
+        They take no more memory than where they are: the batch's own are made as its activations are freed.
+        """
+        waiting = [parameter.grad for parameter in self.model.parameters()]
+        self.model.zero_grad(set_to_none=True)
+        return waiting
+
+    def join_gradients(self, waiting: Sequence[Tensor | None]) -> None:
+        """Add the gradients of this batch to those that were set aside."""
+        for parameter, before in zip(self.model.parameters(), waiting, strict=True):
+            if before is not None:
+                parameter.grad = before if parameter.grad is None else before.add_(parameter.grad)
 
     def add_gradients(self, loss: Tensor, part: float = 1.0) -> None:
         """Backpropagate the mean loss of a batch, or of a part of its images.

@@ -1,5 +1,6 @@
 """A network's name -> the network: our own few, and all of timm's."""
 
+from logging import INFO
 from pathlib import Path
 from typing import Any
 
@@ -8,25 +9,20 @@ from torch import nn
 
 from pipeline.config import ConfigError, ModelConfig
 from pipeline.files import InputError
-from pipeline.log import log
+from pipeline.log import say_once
 from pipeline.model.checkpoint import saved_normalisation
 from pipeline.model.networks import MLP, CifarNet, LeNet5, Net, ResNet9
 from pipeline.model.pretrained import create, from_elsewhere, with_published_weights
 from pipeline.model.published import find_in
 from pipeline.model.sizes import refuse_size
 from pipeline.model.trial import REFUSED, refuse_ignored_rates, try_out
-from pipeline.model.weight_names import Network, timm_network_of_any_tag
+from pipeline.model.weight_names import FETCHED, OWN, searched
 from pipeline.model.weights import load_weights, published_channels, timm_adapts
 from pipeline.nearest import did_you_mean
 
-_OWN: dict[str, type[LeNet5] | type[Net] | type[MLP] | type[ResNet9] | type[CifarNet]] = {
-    "lenet5": LeNet5,
-    "net": Net,
-    "mlp": MLP,
-    "resnet9": ResNet9,
-    "cifarnet": CifarNet,
-}
-FETCHED = ("hf-hub:", "hf_hub:", "local-dir:")
+_OWN: dict[str, type[LeNet5] | type[Net] | type[MLP] | type[ResNet9] | type[CifarNet]] = dict(
+    zip(OWN, (LeNet5, Net, MLP, ResNet9, CifarNet), strict=True)
+)
 
 
 def build_model(cfg: ModelConfig, size: int, channels: int, num_outputs: int, seed: int) -> nn.Module:
@@ -183,8 +179,8 @@ def _load_weights(model: nn.Module, cfg: ModelConfig, channels: int) -> None:
     named = Path(cfg.weights)
     path = named
     if named.is_dir():
-        path = find_in(named, Network(cfg.name) if cfg.name in _OWN else timm_network_of_any_tag(cfg.name)).path
-        log.info("model: the weights of %s are %s", cfg.name, path)
+        path = find_in(named, searched(cfg.name)).path
+        say_once(f"{cfg.name} {path}", INFO, "model: the weights of %s are %s", cfg.name, path)
     load_weights(model, path, channels)
     if path != named and saved_normalisation(path) is not None:
         raise ConfigError(

@@ -7,12 +7,9 @@ another project's and the order of timm's `tf_efficientnet_lite0` to 2, which ar
 import importlib.util
 from dataclasses import dataclass
 from pathlib import Path
-
-import torch
-from torch import Tensor
+from typing import Any
 
 from pipeline.files import InputError, digest_file
-from pipeline.model.weight_file import read_weights
 
 
 @dataclass(frozen=True)
@@ -60,7 +57,7 @@ PACKAGES = {
 }
 
 
-def read_package(name: str, path: Path) -> dict[str, Tensor]:
+def read_package(name: str, path: Path) -> dict[str, Any]:
     """Read a package's weights under timm's names.
 
     Args:
@@ -76,7 +73,11 @@ def read_package(name: str, path: Path) -> dict[str, Tensor]:
             f"{path} must be as published, with the sha256 {package.sha256}. It is damaged or another: install "
             f"{package.name}=={package.version} again"
         )
+    # Imported here: it takes seconds, and where the file is does not need it.
     import timm
+    import torch
+
+    from pipeline.model.weight_file import read_weights
 
     weights = read_weights(path)
     # Shapes alone: nothing is computed, and nothing drawn.

@@ -1,12 +1,13 @@
 """Networks of timm with the weights that were published of them: found here, or fetched."""
 
+from logging import INFO
 from typing import Any
 
 import torch
 from torch import nn
 
 from pipeline.files import InputError, digest_file
-from pipeline.log import log
+from pipeline.log import log, say_once
 from pipeline.model.published import find, read
 from pipeline.model.weight_names import repository_and_revision, timm_network
 
@@ -48,13 +49,9 @@ def with_published_weights(name: str, arguments: dict[str, Any]) -> nn.Module:
 
     network = timm_network(name)
     found = find(network) or fetch(network)
-    log.info(
-        "model: the published weights of %s are %s (%s), sha256 %s",
-        network,
-        found.path,
-        found.how,
-        digest_file(found.path),
-    )
+    sha256 = digest_file(found.path)
+    said = "model: the published weights of %s are %s (%s), sha256 %s"
+    say_once(f"{network} {found.path} {sha256}", INFO, said, network, found.path, found.how, sha256)
     source = {"pretrained": True, "pretrained_cfg_overlay": {"state_dict": read(network, found)}}
     try:
         if arguments["num_classes"] != network.num_classes:

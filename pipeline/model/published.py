@@ -6,11 +6,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from torch import Tensor
-
 from pipeline.files import InputError, small_folders
 from pipeline.model.lite import PACKAGES, read_package
-from pipeline.model.weight_file import read_content
 from pipeline.model.weight_names import GENERIC, Network, known_by, repository_and_revision, suffix_of
 
 BROUGHT = Path("input/weights")
@@ -76,15 +73,20 @@ def find(network: Network, places: Places | None = None) -> Found | None:
     return next(_cached(network), None)
 
 
+def look_in(folder: Path, network: Network) -> Found | None:
+    """Find the weights of a network in one folder, by the same rules; None where they are not there."""
+    return _best(network, _files([folder]), str(folder))
+
+
 def find_in(folder: Path, network: Network) -> Found:
-    """Find the weights of a network in one folder, by the same rules.
+    """Find the weights of a network in one folder, where they must be.
 
     Raises:
         InputError: they are not there; what is.
     """
-    files = _files([folder])
-    found = _best(network, files, str(folder))
+    found = look_in(folder, network)
     if found is None:
+        files = _files([folder])
         listed = ", ".join(os.path.relpath(path, folder) for path in files[:10]) + (", ..." if len(files) > 10 else "")
         raise InputError(
             f"model.weights must be a file, or a folder that holds one called as the network in model.name is, such as "
@@ -102,13 +104,16 @@ def read(network: Network, found: Found) -> dict[str, Any]:
     package = PACKAGES.get(str(network))
     if package is not None and found.place == _package_place(package.name):
         return dict(read_package(str(network), found.path))
+    from timm.models import clean_state_dict
+    from torch import Tensor
+
+    from pipeline.model.weight_file import read_content
+
     content = read_content(found.path)
     key = next((key for key in _WRAPPED if isinstance(content, dict) and isinstance(content.get(key), dict)), "")
     weights = content[key] if key else content
     if not isinstance(weights, dict) or not any(isinstance(value, (Tensor, dict)) for value in weights.values()):
         raise InputError(f"a file of weights must hold tensors by name. {found.path} holds none: bring it again")
-    from timm.models import clean_state_dict
-
     return dict(clean_state_dict(weights))
 
 
@@ -139,10 +144,11 @@ def _best(network: Network, files: Iterable[Path], place: str) -> Found | None:
 def _cached(network: Network) -> Iterator[Found]:
     """Look into the caches of torch and of the hub, then at the packages."""
     import huggingface_hub
-    import torch
 
+    # As torch.hub.get_dir() has it; torch itself takes seconds to import.
+    cache = os.getenv("TORCH_HOME", os.path.join(os.getenv("XDG_CACHE_HOME", "~/.cache"), "torch"))
     for file in network.files:
-        path = Path(torch.hub.get_dir()) / "checkpoints" / file
+        path = Path(os.path.expanduser(cache)) / "hub" / "checkpoints" / file
         if suffix_of(file) and os.path.isfile(path):
             yield Found(path, "torch's cache")
     repository, revision = repository_and_revision(network.repository)

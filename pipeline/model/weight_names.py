@@ -11,6 +11,10 @@ from urllib.parse import urlparse
 from pipeline.files import read_json
 
 _SUFFIXES = (".safetensors", ".pth.tar", ".pth", ".pt", ".bin")
+# The networks of our own, see `networks`.
+OWN = ("lenet5", "net", "mlp", "resnet9", "cifarnet")
+# Names by which timm fetches a network from an address, or reads it in a folder.
+FETCHED = ("hf-hub:", "hf_hub:", "local-dir:")
 # Names that say nothing of the network: its folder does, or config.json beside them.
 GENERIC = ("model.safetensors", "pytorch_model.bin")
 # A longer config.json is no description of a network.
@@ -62,6 +66,11 @@ def timm_network_of_any_tag(name: str) -> Network:
     entries.sort(key=lambda entry: (entry.tag or "") not in one.tags)
     every = _network(one.name, entries)
     return Network(one.name, every.tags, every.files)
+
+
+def searched(name: str) -> Network:
+    """Look up what is looked for in a folder of the user's: the network's weights, whatever their tag."""
+    return Network(name) if name in OWN else timm_network_of_any_tag(name)
 
 
 def _network(name: str, entries: Sequence[Any]) -> Network:

@@ -6,6 +6,7 @@ import sys
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
+from logging import INFO
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,7 @@ from torch import Tensor, nn
 
 from pipeline.config import ConfigError
 from pipeline.files import InputError
-from pipeline.log import log
+from pipeline.log import say_once
 from pipeline.model.weight_file import read_weights
 
 # Words of the names under which training scripts keep averaged weights: model_ema, state_dict_ema, swa_model ...
@@ -102,7 +103,8 @@ def load_weights(model: nn.Module, path: Path, channels: int) -> None:
         if 10 * candidate.size >= 9 * total and taken.isdisjoint(map(id, candidate.fitting.values()))
     ]
     if others:
-        log.info("%s: the weights in %s are taken, not those in %s", path, best, ", ".join(map(str, others)))
+        said = f"{path}: the weights in {best} are taken, not those in {', '.join(map(str, others))}"
+        say_once(said, INFO, "%s", said)
     _log_difference(path, [name for name in target if name not in best.fitting], best)
 
 
@@ -208,16 +210,32 @@ def set_classifier(model: nn.Module, weight: Tensor, bias: Tensor) -> None:
     Raises:
         ConfigError: its classifier is something else.
     """
-    known: Any = getattr(model, "get_classifier", None)
-    classifier = known() if known is not None else None
-    if not isinstance(classifier, nn.Linear) or classifier.weight.shape != weight.shape or classifier.bias is None:
-        raise ConfigError(
-            "train.head must be 'random' for networks whose classifier is not one linear layer of their features. Got "
-            "'probe'"
-        )
+    classifier = linear_classifier(model)
+    if classifier.weight.shape != weight.shape:
+        raise _not_linear()
     with torch.no_grad():
         classifier.weight.copy_(weight)
         classifier.bias.copy_(bias)
+
+
+def linear_classifier(model: nn.Module) -> nn.Linear:
+    """The classifier of a network that is one linear layer.
+
+    Raises:
+        ConfigError: it is something else.
+    """
+    known: Any = getattr(model, "get_classifier", None)
+    classifier = known() if known is not None else None
+    if not isinstance(classifier, nn.Linear) or classifier.bias is None:
+        raise _not_linear()
+    return classifier
+
+
+def _not_linear() -> ConfigError:
+    return ConfigError(
+        "train.head must be 'random' for networks whose classifier is not one linear layer of their features. Got "
+        "'probe'"
+    )
 
 
 def first_layers(model: nn.Module) -> tuple[str, ...]:
@@ -265,7 +283,8 @@ def _adapt_channels(weight: Tensor, target: Tensor, channels: int) -> Tensor:
 def _log_difference(path: Path, missing: Sequence[str], candidate: _Candidate) -> None:
     left_over = [name for name in candidate.weights if name not in candidate.fitting]
     if missing or left_over:
-        log.info("%s: %s; %s", path, _listed(missing, "missing"), _listed(left_over, "not used"))
+        said = f"{path}: {_listed(missing, 'missing')}; {_listed(left_over, 'not used')}"
+        say_once(said, INFO, "%s", said)
 
 
 def _listed(names: Sequence[str], what: str) -> str:

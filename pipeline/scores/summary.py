@@ -20,7 +20,7 @@ def say(cfg: Config, ready: Sequence[int | str], scores: Mapping[str, Any], inpu
         inputs: what is here.
     """
     if len(ready) < len(all_folds(cfg)):
-        log.info("ensemble: %s of %s models are ready; run it again later", len(ready), len(all_folds(cfg)))
+        log.info("ensemble: %s of %s models are ready so far", len(ready), len(all_folds(cfg)))
     if "probe" in scores:
         log.info("ensemble: %s", _of_probe(scores))
     for fold, value in scores["folds"].items():

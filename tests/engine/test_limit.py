@@ -31,6 +31,16 @@ def test_all_that_a_run_does_takes_its_time() -> None:
     assert seconds(settings(), WORK, PACE, 7) == pytest.approx(7 * 44.5 + 5 * 5.125 + 3)
 
 
+def test_the_probe_takes_its_time_once_and_smaller_images_another_classifier() -> None:
+    """250 images of 0.002 s, the network built in 2 s, and 4 s of fitting, where images are smaller than asked for."""
+    cfg = settings(image={"size": 64})
+    work = Work(5, 4000, 1000, 500, probe=30.0, num_fitted=250, fitting=4.0)
+    without = seconds(cfg, WORK, PACE, 1)
+    assert seconds(cfg, work, PACE, 1) == pytest.approx(without + 30)
+    assert seconds(with_size(cfg, 32), work, PACE, 1) == pytest.approx(without + 30 + 2 + 0.5 + 4)
+    assert seconds(with_size(cfg, 32), Work(5, 4000, 1000, 500, 30.0), PACE, 1) == pytest.approx(without + 30)
+
+
 def test_growing_images_cost_what_their_pixels_do() -> None:
     """From half the side to the whole in the first half of the epochs: 32, 48, 64 and 64 px."""
     cfg = settings(image={"size": 64}, augment={"first_size": 0.5, "full_size_from": 0.5})
@@ -93,3 +103,9 @@ def test_what_is_counted_in_epochs_follows(num_epochs: int, freeze: int, step: i
     cfg = settings(train={"num_epochs": 10, "freeze_epochs": 1, "step_epochs": 3, "schedule": "step"})
     train = with_epochs(cfg, num_epochs).train
     assert (train.num_epochs, train.freeze_epochs, train.step_epochs) == (num_epochs, freeze, step)
+
+
+@pytest.mark.parametrize("num_epochs", [1, 2, 3])
+def test_some_epoch_is_left_for_all_to_learn(num_epochs: int) -> None:
+    cfg = with_epochs(settings(train={"num_epochs": 10, "freeze_epochs": 9}), num_epochs)
+    assert check(cfg.model_dump(mode="json")).train.freeze_epochs == num_epochs - 1

@@ -1,5 +1,6 @@
 """Training: what a model starts from, beside its weights."""
 
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -8,6 +9,7 @@ import pytest
 import torch
 
 from pipeline import folds, infer, prepare, train
+from pipeline.combinations import DETECTED_WIDTH
 from pipeline.competition.answers.task import Task
 from pipeline.config import Config
 from pipeline.engine import fit, machine, predict, run_model
@@ -116,3 +118,18 @@ def test_a_network_of_one_size_is_refused_before_it_is_trained(
     assert prepare.main(options) == folds.main(options) == 0
     assert train.main([*options, "--fold", "0"]) == 2
     assert "augment.first_size must be 1 for mlp: it takes no images of 6 to 11 px" in capsys.readouterr().err
+
+
+def test_what_changes_nothing_in_the_network_is_said_once(
+    competition: Callable[..., Config], capsys: pytest.CaptureFixture[str]
+) -> None:
+    competition(num_train=9)
+    options = [*CONFIG, "--set", "train.num_epochs=1", "train.freeze_norms=true", f"model.width={DETECTED_WIDTH}"]
+    assert prepare.main(options) == folds.main(options) == train.main(options) == 0
+    said = capsys.readouterr().out
+    assert said.count("warning: train.freeze_norms = true changes nothing: mlp has no batch norms") == 1
+    assert said.count("warning: model.width = 32 changes nothing: mlp has no width") == 1
+    other = [*CONFIG, "--set", "train.num_epochs=1", "train.freeze_norms=true", "model.name=resnet9", "model.width=4"]
+    shutil.rmtree("output/tiny/fold0")
+    assert train.main([*other, "--fold", "0"]) == 0
+    assert "changes nothing" not in capsys.readouterr().out
