@@ -35,15 +35,16 @@ cli, environment      the command line that all stages share; whether a python h
 competition/          what it gives and asks for, never torch
                       archives/ (unpacking, opened): packed downloads
                       tables/ (csv_table, cells, encoding, json_table, other_tables, long_table, templates, rows,
-                      table, sample, passed_over, other_case)
+                      table, image_list, sample, passed_over, other_case)
                       answers/ (spelling, probs, metrics, task, decide, predictions, scoring, ensembling, blending,
                       linear, probing, mirrors, form, submission): labels, scores, classifiers of features, from
                       probabilities to the file
                       folds/ (splits, greedy_split, fold_table)
 detection/            recognise a download: inventory (image_files, encodings, sheets, sample_table) -> readings/, a
                       file for each family of downloads (candidates) -> choose -> what is asked (asked, answerable),
-                      groups, box, unused, negative, metric, metric_text, survey -> what was found, config_text
-                      plain_template, find_template, second_images, folders, label_columns: helpers of readings
+                      groups, box, extra, unused, negative, metric, metric_text, survey -> what was found, config_text
+                      plain_template, find_template, second_images, folders, label_columns, name_lists: helpers of
+                      readings
                       habits: words and thresholds
 images/               headers, grey, decode, index, cache, fill, batches: from files to batches
                       augment/ (augment, policies, geometry, colour, erasing, mix, albumentations_file, epoch_changes)

@@ -18,6 +18,11 @@ class DataConfig(Section):
         min_length=1,
         description="the train table (csv, json, xlsx, parquet, jsonl, a list), or a path template that makes it",
     )
+    extra: Annotated[tuple[str, ...], Stages("prepare", "folds")] = Field(
+        (),
+        description="more labelled tables, whose rows are train rows too: `TABLE` or, where its images lie elsewhere, "
+        "`TABLE:IMAGE`, as in val.csv:val/{id}.png; or a path template. An id of theirs is TABLE:ID, a file's its path",
+    )
     headerless: Annotated[tuple[str, ...], Stages("prepare", "ensemble")] = Field(
         (), description="tables (csv) without a header line: their columns are column_1, column_2, ..."
     )
@@ -57,8 +62,8 @@ class DataConfig(Section):
     )
     split: Annotated[str, Stages("prepare", "folds")] = Field(
         "",
-        description="column of a table of both parts: rows where it begins with test are to be predicted, all others "
-        "(train, val) are trained on",
+        description="of a table of both parts: the column that begins with test in rows to be predicted, or a list "
+        "(txt, lst, csv without a header) of their images; all other rows (train, val) are trained on",
     )
     group: Annotated[str, Stages("folds")] = Field(
         "",
@@ -87,8 +92,20 @@ class DataConfig(Section):
         "training and give a test image the class prior",
     )
 
+    @property
+    def labelled(self) -> list[tuple[str, str]]:
+        """The labelled tables, or the templates that make them, each with its images' template: train, then extra."""
+        return [(self.train, self.image), *map(self._extra, self.extra)]
+
+    def _extra(self, item: str) -> tuple[str, str]:
+        table, _, image = item.partition(":")
+        # A path template may have a colon in its braces.
+        return (item, item) if "{" in table else (table, image or self.image)
+
     @model_validator(mode="after")
     def _well_formed(self) -> "DataConfig":
+        if not all(table for table, _ in self.labelled):
+            raise ValueError(f"'extra' must name a table in each item: TABLE or TABLE:IMAGE. Got {self.extra}")
         try:
             "".encode(self.encoding or "utf-8")
         except LookupError:

@@ -105,7 +105,7 @@ def prepared_from(cfg: Config, paths: Iterable[str]) -> dict[str, Any]:
         **asked,
         "format": _PREPARED_FORMAT,
         "image": {**image, "stored": cfg.image.stored},
-        "tables": {name: _table_state(cfg, name) for name in dict.fromkeys((cfg.data.train, cfg.data.test))},
+        "tables": {name: _table_state(cfg, name) for name in dict.fromkeys((*_train_tables(cfg), cfg.data.test))},
         "files": states.hexdigest(),
     }
 
@@ -133,8 +133,9 @@ def audited(cfg: Config, *columns: str) -> list[tuple[str, ...]]:
 
 def folds_from(cfg: Config) -> dict[str, Any]:
     """What the split is made from."""
-    table = _table_state(cfg, cfg.data.train)
-    if "{" in cfg.data.train:
+    names = _train_tables(cfg)
+    table = "".join(_table_state(cfg, name) for name in names)
+    if any("{" in name for name in names):
         table += _table_state(cfg, cfg.data.test)  # test images are left out of the train images
     # It has no part in the folds' name.
     without = {"without label": "left out"} if cfg.data.bad_images == "drop" else {}
@@ -315,6 +316,13 @@ def other_model(cfg: Config, fold: int | str, reason: str) -> InputError:
 def _must(reason: str | None, what: str, stage: str, cfg: Config) -> None:
     if reason:
         raise InputError(f"{what} must be current. Got: {reason}. Run: python -m pipeline.{stage} {cfg.options}")
+
+
+def _train_tables(cfg: Config) -> list[str]:
+    """What says which rows are train rows: the labelled tables, or templates, and the list that splits them."""
+    split = cfg.data.split
+    lists = [split] if split and inside(data_dir(cfg), split, "data.split").is_file() else []
+    return [*(table for table, _ in cfg.data.labelled), *lists]
 
 
 def _table_state(cfg: Config, name: str) -> str:

@@ -12,7 +12,7 @@ from pipeline.files import digest, safe_name
 STATES = ("resume.safetensors", "resume-epoch.safetensors")
 
 # Settings of [data] that came after the names of folds: at their defaults they change none.
-_NEWER = ("encoding", "label_pattern", "unknown_flags")
+_NEWER = ("encoding", "extra", "label_pattern", "unknown_flags")
 
 
 def run_dir(cfg: Config) -> Path:
@@ -73,9 +73,8 @@ def folds_settings(cfg: Config) -> dict[str, Any]:
     # A test image that cannot be read asks for no other models, so for no folds of another name.
     del asked["data"]["bad_images"]
     # Folds of before there were these settings keep their name.
-    asked["data"] = {
-        key: value for key, value in asked["data"].items() if key not in _NEWER or value != getattr(DataConfig(), key)
-    }
+    defaults = DataConfig().model_dump(mode="json")
+    asked["data"] = {key: value for key, value in asked["data"].items() if key not in _NEWER or value != defaults[key]}
     # A kind that is to be seen from the labels is seen with the metric's help.
     return {**asked, "task": cfg.task.kind if cfg.task.kind != "auto" else f"auto, {cfg.task.metric}"}
 

@@ -84,7 +84,8 @@ def _train_images_are_here(cfg: Config) -> bool:
     from pipeline.competition.tables.table import read_train
 
     root, data = data_dir(cfg), made_from(prepare_stamp(cfg)).get("data", {})
-    if any(data.get(key, value) != value for key, value in (("train", cfg.data.train), ("image", cfg.data.image))):
+    asked = {"train": cfg.data.train, "extra": [*cfg.data.extra], "image": cfg.data.image}
+    if any(data.get(key, value) != value for key, value in asked.items()):
         return True  # a setting was changed: what it does not find is missing
     if "{" not in cfg.data.train:
         if not inside(root, cfg.data.train, "data.train").is_file():

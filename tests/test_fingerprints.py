@@ -46,6 +46,7 @@ STAGES: dict[str, Stage] = {
 CHANGES: dict[str, tuple[str, str]] = {
     "data.root": ("input/other", "P F S T I E"),
     "data.train": ("answers.csv", "P F S T I E"),
+    "data.extra": ('["train.csv"]', "P F S T I E"),
     "data.id": ("label", "P F S T I E"),
     "data.labels": ('["id"]', "F S T I E"),
     "data.tag_separator": (",", "F S T I E"),

@@ -1,8 +1,10 @@
 """What is asked for: the table of the test ids, and the test images."""
 
 import posixpath
+from collections.abc import Sequence
 from dataclasses import replace
 
+from pipeline.competition.tables.csv_table import counted
 from pipeline.detection.candidates import Candidate
 from pipeline.detection.find_template import find_template
 from pipeline.detection.folders import Folders, find_test_folder, read_said_template
@@ -16,12 +18,13 @@ from pipeline.detection.sheets import Sheet, sheet_named
 from pipeline.files import InputError
 
 
-def choose_test_images(inventory: Inventory, train: Candidate) -> list[Choice]:
+def choose_test_images(inventory: Inventory, train: Candidate, others: Sequence[Candidate] = ()) -> list[Choice]:
     """Choose the settings of the test images and the sample submission.
 
     Args:
         inventory: the files.
         train: the train images, which are no test images.
+        others: more tables of labelled images, which are not to be predicted either, see `labelled_too`.
 
     Raises:
         InputError: no files fit the test ids.
@@ -34,10 +37,12 @@ def choose_test_images(inventory: Inventory, train: Candidate) -> list[Choice]:
     ]
     given, template = inventory.said.get("data.test", ""), inventory.said.get("data.test_image")
     tried = []
-    for sheet, id_ in _test_tables(inventory, train) if "{" not in given else ():
+    for sheet, id_ in _test_tables(inventory, train, others) if "{" not in given else ():
         keys = [id_, *(name for name, cells in sheet.cells.items() if name != id_ and names_files(cells))]
-        if template is not None:
-            match = find_template(sheet.frame, keys, inventory.images, "test", given=template)
+        # Where a list says which images of one table are tested, they lie as the others do.
+        as_train = train.match.template if sheet.listed and sheet.name == train.name and train.match else None
+        if (own := template or as_train) is not None:
+            match = find_template(sheet.frame, keys, inventory.images, "test", given=own)
         else:
             match = _find_test_template(sheet, keys, inventory.images, taken)
             match = _named_alike(match, train.match) if match and train.match else match
@@ -61,7 +66,13 @@ def choose_test_images(inventory: Inventory, train: Candidate) -> list[Choice]:
         )
     if tried:
         raise InputError("; ".join(tried) + f"; {SAY} data.test_image=FOLDER/{{COLUMN}}.jpg")
-    folder = _test_folder(inventory, train)
+    if train.match is None and "data.split" in train.values:
+        return [
+            *choices,
+            Choice("data.test", train.name, "The images that the list names."),
+            Choice("data.test_image", train.name),
+        ]
+    folder = _test_folder(inventory, train, others)
     if train_id != folder.id:
         choices.append(Choice("data.test_id", folder.id, f"The train images have {train_id!r}."))
     return [
@@ -71,12 +82,18 @@ def choose_test_images(inventory: Inventory, train: Candidate) -> list[Choice]:
     ]
 
 
-def _test_folder(inventory: Inventory, train: Candidate) -> Folders:
+def _test_folder(inventory: Inventory, train: Candidate, others: Sequence[Candidate]) -> Folders:
     """Find the test images where no table lists them."""
-    left = sorted(set(inventory.images.paths) - set(train.paths))
+    left = sorted(set(inventory.images.paths).difference(train.paths, *(other.paths for other in others)))
     given = inventory.said.get("data.test", "")
     if "{" in given:
         return read_said_template("data.test", given, left)
+    if not left and (lists := [sheet.name for sheet in inventory.sheets if sheet.names]):
+        raise InputError(
+            f"{inventory.root} must hold test images beside the train images. Got none, and "
+            f"{counted('lists of images', lists)}; say which one names those to be predicted, as in --set "
+            f"data.split={lists[0]}"
+        )
     folder = find_test_folder(inventory.root, inventory.files, left)
     endings = {posixpath.splitext(path)[1] for path in folder.paths}
     by_paths = train.match is not None and all("/" in cell for cell in train.sheet.cells[train.id])
@@ -86,7 +103,7 @@ def _test_folder(inventory: Inventory, train: Candidate) -> Folders:
     return folder
 
 
-def test_sheet(inventory: Inventory, train: Candidate, asked: list[Choice]) -> Sheet | None:
+def test_sheet(inventory: Inventory, train: Candidate, asked: Sequence[Choice]) -> Sheet | None:
     """The table of the test ids that was chosen; None where files make it."""
     name = next(str(item.value) for item in asked if item.key == "data.test")
     return next((sheet for sheet in inventory.sheets if sheet.name == name and sheet is not train.sheet), None)
@@ -145,9 +162,9 @@ def _of_train_images(template: str, train: Candidate) -> bool:
     return "train" in folder and "test" not in folder and not own
 
 
-def _test_tables(inventory: Inventory, train: Candidate) -> list[tuple[Sheet, str]]:
+def _test_tables(inventory: Inventory, train: Candidate, labelled: Sequence[Candidate]) -> list[tuple[Sheet, str]]:
     """List the tables of the test ids with their id columns, the likeliest first: those with the sample's ids, then the
-    sample; without a sample those with the train table's id column and other ids.
+    sample; without a sample those with the train table's id column and other ids, and without labels of other images.
     """
     sample, train_id = inventory.sample, train.id
     if (name := inventory.said.get("data.test")) is not None and "{" not in name:
@@ -170,6 +187,7 @@ def _test_tables(inventory: Inventory, train: Candidate) -> list[tuple[Sheet, st
     )
     if sample is None:
         known = set(train.sheet.cells.get(train.id, ()))
+        others = [sheet for sheet in others if all(sheet is not other.sheet for other in labelled)]
         return [(s, train_id) for s in others if train_id in s.unique and not known & set(s.cells[train_id])]
     asked = set(sample.sheet.cells[sample.id])
     same = [(s, sample.id) for s in others if sample.id in s.unique and set(s.cells[sample.id]) == asked]

@@ -27,11 +27,14 @@ _SAY_TEST = f"{SAY} data.test='FOLDER/{{file}}.jpg' data.test_image='FOLDER/{{fi
 
 @dataclass(frozen=True)
 class Folders:
-    """A template that makes a table from files, the files it fits, and other folders that it could have been."""
+    """A template that makes a table from files, the files it fits, other folders that it could have been, and more
+    files with the same labels.
+    """
 
     template: str
     paths: list[str]
     others: tuple[str, ...] = ()
+    extra: tuple["Folders", ...] = ()
 
     @cached_property
     def columns(self) -> dict[str, list[str]]:
@@ -81,18 +84,24 @@ def candidate(folders: Folders, source: Source) -> Candidate:
     reason = f"No train table; {len(folders.paths):,} images {where} the classes."
     if folders.others:
         reason += f" Folders of classes too, not used: {quoted([name or '.' for name in folders.others])}."
-    choices = (
+    choices = [
         Choice("data.train", folders.template, reason),
         Choice("data.id", folders.id, "Files of two classes have the same name." if folders.id == "path" else ""),
         Choice("data.labels", ("label",)),
         Choice("data.image", folders.template),
-    )
-    sheet = Sheet(folders.template, pd.DataFrame({"file": folders.paths, "label": folders.labels}, dtype=str))
+    ]
+    if folders.extra:
+        num_more = sum(len(other.paths) for other in folders.extra)
+        reason = f"{num_more:,} more images in folders of the same classes: they are trained on too."
+        choices.append(Choice("data.extra", tuple(other.template for other in folders.extra), reason, said=True))
+    everything = (folders, *folders.extra)
+    paths = tuple(path for part in everything for path in part.paths)
+    all_labels = [label for part in everything for label in part.labels]
+    sheet = Sheet(folders.template, pd.DataFrame({"file": paths, "label": all_labels}, dtype=str))
     evidence = f"{len(folders.paths):,} images {where} the classes: {quoted(sorted(set(folders.labels)))}"
-    labels = Labels(("label",), 0, "")
-    paths = tuple(folders.paths)
+    labels, name, others = Labels(("label",), 0, ""), folders.name, folders.others
     return Candidate(
-        source, sheet, labels, folders.id, paths, choices, evidence, versions_by=folders.name, unused=folders.others
+        source, sheet, labels, folders.id, paths, tuple(choices), evidence, versions_by=name, unused=others
     )
 
 

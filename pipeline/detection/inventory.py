@@ -18,6 +18,7 @@ from pipeline.detection.encodings import find_encoding
 from pipeline.detection.find_template import find_template
 from pipeline.detection.found import Choice, Given, first_problems, quoted
 from pipeline.detection.image_files import ARRAYS, SUFFIXES, UNREAD, ImageFiles, images_by_content
+from pipeline.detection.name_lists import by_lists
 from pipeline.detection.plain_template import images_of
 from pipeline.detection.sample_table import Sample, find_sample
 from pipeline.detection.sheets import Sheet, by_split, read_sheets, text_tables
@@ -147,11 +148,15 @@ def _must_hold_images(root: Path, files: Sequence[str], images: ImageFiles) -> N
 
 
 def _with_splits(root: Path, tables: list[Sheet], images: ImageFiles, said: Given) -> list[Sheet]:
-    """Cut the tables of both splits in two: where the user says so, or the sample asks for the test rows; without a
-    sample where these have a column less, or no test image lies elsewhere.
+    """Cut the tables of both splits in two, by a column or a list of the test images: where the user says so, or the
+    sample asks for the test rows; without a sample where these have a column less, or no test image lies elsewhere.
     """
     column = said.get("data.split")
     splits = {sheet.name: pair for sheet in tables if len(pair := by_split(sheet, column)) == 2}
+    lists = [sheet for sheet in tables if sheet.names]
+    for sheet in tables if lists else []:
+        if sheet.name not in splits and len(pair := by_lists(sheet, lists, images, said)) == 2:
+            splits[sheet.name] = pair
     if not splits:
         return tables
     sample = find_sample(

@@ -11,6 +11,7 @@ from pipeline.detection.box import choose_box
 from pipeline.detection.candidates import Candidate
 from pipeline.detection.choose import are_among, choose, in_words
 from pipeline.detection.config_text import render
+from pipeline.detection.extra import choose_extra, labelled_too, settings_of_extra, tables_said
 from pipeline.detection.folders import are_versions
 from pipeline.detection.found import Choice, Facts, Found, Given, quoted
 from pipeline.detection.groups import choose_groups
@@ -47,7 +48,8 @@ def recognise(folder: Path, opened: Path | None = None, *, name: str = "", given
     inventory = take_inventory(folder, opened or folder, given)
     found = read_all(inventory)
     train, lost = choose(inventory, found)
-    asked = choose_test_images(inventory, train)
+    others = labelled_too(inventory, train, lost)
+    asked = choose_test_images(inventory, train, others)
     sample = inventory.sample.limited_to(train.labels.columns) if inventory.sample else None
     must_be_answerable(folder, train.sheet, train.labels, sample)
     versions = bool(train.versions_by) and are_versions(inventory.opened, train)
@@ -77,9 +79,14 @@ def recognise(folder: Path, opened: Path | None = None, *, name: str = "", given
         kind = given["task.kind"]
         metric = Choice("task.metric", metrics.COMMON[kind], f"A common one of labels of kind {kind!r}.")
     numbers = metrics.get(str(metric.value)).kinds == ("number",)
-    there = survey_headers(inventory.opened, [path for path in train.paths if path in inventory.images.known])
+    extra = choose_extra(inventory, train, others, choices, numbers=numbers) if "data.extra" not in given else []
+    choices += settings_of_extra(train, extra, choices)
+    known = tables_said(given) | {other.name for other in extra}
+    lost = [other for other in lost if other.name not in known]
+    paths = [*train.paths, *(path for other in extra for path in other.paths)]
+    there = survey_headers(inventory.opened, [path for path in paths if path in inventory.images.known])
     why_not = "" if numbers else against_hflip(train.labels.classes(train.sheet), named=named)
-    facts = Facts(there.side, there.grey, there.text, len(train.paths), numbers, versions, why_not)
+    facts = Facts(there.side, there.grey, there.text, len(paths), numbers, versions, why_not)
     said = [Choice(key, value, "As was said with --set.") for key, value in given.items()]
     choices = [*(item for item in (*choices, metric) if item.key not in given), *said]
     # Of two of one setting, such as tables without a header, the later knows more.

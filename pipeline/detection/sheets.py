@@ -13,7 +13,7 @@ import pandas as pd
 
 from pipeline.competition.tables.csv_table import counted
 from pipeline.competition.tables.json_table import read_frame
-from pipeline.competition.tables.other_tables import READERS
+from pipeline.competition.tables.other_tables import LIST_COLUMNS, LISTS, READERS
 from pipeline.competition.tables.table import is_test
 from pipeline.detection.found import quoted
 from pipeline.detection.habits import MANY_ANNOTATIONS, MAX_TABLES, SPLIT_WORDS, TABLE_WORDS
@@ -25,7 +25,8 @@ from pipeline.files import InputError
 class Sheet:
     """A table with its path relative to the competition's folder.
 
-    split: the column by which it is one split of a table of both; is_test: which one.
+    split: the column or list by which it is one split of a table of both; is_test: which one.
+    listed: what the lists say of its rows, in words, where a list splits it.
     headerless: its file has no header line.
     """
 
@@ -33,6 +34,7 @@ class Sheet:
     frame: pd.DataFrame
     split: str = ""
     is_test: bool = False
+    listed: str = ""
     headerless: bool = False
 
     @cached_property
@@ -63,7 +65,14 @@ class Sheet:
     @property
     def is_list(self) -> bool:
         """Whether it is a list of paths, with labels or without."""
-        return self.name.lower().endswith(".txt")
+        return self.name.lower().endswith(LISTS)
+
+    @property
+    def names(self) -> list[str]:
+        """The lines of a list that has a name in each, and nothing else; of any other table none."""
+        if self.is_list and LIST_COLUMNS[1] not in self.cells:
+            return self.cells[LIST_COLUMNS[0]]
+        return next(iter(self.cells.values())) if self.headerless and len(self.cells) == 1 else []
 
     def column(self, name: str) -> str | None:
         """Find the column of this name; in any case, where only one is."""
@@ -95,12 +104,12 @@ def read_sheets(
             f"{counted('files of one image each', of_images)} were left alone; a table must hold what they say"
         )
     for folder, names in folders.items():
-        lists = [name for name in names if name.lower().endswith(".txt")]
+        lists = [name for name in names if name.lower().endswith(LISTS)]
         if folder and len(names) - len(lists) > MAX_TABLES:
             problems.append(f"{folder}/ holds {len(names):,} tables, which were left alone")
             continue
         lists = [name for name in lists[:MAX_TABLES] if _is_list(root / name, images)]
-        for name in [name for name in names if not name.lower().endswith(".txt") or name in lists]:
+        for name in [name for name in names if not name.lower().endswith(LISTS) or name in lists]:
             try:
                 sheets.append(_read_sheet(root, name, images, said))
             except InputError as error:

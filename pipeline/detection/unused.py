@@ -25,8 +25,8 @@ def say_unused(inventory: Inventory, train: Candidate, lost: Sequence[Candidate]
         alike = other.source is Source.FILE and other.labels.columns == train.labels.columns
         if alike and more and other.name not in (train.name, test_table):
             said.append(
-                f"{other.name} has labels of {len(more):,} more images, which are not used: add its rows to "
-                f"{train.name} to train on them too"
+                f"{other.name} has labels of {len(more):,} more images, which are not used: name it in data.extra, or "
+                f"add its rows to {train.name}, to train on them too"
             )
     if folders := [name for name in train.unused if name and not says(name, TEST_WORDS)]:
         said.append(f"folders of classes that are not used: {quoted(folders)}")

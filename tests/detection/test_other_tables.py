@@ -96,7 +96,8 @@ def test_a_table_for_each_part_in_its_folder(tmp_path: Path) -> None:
         (root / part / "_classes.csv").write_text("\n".join(lines) + "\n")
     _, cfg, train, test = read(root, tmp_path)
     assert (cfg.data.train, cfg.data.test) == ("train/_classes.csv", "test/_classes.csv")
-    assert cfg.data.labels == tuple(NAMES[:3]) and (len(train), len(test)) == (20, 8)
+    assert cfg.data.extra == ("valid/_classes.csv:valid/{filename}",)
+    assert cfg.data.labels == tuple(NAMES[:3]) and (len(train), len(test)) == (25, 8)
 
 
 @pytest.mark.parametrize("name", ["labels.mat", "train_annotations.xml", "meta/classes.pkl", "train.xls"])

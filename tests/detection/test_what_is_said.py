@@ -76,18 +76,6 @@ def test_one_number_in_every_row_where_labels_are_names(tmp_path: Path) -> None:
     assert recognise(root).said[0].startswith("the sample has '0' in every row, the labels are names ('ant', 'bee', ")
 
 
-def test_a_labelled_table_of_other_images_is_said_to_be_left(tmp_path: Path) -> None:
-    root = tmp_path / "c"
-    plain(root)
-    put(root, [f"val/{id_}.png" for id_ in TRAIN[:12]])
-    write_table(root / "val.csv", ["id", "label"], [list(row) for row in zip(TRAIN[:12], LABELS, strict=False)])
-    found = recognise(root)
-    assert found.value("data.train") == "train.csv"
-    assert found.said == (
-        "val.csv has labels of 12 more images, which are not used: add its rows to train.csv to train on them too",
-    )
-
-
 def test_which_of_two_images_of_each_row_is_meant_is_asked(tmp_path: Path) -> None:
     root = tmp_path / "c"
     put(root, [f"train/{id_}_{side}.png" for id_ in TRAIN for side in ("left", "right")])

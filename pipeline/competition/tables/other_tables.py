@@ -14,6 +14,7 @@ from pipeline.files import InputError
 
 # The columns of a list, `train/a/1.jpg 0`: the path, the label, and the file's name without folders and ending.
 LIST_COLUMNS = ("path", "label", "name")
+LISTS = (".txt", ".lst")
 
 
 def read_xlsx(path: Path) -> pd.DataFrame:
@@ -98,6 +99,7 @@ READERS: dict[str, Callable[[Path], pd.DataFrame]] = {
     ".jsonl": read_json_lines,
     ".ndjson": read_json_lines,
     ".txt": read_list,
+    ".lst": read_list,
 }
 
 

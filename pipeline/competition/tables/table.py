@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 
 from pipeline.competition.tables.csv_table import counted, duplicates, require_columns
+from pipeline.competition.tables.image_list import must_name_rows, read_names
 from pipeline.competition.tables.json_table import read_frame
 from pipeline.competition.tables.long_table import is_long, widen
 from pipeline.competition.tables.other_case import in_other_case
@@ -57,37 +58,61 @@ def read_train(cfg: Config, *, files: bool = False) -> Samples:
     Raises:
         InputError: one message with all that is missing or wrong, with counts and the first five.
     """
-    data = cfg.data
-    # Templates may fit both: an image that is to be predicted is no train image.
-    without = set(read_test(cfg).paths) if "{" in data.train else ()
-    source, frame = _read_table(cfg, data.train, "data.train", without)
-    if data.split:
-        frame = frame[~_of_test(source, frame, data.split)]
-    if data.bad_images == "drop" and len(data.labels) == 1 and list(frame.columns).count(data.labels[0]) == 1:
-        # With tags an empty cell is an answer.
-        frame = frame if data.tag_separator else frame[frame[data.labels[0]] != ""]
-    elsewhere = ":" in data.group and data.group not in frame.columns
-    extra = [name for name in ("" if elsewhere else data.group, cfg.folds.column) if name]
-    wanted = [*data.labels, *extra]
-    frame, notes = one_row_each(cfg, source, frame, data.id, [*fields(data.image), *extra, *data.box])
-    frame, unknown = known_flags(cfg, source, frame)
-    if list(frame.columns).count(data.id) == 1:
-        # In the order of their ids, so that nothing depends on the order of the table's rows.
-        frame = frame.sort_values(data.id, kind="stable").reset_index(drop=True)
-    samples = _samples(cfg, source, frame, data.id, data.image, wanted, files, "data.image")
+    parts = [_read_labelled(cfg, table, image, files) for table, image in cfg.data.labelled]
+    ids = [id_ for _, samples in parts for id_ in samples.ids]
+    if problems := duplicates(" and ".join(table for table, _ in cfg.data.labelled), ids):
+        raise InputError("; ".join(problems))
+    frame = pd.concat([frame for frame, _ in parts], ignore_index=True)
+    paths = [path for _, samples in parts for path in samples.paths]
     return Samples(
-        samples.ids,
-        samples.paths,
-        _labels(cfg, source, frame).set_axis(pd.Index(samples.ids, name="id"), axis=0),
-        samples.boxes,
-        _groups(samples.ids, _group_cells(cfg, frame, samples.ids)) if data.group else _of_one_image(samples.paths),
+        ids,
+        paths,
+        _labels(cfg, frame).set_axis(pd.Index(ids, name="id"), axis=0),
+        [box for _, samples in parts for box in samples.boxes or ()] if cfg.data.box else None,
+        _groups(ids, _group_cells(cfg, frame)) if cfg.data.group else _of_one_image(paths),
         [str(cell) for cell in frame[cfg.folds.column]] if cfg.folds.column else None,
-        (*notes, *unknown),
+        tuple(note for _, samples in parts for note in samples.notes),
     )
 
 
-def _labels(cfg: Config, source: str, frame: pd.DataFrame) -> pd.DataFrame:
+def _read_labelled(cfg: Config, table: str, image: str, files: bool) -> tuple[pd.DataFrame, Samples]:
+    """Read one labelled table: the columns that train images need, and the images, in the order of their ids."""
+    data, is_train = cfg.data, table == cfg.data.train
+    setting, image_setting = ("data.train", "data.image") if is_train else ("data.extra", "data.extra")
+    # Templates may fit both: an image that is to be predicted is no train image.
+    without = set(read_test(cfg).paths) if "{" in table and not (is_train and _is_of_both(cfg)) else ()
+    source, frame = _read_table(cfg, table, setting, without)
+    notes: list[str] = []
+    if data.split and is_train:
+        of_test = _of_test(cfg, source, frame, image)
+        count = f"{int(of_test.sum()):,} of {len(frame):,} rows"
+        notes = [f"{source}: {count} are to be predicted by data.split = {data.split!r}, and not trained on"]
+        frame = frame[~of_test]
+    if data.bad_images == "drop" and len(data.labels) == 1 and list(frame.columns).count(data.labels[0]) == 1:
+        # With tags an empty cell is an answer.
+        frame = frame if data.tag_separator else frame[frame[data.labels[0]] != ""]
+    group = data.group if ":" not in data.group or data.group in frame.columns else ""
+    if group and not is_train and group not in frame.columns:
+        frame = frame.assign(**{group: ""})
+    extra = [name for name in (group, cfg.folds.column) if name]
+    wanted = [*data.labels, *extra]
+    # An extra table's ids may be those of other train rows; a file is known by its path.
+    id_column = "path" if "{" in table and not is_train else data.id
+    frame, made_one = one_row_each(cfg, source, frame, id_column, [*fields(image), *extra, *data.box])
+    frame, unknown = known_flags(cfg, source, frame)
+    notes += [*made_one, *unknown]
+    if list(frame.columns).count(id_column) == 1:
+        # In the order of their ids, so that nothing depends on the order of the table's rows.
+        frame = frame.sort_values(id_column, kind="stable").reset_index(drop=True)
+    samples = _samples(cfg, source, frame, id_column, image, wanted, files, image_setting)
+    ids = samples.ids if is_train or "{" in table else [f"{table}:{id_}" for id_ in samples.ids]
+    needed = frame[list(dict.fromkeys(wanted))].assign(**{data.id: samples.ids})
+    return needed, replace(samples, ids=ids, notes=tuple(notes))
+
+
+def _labels(cfg: Config, frame: pd.DataFrame) -> pd.DataFrame:
     """Take the label columns; with `data.negative`, that label as 0 and every other as 1."""
+    source = " and ".join(table for table, _ in cfg.data.labelled)
     labels = frame[list(cfg.data.labels)]
     if cfg.data.label_pattern:
         labels = labels.map(lambda cell: label_within(cell, cfg.data.label_pattern))
@@ -116,7 +141,7 @@ def _of_one_image(paths: list[str]) -> list[str] | None:
     return [f"image {path}" for path in paths] if len(set(paths)) < len(paths) else None
 
 
-def _group_cells(cfg: Config, frame: pd.DataFrame, ids: list[str]) -> list[str]:
+def _group_cells(cfg: Config, frame: pd.DataFrame) -> list[str]:
     """Take the column of groups; with `TABLE:COLUMN` that of another table, by the ids."""
     if cfg.data.group in frame.columns:
         return [str(cell) for cell in frame[cfg.data.group]]
@@ -128,7 +153,7 @@ def _group_cells(cfg: Config, frame: pd.DataFrame, ids: list[str]) -> list[str]:
     if problems := require_columns(str(path), other, [cfg.data.id, column]):
         raise InputError("; ".join(problems))
     groups = dict(zip(map(str, other[cfg.data.id]), map(str, other[column]), strict=True))
-    return [groups.get(id_, "") for id_ in ids]
+    return [groups.get(str(id_), "") for id_ in frame[cfg.data.id]]
 
 
 def _groups(ids: list[str], cells: list[str]) -> list[str]:
@@ -139,27 +164,41 @@ def _groups(ids: list[str], cells: list[str]) -> list[str]:
 def read_test(cfg: Config, *, files: bool = False) -> Samples:
     """Read the images to predict, in the test table's order; see `read_train`."""
     source, frame = _read_table(cfg, cfg.data.test, "data.test")
-    if cfg.data.split and cfg.data.test == cfg.data.train:
-        frame = frame[_of_test(source, frame, cfg.data.split)]
+    if _is_of_both(cfg):
+        frame = frame[_of_test(cfg, source, frame, cfg.data.test_image)]
     frame, notes = one_row_each(cfg, source, frame, test_id(cfg))
     frame = frame.reset_index(drop=True)
     samples = _samples(cfg, source, frame, test_id(cfg), cfg.data.test_image, [], files, "data.test_image")
     return replace(samples, notes=tuple(notes))
 
 
-def _of_test(source: str, frame: pd.DataFrame, column: str) -> "pd.Series[bool]":
-    """Mark the rows of a table of both splits that are to be predicted.
+def _is_of_both(cfg: Config) -> bool:
+    """Whether train and test rows stand in one table."""
+    return bool(cfg.data.split) and cfg.data.test == cfg.data.train
+
+
+def _of_test(cfg: Config, source: str, frame: pd.DataFrame, image: str) -> "pd.Series[bool]":
+    """Mark the rows of a table of both splits that are to be predicted: by a column, or by a list of their images.
 
     Raises:
-        InputError: it has no such column, or no row of either split.
+        InputError: there is no such column or list, or no row of either split.
     """
-    if problems := require_columns(source, frame, [column]):
+    split = cfg.data.split
+    path = inside(data_dir(cfg), split, "data.split")
+    if split not in frame.columns and path.is_file():
+        if problems := require_columns(source, frame, fields(image)):
+            raise InputError("; ".join(problems))
+        paths = resolve_wildcards(data_dir(cfg), paths_from_rows(image, frame))
+        paths = in_other_case(data_dir(cfg), paths) if cfg.data.any_case else paths
+        rows = must_name_rows(str(path), read_names(path, cfg.data.encoding), paths)
+        return pd.Series([row in rows for row in range(len(frame))], index=frame.index)
+    if problems := require_columns(source, frame, [split]):
         raise InputError("; ".join(problems))
-    marked = frame[column].map(is_test)
+    marked = frame[split].map(is_test)
     if marked.all() or not marked.any():
         raise InputError(
-            f"{source}: data.split = {column!r} must begin with test in some rows and not in others. Got "
-            f"{counted('values', list(dict.fromkeys(frame[column])))}"
+            f"{source}: data.split = {split!r} must begin with test in some rows and not in others. Got "
+            f"{counted('values', list(dict.fromkeys(frame[split])))}"
         )
     return marked
 

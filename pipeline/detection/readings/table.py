@@ -33,7 +33,7 @@ def read(inventory: Inventory) -> list[Candidate | Refusal]:
     candidates: list[Candidate] = []
     refusals: list[Refusal] = []
     for sheet in sorted(inventory.sheets, key=lambda sheet: "train" not in sheet.stem):
-        if (sample and sheet is sample.sheet) or sample_rank(sheet) < 3 or sheet.is_test:
+        if (sample and sheet is sample.sheet) or sample_rank(sheet) < 3 or sheet.is_test or sheet.names:
             continue
         found = read_sheet(inventory, sheet)
         has_labels = isinstance(found, Candidate) and found.labels.doubt < 2
@@ -195,7 +195,8 @@ def _choices(sheet: Sheet, id_: str, labels: Labels, match: TemplateMatch) -> li
     if match.any_case:
         choices.append(Choice("data.any_case", True, "Some files are named in another case than in the table."))
     if sheet.split:
-        choices.append(Choice("data.split", sheet.split, "Rows of both parts; those of test are to be predicted."))
+        reason = sheet.listed or "Rows of both parts; those of test are to be predicted."
+        choices.append(Choice("data.split", sheet.split, reason, said=bool(sheet.listed)))
     cells = sheet.cells[labels.columns[0]]
     if 0 < (num_empty := cells.count("")) < FEW * len(cells) and len(labels.columns) == 1 and not labels.separator:
         first = sheet.cells[id_][cells.index("")]
