@@ -10,6 +10,7 @@ from typing import Any
 
 from pipeline.config import Config, ConfigError, settings_of
 from pipeline.files import InputError, digest, digest_file, inside, size_time, small_folders, walk
+from pipeline.image_kinds import HEIC_SUFFIXES, reads_heic
 from pipeline.paths import data_dir, fold_dir, folds_path, folds_settings, probe_dir, run_dir
 from pipeline.stamps import made_from, note, stale, stamped
 
@@ -72,8 +73,8 @@ def ensemble_stamp(cfg: Config) -> Path:
 def prepared_from(cfg: Config, paths: Iterable[str]) -> dict[str, Any]:
     """What the decoded images and the audit are made from; the files by path, size and time only."""
     # Hashed one after the other: there may be a million.
-    states, root = hashlib.sha256(), data_dir(cfg)
-    for path in sorted(set(paths)):
+    states, root, distinct = hashlib.sha256(), data_dir(cfg), sorted(set(paths))
+    for path in distinct:
         try:
             state = size_time(root / path)
         except (OSError, ValueError):
@@ -88,6 +89,8 @@ def prepared_from(cfg: Config, paths: Iterable[str]) -> dict[str, Any]:
         "image": {**image, "stored": cfg.image.stored},
         "tables": {name: _table_state(cfg, name) for name in dict.fromkeys((cfg.data.train, cfg.data.test))},
         "files": states.hexdigest(),
+        # Once its reader is installed it is looked at again.
+        **({"HEIC": reads_heic()} if any(path.lower().endswith(HEIC_SUFFIXES) for path in distinct) else {}),
     }
 
 

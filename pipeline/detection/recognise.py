@@ -15,6 +15,7 @@ from pipeline.detection.folders import are_versions
 from pipeline.detection.found import Choice, Facts, Found, Given, quoted
 from pipeline.detection.groups import choose_groups
 from pipeline.detection.inventory import Inventory, take_inventory
+from pipeline.detection.lost import choose_bad_images, find_lost
 from pipeline.detection.metric import are_tags, choose_metric, classes_are_named
 from pipeline.detection.metric_text import by_text, read_said
 from pipeline.detection.negative import choose_negative
@@ -23,6 +24,7 @@ from pipeline.detection.sample_table import Sample
 from pipeline.detection.sheets import numbers_of
 from pipeline.detection.survey import survey_headers
 from pipeline.detection.unused import say_unused
+from pipeline.quoting import shown
 
 __all__ = ["Choice", "Found", "recognise", "render"]
 
@@ -46,7 +48,7 @@ def recognise(folder: Path, opened: Path | None = None, *, name: str = "", given
     given = given or {}
     inventory = take_inventory(folder, opened or folder, given)
     found = read_all(inventory)
-    train, lost = choose(inventory, found)
+    train, others = choose(inventory, found)
     asked = choose_test_images(inventory, train)
     sample = inventory.sample.limited_to(train.labels.columns) if inventory.sample else None
     must_be_answerable(folder, train.sheet, train.labels, sample)
@@ -77,6 +79,9 @@ def recognise(folder: Path, opened: Path | None = None, *, name: str = "", given
     numbers = metrics.get(str(metric.value)).kinds == ("number",)
     there = survey_headers(inventory.opened, [path for path in train.paths if path in inventory.images.known])
     why_not = "" if numbers else against_hflip(train.labels.classes(train.sheet), named=named)
+    lost = find_lost(inventory, train, asked)
+    if bad := choose_bad_images(inventory, train, lost, there, numbers=numbers):
+        choices.append(bad)
     facts = Facts(there.side, there.grey, there.text, len(train.paths), numbers, versions, why_not)
     said = [Choice(key, value, "As was said with --set.") for key, value in given.items()]
     choices = [*(item for item in (*choices, metric) if item.key not in given), *said]
@@ -87,11 +92,12 @@ def recognise(folder: Path, opened: Path | None = None, *, name: str = "", given
     return Found(
         name or Path(os.path.abspath(folder)).name,
         str(folder),
-        (*inventory.seen(refused), *(f"Not taken: {in_words(other)}" for other in lost)),
+        (*inventory.seen(refused), *(f"Not taken: {in_words(other)}" for other in others)),
         (Choice("data.root", str(folder)), *choices),
         facts,
-        tuple(
-            [*_disagreement(sample, train, negative), *say_unused(inventory, train, lost, _value(asked, "data.test"))]
+        (
+            *_disagreement(sample, train, negative),
+            *say_unused(inventory, train, others, lost, _value(asked, "data.test")),
         ),
     )
 
@@ -120,14 +126,16 @@ def _disagreement(sample: Sample | None, train: Candidate, negative: Choice | No
     if sample is None or not sample.answers:
         return []
     classes = sorted(train.labels.classes(train.sheet))
-    answer = sample.answers[0][:80]
+    answer = sample.answers[0]
     if not are_among(sample, train.sheet, train.labels):
-        what = f"{answer!r} in the sample's column {sample.targets[0]!r} is none of the {len(classes):,} labels"
+        what = (
+            f"{shown(answer)} in the sample's column {shown(sample.targets[0])} is none of the {len(classes):,} labels"
+        )
         return [f"{what} ({quoted(classes)}); data.train and data.labels say where these are"]
     placeholder = len(set(sample.answers)) == 1 and numbers_of([answer]) is not None
     if placeholder and len(sample.targets) == 1 and not negative and not any(numbers_of([name]) for name in classes):
         return [
-            f"the sample has {answer!r} in every row, the labels are names ({quoted(classes)}): these are written; "
-            "data.negative names the label that counts as 0, where a number is wanted"
+            f"the sample has {shown(answer)} in every row, the labels are names ({quoted(classes)}): these are "
+            "written; data.negative names the label that counts as 0, where a number is wanted"
         ]
     return []
