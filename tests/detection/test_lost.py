@@ -4,6 +4,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from downloads import LABELS, NAMES, TEST, TRAIN, plain, put, read
@@ -190,3 +191,30 @@ def test_heic_is_an_image_like_others_where_it_is_read(tmp_path: Path) -> None:
     assert cfg.data.image == "train/{id}.*" and train.paths[:4] == [f"train/00{n}.{'heic' if n < 3 else 'png'}" for n in range(4)]  # fmt: skip  # noqa: E501
     assert "20 images looked at: 8 x 8 px to 64 x 48 px" in found.facts.text.replace("8 x 8 to", "8 x 8 px to")
     assert found.said == () and found.value("data.bad_images") is None and len(TEST) == 8
+
+
+@pytest.mark.parametrize(
+    ("name", "data", "said"),
+    [
+        (
+            "npy",
+            np.zeros((2, 8, 8, 3), np.uint8),
+            r"Got \(2, 8, 8, 3\); save each image as an array of its own, or as PNG$",
+        ),
+        ("png", bytes(128) + b"DICM", r"DICOM is not read; convert it to PNG$"),
+        ("png", b"<html>", r"begins with b'<html>'; download it again, or convert it to PNG$"),
+    ],
+)
+def test_where_no_image_can_be_read_the_reader_says_why(
+    tmp_path: Path, name: str, data: bytes | np.ndarray, said: str
+) -> None:
+    root = tmp_path / "c"
+    whole(root)
+    for path in root.glob("train/*.png"):
+        path.unlink()
+        if isinstance(data, bytes):
+            path.write_bytes(data)
+        else:
+            np.save(path.with_suffix(f".{name}"), data)
+    with pytest.raises(InputError, match=rf"20 image files .* none can be read\. train/000\.{name}: .*{said}"):
+        recognise(root)
