@@ -30,6 +30,7 @@ plan                  what a run within a time limit decided, and the settings t
 randomness            what is drawn: counted, not carried
 nearest               which known names may be meant
 quoting               how messages quote what others wrote
+image_kinds           opening images, HEIC too; why a file is none that is read
 practice_sources      where practice competitions come from
 cli, environment      the command line that all stages share; whether a python has the packages
 competition/          what it gives and asks for, never torch
@@ -42,7 +43,7 @@ competition/          what it gives and asks for, never torch
                       folds/ (splits, greedy_split, fold_table)
 detection/            recognise a download: inventory (image_files, encodings, sheets, sample_table) -> readings/, a
                       file for each family of downloads (candidates) -> choose -> what is asked (asked, answerable),
-                      groups, box, extra, unused, negative, metric, metric_text, survey -> what was found, config_text
+                      groups, box, extra, lost, unused, negative, metric, metric_text, survey -> found, config_text
                       plain_template, find_template, second_images, folders, label_columns, name_lists: helpers of
                       readings
                       habits: words and thresholds

@@ -10,6 +10,7 @@ from typing import Any
 
 from pipeline.config import Config, ConfigError, settings_of
 from pipeline.files import InputError, digest, digest_file, inside, size_time, walk
+from pipeline.image_kinds import HEIC_SUFFIXES, reads_heic
 from pipeline.paths import (
     all_folds,
     data_dir,
@@ -91,8 +92,8 @@ def ensemble_stamp(cfg: Config) -> Path:
 def prepared_from(cfg: Config, paths: Iterable[str]) -> dict[str, Any]:
     """What the decoded images and the audit are made from; the files by path, size and time only."""
     # Hashed one after the other: there may be a million.
-    states, root = hashlib.sha256(), data_dir(cfg)
-    for path in sorted(set(paths)):
+    states, root, distinct = hashlib.sha256(), data_dir(cfg), sorted(set(paths))
+    for path in distinct:
         try:
             state = size_time(root / path)
         except (OSError, ValueError):
@@ -107,6 +108,8 @@ def prepared_from(cfg: Config, paths: Iterable[str]) -> dict[str, Any]:
         "image": {**image, "stored": cfg.image.stored},
         "tables": {name: _table_state(cfg, name) for name in dict.fromkeys((*_train_tables(cfg), cfg.data.test))},
         "files": states.hexdigest(),
+        # Once its reader is installed it is looked at again.
+        **({"HEIC": reads_heic()} if any(path.lower().endswith(HEIC_SUFFIXES) for path in distinct) else {}),
     }
 
 

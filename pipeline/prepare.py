@@ -22,6 +22,8 @@ if TYPE_CHECKING:
     from pipeline.competition.tables.table import Samples
     from pipeline.images.cache import Images
 
+# Images that cannot be read are said by so many reasons, the commonest first.
+_MOST_REASONS = 3
 AUDIT = ("split", "id", "path", "format", "mode", "width", "height", "bad", "sha256")
 
 
@@ -139,20 +141,27 @@ def _write_audit(cfg: Config, samples: "dict[str, Samples]", images: "dict[str, 
 
 
 def _refuse_bad(cfg: Config, samples: "dict[str, Samples]", images: "dict[str, Images]") -> None:
-    bad = [
-        f"{samples[split].paths[index]} ({reason})" for split in samples for index, reason in images[split].bad.items()
-    ]
-    if not bad:
+    by_reason: dict[str, list[str]] = {}
+    for split in samples:
+        for index, reason in images[split].bad.items():
+            by_reason.setdefault(reason, []).append(samples[split].paths[index])
+    if not by_reason:
         return
     from pipeline.competition.tables.csv_table import counted
 
+    reasons = sorted(by_reason, key=lambda reason: -len(by_reason[reason]))
+    said = [f"{counted('images cannot be read', by_reason[reason])}: {reason}" for reason in reasons[:_MOST_REASONS]]
+    more = sum(len(by_reason[reason]) for reason in reasons[_MOST_REASONS:])
+    said += [f"{more:,} more for other reasons"] if more else []
     where = f"all are listed in {run_dir(cfg) / 'audit.csv'}"
     if cfg.data.bad_images == "error":
         raise InputError(
-            f"{counted('images cannot be read', bad)}; {where}. Mend them, or set data.bad_images = 'drop' to leave "
-            "them out of training and give test images among them the class prior"
+            f"{'; '.join(said)}; {where}. Mend them, or set data.bad_images = 'drop' to leave them out of training and "
+            "give test images among them the class prior"
         )
-    log.info("prepare: %s, left out; %s", counted("images cannot be read", bad), where)
+    num_test = len(images["test"].bad)
+    prior = f" but {num_test:,} test images, which get the class prior" if num_test else ""
+    log.info("prepare: %s; left out%s; %s", "; ".join(said), prior, where)
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -33,7 +33,8 @@ BASE = {
     "cli",
     "cores",
 }
-BASE |= {"nearest", "randomness", "environment", "practice_sources", "durations", "plan", "quoting", "__init__"}
+BASE |= {"nearest", "randomness", "environment", "practice_sources", "durations", "plan", "quoting", "image_kinds"}
+BASE |= {"__init__"}
 TOP = {"pipeline", "input", "output", "folds", "configs", "tests", "run.sh", "pyproject.toml", "README.md"}
 
 

@@ -10,6 +10,8 @@ from pathlib import Path
 import pytest
 
 from pipeline import environment
+from pipeline.competition.tables.other_tables import INSTALL_XLSX
+from pipeline.image_kinds import INSTALL_HEIC
 
 ROOT = Path(__file__).parent.parent
 CODE = ["pipeline", "configs", "tests", "run.sh", "pyproject.toml", "README.md", "input", "output", "folds", ".ci"]
@@ -64,10 +66,16 @@ def test_what_a_link_points_to_is_not_emptied(
     assert (tmp_path / "others" / "file").read_text() == "theirs"
 
 
-def test_every_pinned_version_lies_in_its_tested_range(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("extra", ["", "heic", "xlsx"])
+def test_every_pinned_version_lies_in_its_tested_range(monkeypatch: pytest.MonkeyPatch, extra: str) -> None:
     pinned = dict(requirement.split("==") for requirement in environment.needed("pinned") if "==" in requirement)
     monkeypatch.setattr(environment.importlib.metadata, "version", pinned.__getitem__)
-    assert environment.look(environment.needed()) == ([], [])
+    assert environment.look(environment.needed(extra)) == ([], [])
+
+
+@pytest.mark.parametrize(("extra", "said"), [("heic", INSTALL_HEIC), ("xlsx", INSTALL_XLSX)])
+def test_what_messages_say_to_install_is_the_extra(extra: str, said: str) -> None:
+    assert environment.needed(extra)[-1].startswith(f"{said.removeprefix('pip install ')}>=")
 
 
 @pytest.fixture

@@ -232,7 +232,8 @@ def test_bad_and_missing_images_stop_or_are_left_out(
         (cfg.root / name).write_bytes(b"broken")
     assert run_all() == 1
     said = capsys.readouterr().err
-    assert "2 images cannot be read (train/003.png" in said and "data.bad_images = 'drop'" in said
+    assert "2 images cannot be read (train/003.png, test/001.png): no image that is read here begins with b'br" in said
+    assert "set data.bad_images = 'drop'" in said
     for split, setting in (("train", "data.image"), ("test", "data.test_image")):
         (cfg.root / split / "007.png").rename(split)
         assert run_all() == 1
@@ -244,7 +245,11 @@ def test_bad_and_missing_images_stop_or_are_left_out(
     sample.write_text(sample.read_text() + "900,ant\n")
     settings = ("data.bad_images=drop", "data.test=test.csv")
     assert run_all(*settings) == 0
-    assert "1 ids have no test image (900) of 9, and get the class prior" in capsys.readouterr().out
+    said = capsys.readouterr().out
+    assert "1 ids have no test image (900) of 9, and get the class prior" in said
+    assert (
+        "2 images cannot be read (train/007.png, test/007.png): the file is missing; left out but 2 test images" in said
+    )
     lines = (RUN / "submission.csv").read_text().splitlines()
     # The prior's likeliest class, by hand: of 24 images, 003 and 007 are gone, an ant and a bee.
     assert len(lines) == 10 and {lines[2][4:], lines[8][4:]} <= {"ant", "bee", "cow"} and lines[9] == "900,ant"

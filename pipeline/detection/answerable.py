@@ -5,11 +5,12 @@ from pathlib import Path
 
 from pipeline.competition.answers.spelling import classes_of
 from pipeline.competition.answers.task import FLAGS
-from pipeline.detection.found import quoted
+from pipeline.detection.found import SAY, quoted
 from pipeline.detection.label_columns import Labels
 from pipeline.detection.sample_table import Sample
 from pipeline.detection.sheets import Sheet, has_fractions
 from pipeline.files import InputError
+from pipeline.quoting import shown
 
 
 def must_be_answerable(root: Path, sheet: Sheet, labels: Labels, sample: Sample | None) -> None:
@@ -24,19 +25,21 @@ def must_be_answerable(root: Path, sheet: Sheet, labels: Labels, sample: Sample 
         masks = [cell for cell in cells if len(cell.split()) >= 4 and len(cell.split()) % 2 == 0 and _whole(cell)]
         if len(masks) * 2 > len([cell for cell in cells if cell]):
             raise InputError(
-                f"{root}: labels must be classes, tags or numbers. Column {name!r} in {sheet.name} holds lists of "
-                f"numbers such as {quoted(masks[:1])}, masks it seems, which are not predicted here"
+                f"{root}: labels must be classes, tags or numbers. Column {shown(name)} in {sheet.name} holds lists of "
+                f"numbers such as {quoted(masks[:1])}, masks it seems, which are not predicted here; name another "
+                f"column, {SAY} data.labels=COLUMN"
             )
     for name in labels.columns if len(labels.columns) > 1 else ():
         if odd := sorted(set(sheet.cells[name]) - set(FLAGS)):
             raise InputError(
-                f"{root}: several label columns must hold 0 or 1. {name!r} in {sheet.name} holds {quoted(odd)}; make a "
-                f"config for each of {quoted(labels.columns)} with a sample submission of its own"
+                f"{root}: several label columns must hold 0 or 1. {shown(name)} in {sheet.name} holds {quoted(odd)}; "
+                f"make a config for each of {quoted(labels.columns)}, which data.labels names, and a sample of its "
+                "own, which data.sample_submission names"
             )
     targets = set(sample.targets) if sample else set()
     if sample and len(targets) == 1 and _with_confidence(sample.answers, set(sheet.cells[labels.columns[0]])):
         raise InputError(
-            f"{root}: answers must be labels, probabilities, tags or numbers. Column {sample.targets[0]!r} in "
+            f"{root}: answers must be labels, probabilities, tags or numbers. Column {shown(sample.targets[0])} in "
             f"{sample.sheet.name} holds a label and its confidence, such as {quoted(sample.answers[:1])}, a form "
             "that is not written here; leave a label alone in each cell, and add the confidence by hand"
         )
@@ -46,8 +49,9 @@ def must_be_answerable(root: Path, sheet: Sheet, labels: Labels, sample: Sample 
     if sample and classes_of(sample.targets, classes) is None:
         raise InputError(
             f"{root}: {sample.sheet.name} has {len(targets):,} columns to fill, which must be the classes or the label "
-            f"columns of {sheet.name}. Got {quoted(sorted(targets - classes))}, and in column {labels.columns[0]!r} "
-            f"{quoted(sorted(classes - targets))}; make the names alike"
+            f"columns of {sheet.name}. Got {quoted(sorted(targets - classes))}, and in column "
+            f"{shown(labels.columns[0])} {quoted(sorted(classes - targets))}; make the names alike, {SAY} "
+            "data.labels=COLUMN where another column has them"
         )
 
 

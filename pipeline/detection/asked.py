@@ -16,6 +16,7 @@ from pipeline.detection.label_columns import names_files
 from pipeline.detection.plain_template import TemplateMatch, fit_in_words, paths_of
 from pipeline.detection.sheets import Sheet, sheet_named
 from pipeline.files import InputError
+from pipeline.quoting import shown
 
 
 def choose_test_images(inventory: Inventory, train: Candidate, others: Sequence[Candidate] = ()) -> list[Choice]:
@@ -51,18 +52,16 @@ def choose_test_images(inventory: Inventory, train: Candidate, others: Sequence[
                 choices.append(Choice("data.test_id", id_, f"The train table has {train_id!r}."))
             if match.any_case and not train.values.get("data.any_case"):
                 choices.append(Choice("data.any_case", True, "Some files are named in another case than in the table."))
-            if sheet.headerless and sheet.name != train.name:
-                both = tuple(dict.fromkeys([*((train.name,) if train.sheet.headerless else ()), sheet.name]))
-                choices.append(Choice("data.headerless", both, "Their first lines name images, as the others do."))
             return [
                 *choices,
+                *_headerless(inventory, train, sheet),
                 Choice("data.test", sheet.name, f"{match.num_rows:,} rows."),
                 Choice("data.test_image", match.template, fit_in_words(match)),
             ]
         best = f"at most {match.num_found:,} of {match.num_rows:,}, by {match.template!r}" if match else "none"
         tried.append(
-            f"{inventory.root / sheet.name}: the ids in column {id_!r}, such as {sheet.cells[id_][0][:80]!r}, must "
-            f"name test images; {best} do"
+            f"{inventory.root / sheet.name}: the ids in column {shown(id_)}, such as {shown(sheet.cells[id_][0])}, "
+            f"must name test images; {best} do"
         )
     if tried:
         raise InputError("; ".join(tried) + f"; {SAY} data.test_image=FOLDER/{{COLUMN}}.jpg")
@@ -77,14 +76,27 @@ def choose_test_images(inventory: Inventory, train: Candidate, others: Sequence[
         choices.append(Choice("data.test_id", folder.id, f"The train images have {train_id!r}."))
     return [
         *choices,
+        *_headerless(inventory, train),
         Choice("data.test", folder.template, f"No table of the test images; {len(folder.paths):,} files."),
         Choice("data.test_image", folder.template),
     ]
 
 
+def _headerless(inventory: Inventory, train: Candidate, test: Sheet | None = None) -> list[Choice]:
+    """Choose the tables whose first line is a row, where that is not the train table alone."""
+    sample = inventory.sample.sheet if inventory.sample else None
+    names = [sheet.name for sheet in (train.sheet, test, sample) if sheet and sheet.headerless]
+    if set(names) <= {train.name}:
+        return []
+    return [Choice("data.headerless", tuple(dict.fromkeys(names)), "First lines that name images, as the others do.")]
+
+
 def _test_folder(inventory: Inventory, train: Candidate, others: Sequence[Candidate]) -> Folders:
     """Find the test images where no table lists them."""
     left = sorted(set(inventory.images.paths).difference(train.paths, *(other.paths for other in others)))
+    if not any(path.endswith(".npy") for path in train.paths):
+        # An array beside images of another kind holds something of all of them.
+        left = [path for path in left if not path.endswith(".npy")] or left
     given = inventory.said.get("data.test", "")
     if "{" in given:
         return read_said_template("data.test", given, left)
@@ -173,7 +185,10 @@ def _test_tables(inventory: Inventory, train: Candidate, labelled: Sequence[Cand
         columns = [inventory.said.get("data.test_id"), sample.id if sample else None, train_id, *sheet.unique]
         id_ = next((column for column in columns if column in sheet.cells), None)
         if id_ is None:
-            raise InputError(f"{inventory.root / name} has no column with another id in every row")
+            raise InputError(
+                f"{inventory.root / name} has no column with another id in every row; mend it, {SAY} data.test=TABLE "
+                "for another one"
+            )
         return [(sheet, id_)]
     others = sorted(
         (

@@ -6,11 +6,11 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from PIL import Image
 
 from pipeline.detection.found import Choice, quoted
-from pipeline.detection.image_files import UNREADABLE, evenly_spaced
+from pipeline.detection.image_files import evenly_spaced
 from pipeline.detection.sheets import Sheet, numbers_of
+from pipeline.image_kinds import BROKEN, open_image
 
 Array = np.ndarray[Any, Any]
 _NUM_PROBES = 40
@@ -81,8 +81,8 @@ def _sizes(root: Path, paths: Sequence[str]) -> Array:
     sizes = []
     for path in paths:
         try:
-            with Image.open(root / path) as image:
+            with open_image(root / path) as image:
                 sizes.append(image.size)
-        except UNREADABLE:
+        except BROKEN:
             sizes.append((0, 0))
     return np.array(sizes, float).reshape(-1, 2)

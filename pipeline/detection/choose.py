@@ -42,10 +42,9 @@ def choose(inventory: Inventory, found: Sequence[Candidate | Refusal]) -> tuple[
     best, *others = ranked
     if others and _rank(inventory.sample, best) == _rank(inventory.sample, others[0]):
         both = [best.name, others[0].name]
-        column = ", ".join(best.labels.columns[:5])
         raise InputError(
             f"{inventory.root} must hold one train table. {both[0]!r} and {both[1]!r} are equally good, with labels in "
-            f"column {column!r}; move one out of the folder, {SAY} data.train={both[0]}"
+            f"column {quoted(best.labels.columns)}; move one out of the folder, {SAY} data.train={both[0]}"
         )
     if best.unclear:
         raise InputError(best.unclear)

@@ -9,10 +9,8 @@ import pandas as pd
 
 from pipeline.competition.tables.templates import ANYWHERE, fields, find_anywhere, without_query
 from pipeline.detection.found import escape_braces
-from pipeline.detection.image_files import ENOUGH, ImageFiles, evenly_spaced, is_image
+from pipeline.detection.image_files import ENOUGH, MOST_DIGITS, ImageFiles, evenly_spaced, is_image
 from pipeline.detection.plain_template import NUM_PROBES, TemplateMatch, find_plain_template, paths_of
-
-_MOST_DIGITS = 12
 
 
 def find_template(
@@ -77,7 +75,7 @@ def _with_zeros(
     if not all(cell.isdecimal() for cell in cells):
         return None
     probes = [cells[row] for row in evenly_spaced(len(cells), NUM_PROBES)]
-    for width in range(2, _MOST_DIGITS + 1):
+    for width in range(2, MOST_DIGITS + 1):
         if sum(next(images.named(cell.zfill(width)), None) is not None for cell in probes) < ENOUGH * len(probes):
             continue
         padded = frame.assign(**{key: [cell.zfill(width) for cell in cells]})

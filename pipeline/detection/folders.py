@@ -8,20 +8,22 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
-from PIL import Image
 
 from pipeline.competition.tables.csv_table import counted
 from pipeline.competition.tables.templates import fields, pattern
 from pipeline.detection.candidates import Candidate, Refusal, Source
 from pipeline.detection.found import SAY, Choice, escape_braces, quoted
 from pipeline.detection.habits import ALIKE, NUM_PAIRS, SHARED, TEST_WORDS, says
-from pipeline.detection.image_files import UNREADABLE, evenly_spaced, is_image
+from pipeline.detection.image_files import evenly_spaced, is_image
 from pipeline.detection.inventory import Inventory
 from pipeline.detection.label_columns import Labels
 from pipeline.detection.plain_template import paths_fitting
 from pipeline.detection.sheets import Sheet
 from pipeline.files import InputError
+from pipeline.image_kinds import BROKEN, open_image
+from pipeline.quoting import shown
 
+_SAY_TRAIN = f"{SAY} data.train='FOLDER/{{label}}/{{file}}.jpg'"
 _SAY_TEST = f"{SAY} data.test='FOLDER/{{file}}.jpg' data.test_image='FOLDER/{{file}}.jpg'"
 
 
@@ -136,7 +138,7 @@ def read_said_template(key: str, template: str, images: Sequence[str]) -> Folder
     if not found or (is_train and "label" not in fields(template)):
         raise InputError(
             f"{key} must be a table, or a template {'with {label} ' if is_train else ''}that fits images. "
-            f"{template!r} fits {len(found):,} of {len(images):,}"
+            f"{shown(template)} fits {len(found):,} of {len(images):,}"
         )
     return Folders(template, found)
 
@@ -164,10 +166,13 @@ def find_test_folder(root: Path, paths: Sequence[str], images: Sequence[str]) ->
             f"{_SAY_TEST}"
         )
     wanted = [path for path in images if posixpath.dirname(path) in named]
-    return Folders(*fitting_alone(root, escape_braces(f"{folder}/" if folder else "") + levels, paths, wanted))
+    template = escape_braces(f"{folder}/" if folder else "") + levels
+    return Folders(*fitting_alone(root, template, paths, wanted, _SAY_TEST))
 
 
-def fitting_alone(root: Path, template: str, paths: Sequence[str], wanted: Sequence[str]) -> tuple[str, list[str]]:
+def fitting_alone(
+    root: Path, template: str, paths: Sequence[str], wanted: Sequence[str], say: str = _SAY_TRAIN
+) -> tuple[str, list[str]]:
     """Add the extension to a template where it takes that to fit the wanted images alone; returns these too.
 
     Raises:
@@ -182,7 +187,7 @@ def fitting_alone(root: Path, template: str, paths: Sequence[str], wanted: Seque
             images = [path for path in other if is_image(path)]
             raise InputError(
                 f"{root}: only images of this split may fit {template!r}. {counted('other files do', images or other)}"
-                "; move them away"
+                f"; move them away, {say}"
             )
     return template, fits
 
@@ -190,10 +195,10 @@ def fitting_alone(root: Path, template: str, paths: Sequence[str], wanted: Seque
 def _alike(root: Path, one: str, other: str) -> bool:
     """Whether two images are of one size and differ by a few levels on average."""
     try:
-        with Image.open(root / one) as first, Image.open(root / other) as second:
+        with open_image(root / one) as first, open_image(root / other) as second:
             if first.size != second.size:
                 return False
             pixels = [np.asarray(image.convert("L"), np.float32) for image in (first, second)]
-    except UNREADABLE:
+    except BROKEN:
         return False
     return float(np.abs(pixels[0] - pixels[1]).mean()) < ALIKE

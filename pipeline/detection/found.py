@@ -4,6 +4,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from pipeline.quoting import shown
+
 Value = str | int | float | tuple[str, ...]
 # Settings that the user has decided, by `section.key`.
 Given = Mapping[str, Any]
@@ -70,7 +72,7 @@ def escape_braces(text: str) -> str:
 
 def quoted(items: Sequence[str], limit: int = 5) -> str:
     """Quote the first few of some names: `'a', 'b', ...`."""
-    return ", ".join(repr(item[:80]) for item in items[:limit]) + (", ..." if len(items) > limit else "")
+    return ", ".join(shown(item) for item in items[:limit]) + (", ..." if len(items) > limit else "")
 
 
 def first_problems(problems: Sequence[str]) -> list[str]:

@@ -8,16 +8,19 @@ from collections.abc import Iterable, Iterator, Sequence
 from functools import cached_property
 from pathlib import Path
 
-from PIL import Image
+from pipeline.image_kinds import HEIC_SUFFIXES, INSTALL_HEIC, reads_heic
 
 SUFFIXES = (
     *(".jpg", ".jpeg", ".jpe", ".jfif", ".pjpeg", ".pjp", ".png", ".bmp", ".gif", ".tif", ".tiff", ".webp"),
     *(".ppm", ".pgm", ".tga", ".jp2", ".avif", ".npy"),
 )
-# Images that are not read: they are named, not passed over.
-UNREAD = (".dcm", ".dicom", ".nii", ".nii.gz", ".heic", ".heif", ".svs", ".tfrec", ".tfrecord")
+# What is not read and holds an image, or many: it is named, not passed over.
+HOLD_MANY = (".tfrec", ".tfrecord", ".rar")
+_UNREAD = (".dcm", ".dicom", ".nii", ".nii.gz", ".svs", *HOLD_MANY)
 # Many images in one file, or a table of pixels.
 ARRAYS = (".npz", ".h5", ".hdf5", ".mat", ".pkl", ".pickle", ".bin", "-ubyte", ".parquet", ".arrow")
+# Names of files that are numbers have so many digits at most, with leading zeros.
+MOST_DIGITS = 12
 # How files of images begin: JPEG, PNG, GIF, TIFF, BMP with its two reserved bytes, WebP.
 _BEGINNINGS = re.compile(rb"\xff\xd8\xff|\x89PNG\r\n|GIF8[79]a|II\*\0|MM\0\*|BM....\0\0\0\0|RIFF....WEBP", re.DOTALL)
 # Endings of files that are none whatever they begin with, and of those that hold many things.
@@ -38,8 +41,6 @@ _OTHERS = (
 )
 # So many files of a folder and ending are looked into before all of them are.
 _NUM_LOOKED_AT = 3
-# What Pillow raises on files whose header it cannot read.
-UNREADABLE = (OSError, ValueError, SyntaxError, Image.DecompressionBombError)
 # "Nearly all": a few lost files are reported when the images are read, with their names; more mean a wrong template.
 ENOUGH = 0.9
 
@@ -89,8 +90,28 @@ class ImageFiles:
 
 
 def is_image(path: str) -> bool:
-    """Whether a file's name says that it is an image; hidden files are none."""
-    return path.lower().endswith(SUFFIXES) and not posixpath.basename(path).startswith(".")
+    """Whether a file's name says that it is an image of a kind that is read here; hidden files are none."""
+    lower = path.lower()
+    is_read = lower.endswith(SUFFIXES) or (lower.endswith(HEIC_SUFFIXES) and reads_heic())
+    return is_read and not posixpath.basename(path).startswith(".")
+
+
+def is_unread(path: str) -> bool:
+    """Whether a file's name says that it is an image, or holds many, of a kind that is not read here."""
+    lower = path.lower()
+    return lower.endswith(_UNREAD) or (lower.endswith(HEIC_SUFFIXES) and not reads_heic())
+
+
+def way_to_read(paths: Sequence[str]) -> str:
+    """Say what makes files of kinds that are not read here readable."""
+    heic = [path for path in paths if path.lower().endswith(HEIC_SUFFIXES)]
+    rar = [path for path in paths if path.lower().endswith(".rar")]
+    ways = {
+        f"HEIC is read by pillow-heif, which must be installed: {INSTALL_HEIC}": heic,
+        f"unpack them by hand, as in: unrar x {rar[0] if rar else ''}": rar,
+        "convert them to PNG or JPEG": [path for path in paths if not path.lower().endswith((*HEIC_SUFFIXES, ".rar"))],
+    }
+    return "; ".join(way for way, meant in ways.items() if meant)
 
 
 def images_by_content(root: Path, paths: Sequence[str]) -> list[str]:
@@ -98,7 +119,7 @@ def images_by_content(root: Path, paths: Sequence[str]) -> list[str]:
     unnamed: dict[tuple[str, str], list[str]] = {}
     for path in paths:
         ending = posixpath.splitext(path)[1].lower()
-        if not is_image(path) and not path.lower().endswith(UNREAD) and ending not in _OTHERS:
+        if not is_image(path) and not is_unread(path) and ending not in _OTHERS:
             unnamed.setdefault((posixpath.dirname(path), ending), []).append(path)
     found = []
     for alike in unnamed.values():

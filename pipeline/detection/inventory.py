@@ -17,7 +17,14 @@ from pipeline.competition.tables.templates import fields
 from pipeline.detection.encodings import find_encoding
 from pipeline.detection.find_template import find_template
 from pipeline.detection.found import Choice, Given, first_problems, quoted
-from pipeline.detection.image_files import ARRAYS, SUFFIXES, UNREAD, ImageFiles, images_by_content
+from pipeline.detection.image_files import (
+    ARRAYS,
+    SUFFIXES,
+    ImageFiles,
+    images_by_content,
+    is_unread,
+    way_to_read,
+)
 from pipeline.detection.name_lists import by_lists
 from pipeline.detection.plain_template import images_of
 from pipeline.detection.sample_table import Sample, find_sample
@@ -137,7 +144,7 @@ def _must_hold_images(root: Path, files: Sequence[str], images: ImageFiles) -> N
     if unread := _unread(files):
         raise InputError(
             f"{root} must hold images that can be read ({' '.join(SUFFIXES)}). Got "
-            f"{counted('files of other kinds', unread)}; convert them to PNG"
+            f"{counted('files of other kinds', unread)}; {way_to_read(unread)}"
         )
     arrays = [path for path in files if path.lower().endswith(ARRAYS)]
     what = counted("files of arrays or tables", arrays) if arrays else counted("files", files)
@@ -191,7 +198,7 @@ def _archive_parts(root: Path, files: Sequence[str]) -> list[str]:
 
 def _unread(files: Sequence[str]) -> list[str]:
     """Find images of kinds that are not read."""
-    return [path for path in files if path.lower().endswith((*UNREAD, ".rar"))]
+    return [path for path in files if is_unread(path)]
 
 
 def _widened(sheet: Sheet, id_column: str, rows: str, classes: Sequence[str]) -> Sheet:

@@ -41,7 +41,8 @@ def choose_labels(sheet: Sheet, naming: Sequence[str], sample: Sample | None) ->
         sample: the sample submission, where there is one.
     """
     rest = {name: cells for name, cells in sheet.cells.items() if name not in naming}
-    targets = list(sample.targets) if sample else []
+    # Of a table without a header the names are ours.
+    targets = list(sample.targets) if sample and not sample.sheet.headerless else []
     present = [name for name in targets if name in rest]
     if (
         sample

@@ -10,6 +10,7 @@ from pipeline.detection.label_columns import Labels
 from pipeline.detection.sample_table import Sample
 from pipeline.detection.sheets import Sheet, has_fractions, numbers_of
 from pipeline.files import InputError
+from pipeline.quoting import shown
 
 
 def choose_negative(
@@ -37,11 +38,11 @@ def choose_negative(
         if len(answers) > 1:
             raise InputError(
                 f"{root}: {sample.sheet.name} has whole numbers such as {quoted(sorted(answers))} in column "
-                f"{target!r}, but the labels are names such as {quoted(classes)}. Which number is which is not in the "
-                "files; write the numbers into the train table, in a column that data.labels names"
+                f"{shown(target)}, but the labels are names such as {quoted(classes)}. Which number is which is not in "
+                "the files; write the numbers into the train table, in a column that data.labels names"
             )
         return None
-    asked = f"The sample has a number in column {target!r}, the labels are names: "
+    asked = f"The sample has a number in column {shown(target)}, the labels are names: "
     turned = f" Turned round: --set data.negative={classes[1]!r}" if len(classes) == 2 else ""
     if len(classes) == 2 and (positive := _named_by(target, classes)):
         other = classes[1 - classes.index(positive)]
@@ -55,7 +56,7 @@ def choose_negative(
         reason = f"{asked}{classes[0]!r} counts as 0 and {classes[1]!r} as 1, by the alphabet alone.{turned}"
         return Choice("data.negative", classes[0], reason, said=True)
     raise InputError(
-        f"{root}: {sample.sheet.name} asks for a number in column {target!r}, so one label must count as 0. "
+        f"{root}: {sample.sheet.name} asks for a number in column {shown(target)}, so one label must count as 0. "
         f"It could be {quoted(nothing or classes)}; say it, as in --set data.negative={(nothing or classes)[0]!r}"
     )
 

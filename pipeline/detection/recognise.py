@@ -16,6 +16,7 @@ from pipeline.detection.folders import are_versions
 from pipeline.detection.found import Choice, Facts, Found, Given, quoted
 from pipeline.detection.groups import choose_groups
 from pipeline.detection.inventory import Inventory, take_inventory
+from pipeline.detection.lost import choose_bad_images, find_lost
 from pipeline.detection.metric import are_tags, choose_metric, classes_are_named
 from pipeline.detection.metric_text import by_text, read_said
 from pipeline.detection.negative import choose_negative
@@ -24,6 +25,7 @@ from pipeline.detection.sample_table import Sample
 from pipeline.detection.sheets import numbers_of
 from pipeline.detection.survey import survey_headers
 from pipeline.detection.unused import say_unused
+from pipeline.quoting import shown
 
 __all__ = ["Choice", "Found", "recognise", "render"]
 
@@ -86,6 +88,9 @@ def recognise(folder: Path, opened: Path | None = None, *, name: str = "", given
     paths = [*train.paths, *(path for other in extra for path in other.paths)]
     there = survey_headers(inventory.opened, [path for path in paths if path in inventory.images.known])
     why_not = "" if numbers else against_hflip(train.labels.classes(train.sheet), named=named)
+    lost_images = find_lost(inventory, train, asked)
+    if bad := choose_bad_images(inventory, train, lost_images, there, numbers=numbers):
+        choices.append(bad)
     facts = Facts(there.side, there.grey, there.text, len(paths), numbers, versions, why_not)
     said = [Choice(key, value, "As was said with --set.") for key, value in given.items()]
     choices = [*(item for item in (*choices, metric) if item.key not in given), *said]
@@ -99,8 +104,9 @@ def recognise(folder: Path, opened: Path | None = None, *, name: str = "", given
         (*inventory.seen(refused), *(f"Not taken: {in_words(other)}" for other in lost)),
         (Choice("data.root", str(folder)), *choices),
         facts,
-        tuple(
-            [*_disagreement(sample, train, negative), *say_unused(inventory, train, lost, _value(asked, "data.test"))]
+        (
+            *_disagreement(sample, train, negative),
+            *say_unused(inventory, train, lost, lost_images, _value(asked, "data.test")),
         ),
     )
 
@@ -129,14 +135,16 @@ def _disagreement(sample: Sample | None, train: Candidate, negative: Choice | No
     if sample is None or not sample.answers:
         return []
     classes = sorted(train.labels.classes(train.sheet))
-    answer = sample.answers[0][:80]
+    answer = sample.answers[0]
     if not are_among(sample, train.sheet, train.labels):
-        what = f"{answer!r} in the sample's column {sample.targets[0]!r} is none of the {len(classes):,} labels"
+        what = (
+            f"{shown(answer)} in the sample's column {shown(sample.targets[0])} is none of the {len(classes):,} labels"
+        )
         return [f"{what} ({quoted(classes)}); data.train and data.labels say where these are"]
     placeholder = len(set(sample.answers)) == 1 and numbers_of([answer]) is not None
     if placeholder and len(sample.targets) == 1 and not negative and not any(numbers_of([name]) for name in classes):
         return [
-            f"the sample has {answer!r} in every row, the labels are names ({quoted(classes)}): these are written; "
-            "data.negative names the label that counts as 0, where a number is wanted"
+            f"the sample has {shown(answer)} in every row, the labels are names ({quoted(classes)}): these are "
+            "written; data.negative names the label that counts as 0, where a number is wanted"
         ]
     return []

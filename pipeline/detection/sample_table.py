@@ -11,6 +11,10 @@ from pipeline.detection.found import SAY, quoted
 from pipeline.detection.habits import CLASS_OF_COCO
 from pipeline.detection.sheets import Sheet, sheet_named
 from pipeline.files import InputError
+from pipeline.quoting import shown
+
+# The way on from a sample that cannot be used.
+_WITHOUT = f"{SAY} data.sample_submission=TABLE for another one, or nothing behind the = for an id and a label column"
 
 
 @dataclass(frozen=True)
@@ -46,11 +50,6 @@ def find_sample(root: Path, sheets: Sequence[Sheet], given: str | None = None) -
     if chosen is None:
         return None
     sheet, why = chosen
-    if sheet.headerless:
-        raise InputError(
-            f"{root / sheet.name} must have a header line. Its first line names an image; write one above it, and take "
-            "it out of the submission"
-        )
     id_ = _sample_id(root, sheet)
     targets = [name for name in targets_of(sheet.frame, id_) if name in sheet.cells]
     asked = set(sheet.cells[id_])
@@ -58,7 +57,12 @@ def find_sample(root: Path, sheets: Sequence[Sheet], given: str | None = None) -
         if other is not sheet and id_ in other.unique and set(other.cells[id_]) == asked:
             targets = [name for name in targets_of(sheet.frame, id_, other.frame) if name in targets]
     if not targets:
-        raise InputError(f"{root / sheet.name} must have a column to fill beside {id_!r}. It has none")
+        raise InputError(f"{root / sheet.name} must have a column to fill beside {shown(id_)}. It has none; {_WITHOUT}")
+    if sheet.headerless and len(targets) > 1:
+        raise InputError(
+            f"{root / sheet.name} must have a header line that says which of its {len(targets):,} columns to fill is "
+            "which class. Its first line names an image; write one above it, and take it out of the submission"
+        )
     return Sample(sheet, id_, tuple(targets), why)
 
 
@@ -96,15 +100,16 @@ def _sample_id(root: Path, sample: Sheet) -> str:
         InputError: there is none, or no row.
     """
     if not len(sample.frame):
-        raise InputError(f"{root / sample.name} must have at least one row. Got a header only")
+        raise InputError(f"{root / sample.name} must have at least one row. Got a header only; {_WITHOUT}")
     if not sample.unique:
         first = next(iter(sample.cells), "")
         cells = sample.cells.get(first, [""])
         counts = Counter(cells)
         twice = next((cell for cell in cells if cell == "" or counts[cell] > 1), "")
         raise InputError(
-            f"{root / sample.name} must have a column with another id in every row. Column {first!r} has {twice!r} "
-            f"more than once, or empty; mend it, {SAY} data.sample_submission="
+            f"{root / sample.name} must have a column with another id in every row. Column {shown(first)} has "
+            f"{shown(twice)} more than once, or empty; mend it, {_WITHOUT}, or "
+            f"data.headerless='[\"{sample.name}\"]' where its first line is a row"
         )
     return sample.unique[0]
 

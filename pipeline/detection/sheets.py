@@ -17,7 +17,7 @@ from pipeline.competition.tables.other_tables import LIST_COLUMNS, LISTS, READER
 from pipeline.competition.tables.table import is_test
 from pipeline.detection.found import quoted
 from pipeline.detection.habits import MANY_ANNOTATIONS, MAX_TABLES, SPLIT_WORDS, TABLE_WORDS
-from pipeline.detection.image_files import ImageFiles, evenly_spaced, is_image
+from pipeline.detection.image_files import MOST_DIGITS, ImageFiles, evenly_spaced, is_image
 from pipeline.files import InputError
 
 
@@ -120,15 +120,27 @@ def read_sheets(
 
 
 def _read_sheet(root: Path, name: str, images: ImageFiles, said: Mapping[str, Any]) -> Sheet:
-    """Read a table; where its header names an image as the cells below do, it is a row."""
+    """Read a table; where its header names an image as the cells below do, or as is said, it is a row."""
     read = partial(read_frame, root / name, said.get("data.encoding", ""), said.get("data.tag_separator", ""))
+    if name in said.get("data.headerless", ()):
+        return Sheet(name, read(headerless=True), headerless=True)
     frame = read()
-    for column in map(str, frame.columns):
-        cells = [str(cell) for cell in frame[column]] if list(frame.columns).count(column) == 1 and column else []
-        probes = [column, *(cells[row] for row in evenly_spaced(len(cells), 10))]
-        if cells and all(cell and next(images.named(cell), None) for cell in probes):
+    for place, column in enumerate(map(str, frame.columns)):
+        if column and _is_a_row(column, [str(cell) for cell in frame.iloc[:, place]], images):
             return Sheet(name, read(headerless=True), headerless=True)
     return Sheet(name, frame)
+
+
+def _is_a_row(column: str, cells: Sequence[str], images: ImageFiles) -> bool:
+    """Whether a column's name and its cells are names of images; numbers may lack the leading zeros of their files, and
+    must differ: flags are none.
+    """
+    probes = [column, *(cells[row] for row in evenly_spaced(len(cells), 10))]
+    numbers = all(cell.isdecimal() for cell in probes)
+    if not cells or not all(probes) or (numbers and len({column, *cells}) <= len(cells)):
+        return False
+    widths = range(1, MOST_DIGITS + 1) if numbers else (0,)
+    return any(all(next(images.named(cell.zfill(width)), None) for cell in probes) for width in widths)
 
 
 def _is_list(path: Path, images: ImageFiles) -> bool:

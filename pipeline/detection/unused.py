@@ -1,26 +1,33 @@
 """What lies in a download and is left unused though it might help: said, as it can cost the score."""
 
+import posixpath
 from collections.abc import Sequence
 
 from pipeline.competition.tables.csv_table import counted
 from pipeline.detection.candidates import Candidate, Source
 from pipeline.detection.found import quoted
 from pipeline.detection.habits import TEST_WORDS, says
+from pipeline.detection.image_files import HOLD_MANY, way_to_read
 from pipeline.detection.inventory import Inventory
+from pipeline.detection.lost import Lost
 from pipeline.detection.second_images import other_images
+from pipeline.quoting import shown
 
 
-def say_unused(inventory: Inventory, train: Candidate, lost: Sequence[Candidate], test_table: str) -> list[str]:
-    """Say, in sentences, which labelled images and which second images of a row are not used.
+def say_unused(
+    inventory: Inventory, train: Candidate, others: Sequence[Candidate], lost: Lost, test_table: str
+) -> list[str]:
+    """Say, in sentences, which labelled images, images of other kinds and second images of a row are not used.
 
     Args:
         inventory: the files.
         train: what is trained on.
-        lost: readings that were not taken.
+        others: readings that were not taken.
+        lost: images that tables name and that are not there.
         test_table: the table of the images to predict, or their template.
     """
     said = []
-    for other in lost:
+    for other in others:
         more = set(other.paths) - set(train.paths)
         alike = other.source is Source.FILE and other.labels.columns == train.labels.columns
         if alike and more and other.name not in (train.name, test_table):
@@ -30,17 +37,36 @@ def say_unused(inventory: Inventory, train: Candidate, lost: Sequence[Candidate]
             )
     if folders := [name for name in train.unused if name and not says(name, TEST_WORDS)]:
         said.append(f"folders of classes that are not used: {quoted(folders)}")
+    if unread := _meant(inventory, train, lost, test_table):
+        said.append(f"{counted('files are of kinds that are not read', unread)}: {way_to_read(unread)}")
     if train.match is None:
         return said
-    if inventory.unread:
-        said.append(
-            f"{counted('files are of kinds that are not read', inventory.unread)}: convert them to PNG or JPEG; where "
-            "tables name them, data.bad_images = 'drop' leaves them out"
-        )
     for column in other_images(inventory, train.sheet, train.paths):
         if column not in (train.id, train.match.key, *train.labels.columns):
             said.append(
-                f"column {column!r} of {train.name} names another image of each row, which is not used: the images are "
-                f"those of column {train.match.key!r}, by data.image = {train.match.template!r}"
+                f"column {shown(column)} of {train.name} names another image of each row, which is not used: the "
+                f"images are those of column {shown(train.match.key)}, by data.image = {train.match.template!r}"
             )
     return said
+
+
+def _meant(inventory: Inventory, train: Candidate, lost: Lost, test_table: str) -> list[str]:
+    """Select the files of kinds that are not read that are images of the competition: they have the name of one that
+    is not there, or hold many where some are not there, or lie in a folder of images that no table names. Copies in
+    another form are none.
+    """
+    stems = {_stem(path) for path in (*lost.train, *lost.test)}
+    unnamed = [*(train.paths if train.match is None else ()), *(lost.asked if "{" in test_table else ())]
+    folders = {posixpath.dirname(path) for path in unnamed}
+    return [
+        path
+        for path in inventory.unread
+        if _stem(path) in stems
+        or (stems and path.lower().endswith(HOLD_MANY))
+        or (posixpath.dirname(path) in folders and not path.lower().endswith(HOLD_MANY))
+    ]
+
+
+def _stem(path: str) -> str:
+    """A file's name without its folder and ending."""
+    return posixpath.splitext(posixpath.basename(path))[0]

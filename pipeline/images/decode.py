@@ -8,16 +8,16 @@ composited on white (kept where 4 channels are asked for); CMYK, palettes and ot
 import io
 import logging
 import math
-import struct
 import warnings
 from dataclasses import dataclass
 from typing import Any
 
 import cv2
 import numpy as np
-from PIL import Image, ImageOps, TiffImagePlugin, UnidentifiedImageError
+from PIL import Image, ImageOps, UnidentifiedImageError
 
 from pipeline.config import ImageConfig
+from pipeline.image_kinds import BROKEN, open_image
 from pipeline.images.grey import FULL, GreyRange, is_deep_colour, read_deep_colour
 from pipeline.images.headers import plain_header
 
@@ -38,23 +38,6 @@ logging.getLogger("PIL.TiffImagePlugin").setLevel(logging.CRITICAL)
 _SCALED = ((8, 16.0), (4, 9.0), (2, 3.1))
 # How a file that numpy saved begins.
 _NPY = b"\x93NUMPY"
-# How a TIFF begins, in either order of bytes.
-_TIFF = (b"II*\0", b"MM\0*")
-# What Pillow raises on files that are broken or not images.
-_BROKEN = (
-    UnidentifiedImageError,
-    Image.DecompressionBombError,
-    OSError,
-    SyntaxError,
-    ValueError,
-    EOFError,
-    IndexError,
-    KeyError,
-    TypeError,
-    OverflowError,
-    struct.error,
-    cv2.error,
-)
 
 
 class BadImage(ValueError):
@@ -120,25 +103,16 @@ def read_pixels(data: bytes, cfg: ImageConfig, *, whole: bool, grey: GreyRange =
             return pixels, ImageInfo("NPY", "", pixels.shape[1], pixels.shape[0])
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # Pillow warns of broken metadata and of large images; both are handled
-            with Image.open(io.BytesIO(data)) as image:
+            with open_image(data) as image:
                 info = ImageInfo(str(image.format), image.mode, *image.size)
                 _refuse_huge(info)
                 return _read_any(_with_depth(image, data, grey), cfg.channels, grey), info
     except BadImage:
         raise
-    except _BROKEN as error:
-        if isinstance(error, UnidentifiedImageError) and data.startswith(_TIFF):
-            raise BadImage(_why_no_tiff(data)) from None
-        raise BadImage(f"{type(error).__name__}: {error}" if str(error) else type(error).__name__) from None
-
-
-def _why_no_tiff(data: bytes) -> str:
-    """The reason of Pillow's reader of TIFF, which opening any image keeps to itself."""
-    try:
-        TiffImagePlugin.TiffImageFile(io.BytesIO(data))
-    except _BROKEN as error:
-        return f"the reader of TIFF says: {error}; convert its bands to grey or RGB of 8 or 16 bits"
-    return "the reader of TIFF knows the file, and nothing that opens images does"
+    except UnidentifiedImageError as error:
+        raise BadImage(str(error)) from None
+    except (*BROKEN, cv2.error) as error:
+        raise BadImage(f"{type(error).__name__}: {error}".strip(": \n")) from None
 
 
 def crop_and_resize(pixels: Array, box: str, cfg: ImageConfig) -> Array:

@@ -225,6 +225,7 @@ def test_a_table_that_a_list_splits_takes_extra_tables(tmp_path: Path) -> None:
     listed(root)
     (root / "test_list.txt").write_text("".join(f"{id_}.png\n" for id_ in TRAIN[14:]))
     put(root, [f"val/v{number}.png" for number in range(4)])
-    write_table(root / "val.csv", ["id", "label"], [[f"v{number}.png", NAMES[number % 2]] for number in range(4)])
+    rows = [[f"v{number}.png", NAMES[number % 2], f"v{number // 2}"] for number in range(4)]
+    write_table(root / "val.csv", ["id", "label", "patient"], rows)
     _, cfg, train, test = read(root, tmp_path)
-    assert cfg.data.extra and (len(train), len(test)) == (18, 6)
+    assert (cfg.data.split, len(cfg.data.extra), len(train), len(test)) == ("test_list.txt", 1, 18, 6)

@@ -128,7 +128,7 @@ def test_class_folders_with_a_folder_of_images_in_each(tmp_path: Path) -> None:
     [
         ("train.rar", r"Got 1 files \(train\.rar\); unpack them there by hand, as in: unrar x train\.rar"),
         ("train.npz", r"Got 1 files of arrays or tables \(train\.npz\); pixels .* must be written as PNG"),
-        ("a.heic", r"Got 1 files of other kinds \(a\.heic\); convert them to PNG"),
+        ("a.dcm", r"Got 1 files of other kinds \(a\.dcm\); convert them to PNG"),
     ],
 )
 def test_what_holds_the_images_in_another_form_is_named(tmp_path: Path, name: str, message: str) -> None:
@@ -149,14 +149,6 @@ def test_pixels_in_a_table_are_to_be_written_as_files(tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"holds the pixels of an image in each cell of column 'pixels'") as error:
         recognise(root)
     assert len(str(error.value)) < 600
-
-
-def test_some_images_of_a_kind_that_is_not_read_are_said(tmp_path: Path) -> None:
-    root = tmp_path / "c"
-    plain(root)
-    (root / "train" / "000.png").rename(root / "train" / "000.heic")
-    (said,) = recognise(root).said
-    assert said.startswith("1 files are of kinds that are not read (train/000.heic): convert them to PNG or JPEG")
 
 
 def test_images_named_by_web_addresses(tmp_path: Path) -> None:

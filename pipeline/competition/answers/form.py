@@ -11,7 +11,7 @@ from pipeline.competition.tables.cells import BETWEEN, DecimalComma, ListAsText,
 from pipeline.competition.tables.csv_table import Dialect, Table, counted, duplicates, read_csv, require_columns
 from pipeline.competition.tables.long_table import is_long, parse_ids, widen
 from pipeline.competition.tables.sample import gives_an_answer, targets_of
-from pipeline.competition.tables.table import frame_of, test_id
+from pipeline.competition.tables.table import frame_of, is_headerless, test_id
 from pipeline.config import Config
 from pipeline.files import InputError, inside
 from pipeline.log import log
@@ -39,7 +39,8 @@ class Form:
     label: a class name; probability: of the second of two classes; columns: a probability (or, for metrics on labels, a
     0 or 1) for each class; tags: class names; ranks: the `top` likeliest class names; number. `copied` are the cells
     of columns that are not filled. With `long`, `ids` and `targets` are images and classes, not rows and columns.
-    `header` are the columns as the sample writes them, with the spaces around them; `answers` the labels in its cells,
+    `header` are the columns as the sample writes them, with the spaces around them, none where it has no header line;
+    `answers` the labels in its cells,
     each once; `spelling` how it writes the classes that it writes otherwise than the train table; `separator` what
     stands between two tags. `class_of` is the class of each column to fill, where there is one for each.
     """
@@ -80,7 +81,7 @@ def read_form(cfg: Config, task: Task, test_ids: list[str]) -> Form:
         form = replace(form, class_of=class_of)
         return replace(form, separator=task.tag_separator or " ")
     path = inside(data_dir(cfg), cfg.data.sample_submission, "data.sample_submission")
-    sample = read_csv(path, cfg.data.encoding, cfg.data.tag_separator)
+    sample = read_csv(path, cfg.data.encoding, cfg.data.tag_separator, headerless=is_headerless(cfg, path))
     columns = [str(column) for column in sample.frame.columns]
     id_column = test_id(cfg) if test_id(cfg) in columns else columns[0]
     ids = sample.column(id_column)
@@ -120,7 +121,8 @@ def _with_commas(cfg: Config, form: Form, sample: Table) -> Form:
     path = inside(data_dir(cfg), cfg.data.train, "data.train")
     if path.suffix.lower() == ".json" or not path.is_file():
         return form
-    writings = read_csv(path, cfg.data.encoding, cfg.data.tag_separator).dialect.writings
+    table = read_csv(path, cfg.data.encoding, cfg.data.tag_separator, headerless=is_headerless(cfg, path))
+    writings = table.dialect.writings
     if DecimalComma() not in writings.values():
         return form
     known = {**sample.dialect.writings, **dict.fromkeys(form.targets, DecimalComma())}

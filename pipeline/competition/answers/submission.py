@@ -184,7 +184,8 @@ def write(path: Path, form: Form, task: Task, frame: pd.DataFrame) -> None:
         quoting=form.dialect.quoting,  # type: ignore[arg-type]
         lineterminator=form.dialect.newline,
     )
-    writer.writerow(form.header or frame.columns)
+    if form.dialect.has_header:
+        writer.writerow(form.header or frame.columns)
     writings = form.dialect.writings
     filled = form.targets if form.long is None else (form.long.column,)
     numeric = form.answer in ("columns", "probability", "number") and form.dialect.quoting == csv.QUOTE_NONNUMERIC

@@ -26,7 +26,8 @@ _EXCEL = re.compile(r'"?sep=(.)"?(?:\n|$)', re.IGNORECASE)
 class Dialect:
     """The form in which a csv is written, so that a submission can be written alike.
 
-    `writings` are the ways in which columns write their cells otherwise than the table gives them.
+    `writings` are the ways in which columns write their cells otherwise than the table gives them; `has_header`:
+    whether the first line names the columns.
     """
 
     encoding: str = "utf-8"
@@ -34,11 +35,14 @@ class Dialect:
     newline: str = "\n"
     quoting: int = csv.QUOTE_MINIMAL
     writings: Mapping[str, Writing] = field(default_factory=dict)
+    has_header: bool = True
 
 
 @dataclass(frozen=True)
 class Table:
-    """A csv as text cells, with the way it was written: `header` are the names with the spaces around them."""
+    """A csv as text cells, with the way it was written: `header` are the names with the spaces around them, none where
+    the first line is a row.
+    """
 
     path: Path
     frame: pd.DataFrame
@@ -50,7 +54,9 @@ class Table:
         return [str(cell) for cell in self.frame[name]]
 
 
-def read_csv(path: Path, encoding: str = "", tag_separator: str = "", *, like: Dialect | None = None) -> Table:
+def read_csv(
+    path: Path, encoding: str = "", tag_separator: str = "", *, like: Dialect | None = None, headerless: bool = False
+) -> Table:
     """Read a csv, every cell as text.
 
     The separator is the one of `, ; tab |` that is found in the header and equally often in the next lines, or that a
@@ -62,6 +68,7 @@ def read_csv(path: Path, encoding: str = "", tag_separator: str = "", *, like: D
         encoding: `data.encoding`, see `encoding`.
         tag_separator: `data.tag_separator`.
         like: the form that it is known to have, where its encoding and its columns' cells are read by that.
+        headerless: the first line is a row; the columns are called column_1, column_2, ...
 
     Raises:
         InputError: the file is missing, empty, in an encoding that is not known, or its rows are ragged.
@@ -98,11 +105,17 @@ def read_csv(path: Path, encoding: str = "", tag_separator: str = "", *, like: D
         _no_short_rows(path, frame, text, separator)
     except (pd.errors.ParserError, pd.errors.ParserWarning, csv.Error) as error:
         raise InputError(f"{path} must have the header's number of cells in every row: {str(error).strip()}") from None
-    frame = frame.iloc[1:].reset_index(drop=True)
-    frame.columns = pd.Index([name.strip() for name in header])
+    has_header = like.has_header if like else not headerless
+    if has_header:
+        frame = frame.iloc[1:].reset_index(drop=True)
+        frame.columns = pd.Index([name.strip() for name in header])
+    else:
+        frame.columns = pd.Index([f"column_{number}" for number in range(1, len(header) + 1)])
+        header = []
     may_be_decimal = "," not in (separator, tag_separator.strip())
     writings = _read_plainly(frame, like.writings if like else None, may_be_decimal=may_be_decimal)
-    return Table(path, frame, Dialect(encoding, separator, newline, _quoting(head), writings), tuple(header))
+    dialect = Dialect(encoding, separator, newline, _quoting(head), writings, has_header)
+    return Table(path, frame, dialect, tuple(header))
 
 
 def _read_plainly(

@@ -12,7 +12,7 @@ import pandas as pd
 
 from pipeline.competition.tables.cells import BETWEEN
 from pipeline.competition.tables.csv_table import read_csv
-from pipeline.competition.tables.other_tables import READERS, read_headerless
+from pipeline.competition.tables.other_tables import READERS
 from pipeline.files import InputError
 
 
@@ -32,9 +32,7 @@ def read_frame(path: Path, encoding: str = "", tag_separator: str = "", *, heade
         return read_json(path)
     if suffix in READERS:
         return READERS[suffix](path)
-    frame = (
-        read_headerless(path, encoding, tag_separator) if headerless else read_csv(path, encoding, tag_separator).frame
-    )
+    frame = read_csv(path, encoding, tag_separator, headerless=headerless).frame
     # A space behind each separator is no part of the cells.
     spaced = [name for name in frame if frame.columns.tolist().count(name) == 1 and _begin_with_a_space(frame[name])]
     return frame.assign(**{name: frame[name].str.removeprefix(" ") for name in spaced}) if spaced else frame

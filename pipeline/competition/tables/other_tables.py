@@ -3,15 +3,17 @@
 import importlib.util
 import json
 import posixpath
+import zipfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
-from pipeline.competition.tables.csv_table import read_csv
 from pipeline.files import InputError
 
+# An extra of pyproject.toml.
+INSTALL_XLSX = "pip install openpyxl"
 # The columns of a list, `train/a/1.jpg 0`: the path, the label, and the file's name without folders and ending.
 LIST_COLUMNS = ("path", "label", "name")
 LISTS = (".txt", ".lst")
@@ -24,12 +26,10 @@ def read_xlsx(path: Path) -> pd.DataFrame:
         InputError: openpyxl is not installed, or it is no workbook.
     """
     if importlib.util.find_spec("openpyxl") is None:
-        raise InputError(
-            f"{path} is read by openpyxl, which must be installed: pip install openpyxl; or save it as csv"
-        )
+        raise InputError(f"{path} is read by openpyxl, which must be installed: {INSTALL_XLSX}; or save it as csv")
     try:
         frame = pd.read_excel(path, dtype=str, keep_default_na=False, engine="openpyxl")
-    except (ValueError, KeyError, OSError) as error:
+    except (ValueError, KeyError, OSError, zipfile.BadZipFile) as error:
         raise InputError(f"{path} must be a workbook. Got: {error}; save it as csv") from None
     return _as_text(frame)
 
@@ -83,14 +83,6 @@ def read_list(path: Path) -> pd.DataFrame:
     frame = pd.DataFrame(rows, columns=pd.Index(LIST_COLUMNS[:width]), dtype=str)
     frame["path"] = frame["path"].map(posixpath.normpath)
     return frame.assign(name=[posixpath.splitext(posixpath.basename(cell))[0] for cell in frame["path"]])
-
-
-def read_headerless(path: Path, encoding: str = "", tag_separator: str = "") -> pd.DataFrame:
-    """Read a csv whose first line is a row, otherwise as `read_csv`: its columns are called column_1, column_2, ..."""
-    table = read_csv(path, encoding, tag_separator)
-    columns = pd.Index([f"column_{number}" for number in range(1, len(table.header) + 1)])
-    first = pd.DataFrame([[cell.strip() for cell in table.header]], columns=columns, dtype=str)
-    return pd.concat([first, table.frame.set_axis(columns, axis=1)], ignore_index=True)
 
 
 READERS: dict[str, Callable[[Path], pd.DataFrame]] = {

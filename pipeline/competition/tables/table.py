@@ -226,8 +226,12 @@ def _read_table(cfg: Config, name: str, setting: str, without: Container[str] = 
 
 def frame_of(cfg: Config, path: Path) -> pd.DataFrame:
     """Read a table as text cells, by what the settings say of its encoding, cells and header."""
-    headerless = any(path == data_dir(cfg) / name for name in cfg.data.headerless)
-    return read_frame(path, cfg.data.encoding, cfg.data.tag_separator, headerless=headerless)
+    return read_frame(path, cfg.data.encoding, cfg.data.tag_separator, headerless=is_headerless(cfg, path))
+
+
+def is_headerless(cfg: Config, path: Path) -> bool:
+    """Whether a table's first line is a row, by the settings."""
+    return any(path == data_dir(cfg) / name for name in cfg.data.headerless)
 
 
 def wide_frame(cfg: Config, path: Path) -> pd.DataFrame:

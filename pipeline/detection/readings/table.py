@@ -15,6 +15,7 @@ from pipeline.detection.plain_template import TemplateMatch, fit_in_words, image
 from pipeline.detection.sample_table import sample_rank
 from pipeline.detection.second_images import other_images
 from pipeline.detection.sheets import Sheet, sheet_named
+from pipeline.quoting import shown
 
 
 def read(inventory: Inventory) -> list[Candidate | Refusal]:
@@ -60,12 +61,12 @@ def read_sheet(inventory: Inventory, sheet: Sheet) -> Candidate | Refusal:
         looks_so = says(sheet.stem, LABEL_FILES) and 2 * len(sheet.frame) >= len(images.paths)
         return Refusal(sheet.name, reason, stops="train" in sheet.stem or looks_so)
 
-    same = said.get("data.id") or (sheet.column(sample.id) if sample else None)
+    same = said.get("data.id") or (sheet.column(sample.id) if sample and not sample.sheet.headerless else None)
     if same and same not in sheet.unique:
         return refused(_no_id(str(path), sheet, same))
     if pixels := next((name for name, cells in sheet.cells.items() if cells and _are_pixels(cells[0])), None):
         return refused(
-            f"{path} holds the pixels of an image in each cell of column {pixels!r}; write each row as a PNG file "
+            f"{path} holds the pixels of an image in each cell of column {shown(pixels)}; write each row as a PNG file "
             "first, and its name into the table"
         )
     if not len(sheet.frame):
@@ -79,7 +80,7 @@ def read_sheet(inventory: Inventory, sheet: Sheet) -> Candidate | Refusal:
         first = sheet.cells[ids[0]][0]
         best = f"at most {match.num_found:,} of {match.num_rows:,}, by {match.template!r}" if match else "none"
         return refused(
-            f"{path}: the ids in column {ids[0]!r}, such as {first[:80]!r}, must name the image files, such as "
+            f"{path}: the ids in column {shown(ids[0])}, such as {shown(first)}, must name the image files, such as "
             f"{_an_example(images)!r}; {best} do; {SAY} data.image=FOLDER/{{COLUMN}}.jpg"
         )
     id_ = match.key if match.key in ids else ids[0]
@@ -91,7 +92,7 @@ def read_sheet(inventory: Inventory, sheet: Sheet) -> Candidate | Refusal:
         return refused(
             f"{path} must have the columns data.labels = {quoted(columns)}. Got {quoted(list(sheet.cells))}"
             if columns
-            else f"{path} has no column that can hold labels"
+            else f"{path} has no column that can hold labels; {SAY} data.labels=COLUMN"
         )
     labels = replace(labels, separator=said.get("data.tag_separator", labels.separator))
     choices = _choices(sheet, id_, labels, match)
@@ -126,13 +127,14 @@ def _rank(sheet: Sheet, labels: Labels) -> tuple[int, ...]:
 
 
 def _no_id(path: str, sheet: Sheet, column: str) -> str:
-    """Say why a column that must be the id is none."""
+    """Say why a column that must be the id is none, and which could be."""
+    way_on = f"; {SAY} data.id={sheet.unique[0]}" if sheet.unique else ""
     if column not in sheet.cells:
-        return f"{path} must have the column data.id = {column!r}. Got {quoted(list(sheet.cells))}"
-    if problems := duplicates(f"{path}, column {column!r}", sheet.cells[column]):
-        return problems[0]
+        return f"{path} must have the column data.id = {shown(column)}. Got {quoted(list(sheet.cells))}{way_on}"
+    if problems := duplicates(f"{path}, column {shown(column)}", sheet.cells[column]):
+        return problems[0] + way_on
     wrong = "Some are empty" if sheet.cells[column] else "There is a header only"
-    return f"{path}: column {column!r} must have an id in every row. {wrong}"
+    return f"{path}: column {shown(column)} must have an id in every row. {wrong}{way_on}"
 
 
 def _said_labels(sheet: Sheet, columns: tuple[str, ...]) -> Labels | None:
@@ -197,11 +199,6 @@ def _choices(sheet: Sheet, id_: str, labels: Labels, match: TemplateMatch) -> li
     if sheet.split:
         reason = sheet.listed or "Rows of both parts; those of test are to be predicted."
         choices.append(Choice("data.split", sheet.split, reason, said=bool(sheet.listed)))
-    cells = sheet.cells[labels.columns[0]]
-    if 0 < (num_empty := cells.count("")) < FEW * len(cells) and len(labels.columns) == 1 and not labels.separator:
-        first = sheet.cells[id_][cells.index("")]
-        reason = f"{num_empty:,} of {len(cells):,} rows have no label, such as {first!r}: they are left out."
-        choices.append(Choice("data.bad_images", "drop", reason))
     if labels.separator:
         reason = "Several tags in a cell: parts of its cells are whole cells elsewhere."
         choices.append(Choice("data.tag_separator", labels.separator, reason))
