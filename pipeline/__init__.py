@@ -49,8 +49,8 @@ detection/            recognise a download: inventory (image_files, encodings, s
                       habits: words and thresholds
 images/               headers, grey, decode, index, cache, fill, batches: from files to batches
                       augment/ (augment, policies, geometry, colour, erasing, mix, albumentations_file, epoch_changes)
-audit/                what speaks against images and labels: doubts, labels that may be wrong; shift and drift, what
-                      differs between train and test images, and between what is said of them
+audit/                what speaks against images and labels: doubts, labels that may be wrong; shift, by features or
+                      plain_features, and drift: what differs between train and test images, and what is said of them
 recipes               image size, network and training by rule, from what detection knows
 model/                networks, build, trial, sizes, weights, weight_file, checkpoint, fuse_norms, convolutions
                       pretrained, published, weight_names, lite, hub: published weights, found here or fetched

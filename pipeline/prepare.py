@@ -40,6 +40,8 @@ def prepare(cfg: Config) -> None:
     if unprepared(cfg) is None and read_inputs(cfg).has_train:
         log.info("prepare: up to date")
         return
+    from pipeline.audit.plain_features import find_plain_shift
+    from pipeline.audit.shift import tell_shift
     from pipeline.competition.tables.table import read_test, read_train
     from pipeline.images.cache import cache_dir
     from pipeline.images.fill import decode_missing
@@ -69,6 +71,9 @@ def prepare(cfg: Config) -> None:
         before = _identities(cfg)
         _write_audit(cfg, samples, images)
         _refuse_bad(cfg, samples, images)
+        if "train" in images:
+            shift = find_plain_shift(images["train"], images["test"], cfg.folds.seed)
+            tell_shift(shift, run_dir(cfg) / "shift.json", "prepare", "sizes, bytes and colours")
         identity = {split: images[split].identity(range(len(images[split])), samples[split].ids) for split in samples}
         shards = {
             name: size for split in images for name, size in images[split].files(cache_dir(cfg, split, grey)).items()

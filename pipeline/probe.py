@@ -59,6 +59,7 @@ def probe(cfg: Config) -> None:
 
 def _probe(cfg: Config, inputs: Inputs) -> None:
     """Make the probe; without train images predict with the classifiers that are there."""
+    from pipeline.audit.shift import find_shift, tell_shift
     from pipeline.competition.answers.form import read_form
     from pipeline.competition.folds.fold_table import read_labelled
     from pipeline.competition.tables.table import read_test
@@ -76,15 +77,18 @@ def _probe(cfg: Config, inputs: Inputs) -> None:
     if labelled:
         try_start(cfg, labelled, open_images(cfg, "train", labelled.samples.keys))
         inputs = replace(inputs, weights=chosen_weights(cfg.model))  # which that has fetched where they were not here
-        frozen, fitted = fit(cfg, labelled, inputs.train or "")
+        frozen, fitted, features = fit(cfg, labelled, inputs.train or "")
         oof = [probe_dir(cfg) / "oof.parquet"] if cfg.folds.num_folds else []
     else:
         known = fitted_before(cfg, task)
         if known is None:
             return
-        frozen, fitted = known
+        (frozen, fitted), features = known, None
         oof = _measured_before(cfg)
-    predict_test(cfg, frozen, fitted, inputs.test)
+    of_test = predict_test(cfg, frozen, fitted, inputs.test)
+    if features is not None:
+        shift = find_shift(features, of_test, cfg.folds.seed)
+        tell_shift(shift, probe_dir(cfg) / "shift.json", "probe", "the network's features")
     made_from = probed_from(cfg, inputs)
     heads = [head_path(cfg, fold) for fold in fitted]
     write_stamp(probe_stamp(cfg), made_from, [*heads, *oof, probe_dir(cfg) / "test.parquet"], task=asdict(task))

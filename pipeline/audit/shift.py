@@ -6,11 +6,15 @@ or More Correlated Receiver Operating Characteristic Curves"; by ranks, Sun and 
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 from scipy import stats
+
+from pipeline.files import write_json
+from pipeline.log import log
 
 Array = np.ndarray[Any, Any]
 
@@ -99,3 +103,31 @@ def _alone(values: Array, is_test: Array) -> float:
     """The AUC of a feature by itself, whichever way round."""
     auc, _ = auc_and_error(values[is_test == 1], values[is_test == 0])
     return max(auc, 1 - auc)
+
+
+def tell_shift(shift: Shift | None, path: Path, stage: str, by: str) -> None:
+    """Write down how well train and test images are told apart, and warn where that is too well.
+
+    Args:
+        shift: what was found; None where there are too few images.
+        path: the file.
+        stage: who says so.
+        by: by what they are told apart, in words.
+    """
+    if shift is None:
+        path.unlink(missing_ok=True)
+        return
+    write_json(path, {"by": by, **asdict(shift)})
+    if not shift.is_grave:
+        return
+    most = next(iter(shift.by_feature), "")
+    log.warning(
+        "%s: warning: test images are unlike train images: %s tell them apart with an AUC of %.2f (%.2f to %.2f)%s; "
+        "the CV score may say little of them, unless folds are made as the test images were (data.group, folds.column)",
+        stage,
+        by,
+        shift.auc,
+        shift.low,
+        shift.high,
+        f", {most!r} most" if most else "",
+    )

@@ -27,13 +27,16 @@ from pipeline.stamps import stale, write_stamp
 Array = np.ndarray[Any, Any]
 
 
-def fit(cfg: Config, labelled: Labelled, identity: str) -> tuple[Frozen, dict[int | str, Fitted]]:
+def fit(cfg: Config, labelled: Labelled, identity: str) -> tuple[Frozen, dict[int | str, Fitted], Array]:
     """Fit the classifiers, write them, and what each says of the fold that it has not seen.
 
     Args:
         cfg: the settings.
         labelled: the labelled images with their folds.
         identity: hash of the images' ids and bytes.
+
+    Returns:
+        The network, its classifiers, and the features of the images that can be read, float16.
 
     Raises:
         ConfigError: a network that there is not, or that cannot take these settings or images.
@@ -45,7 +48,7 @@ def fit(cfg: Config, labelled: Labelled, identity: str) -> tuple[Frozen, dict[in
         indices, probs = out_of_fold(labelled, features, images.readable, fitted, cfg.infer.keep_top)
         said = Predictions(labelled.ids(indices), labelled.task.classes, probs)
         write_predictions(probe_dir(cfg) / "oof.parquet", said)
-    return frozen, fitted
+    return frozen, fitted, features[images.readable]
 
 
 def first_classifier(cfg: Config, fold: int | str, labelled: Labelled, inputs: Inputs) -> Linear:
@@ -111,11 +114,16 @@ def fitted_before(cfg: Config, task: Task) -> tuple[Frozen, dict[int | str, Fitt
     return frozen, {fold: head.fitted for fold, head in heads.items()}
 
 
-def predict_test(cfg: Config, frozen: Frozen, fitted: Mapping[int | str, Fitted], identity: str) -> None:
-    """Write the mean of what the folds' classifiers say of the test images; of the one of all images without folds."""
+def predict_test(cfg: Config, frozen: Frozen, fitted: Mapping[int | str, Fitted], identity: str) -> Array:
+    """Write the mean of what the folds' classifiers say of the test images; of the one of all images without folds.
+
+    Returns:
+        The features of the images that can be read, float16.
+    """
     test, task, keep = read_test(cfg), frozen.predictor.task, cfg.infer.keep_top
     images = open_images(cfg, "test", test.keys)
     features = frozen.features(cfg, "test", test.ids, images, identity)
     chosen = [one for fold, one in fitted.items() if fold != "full" or len(fitted) == 1]
     probs = Probs.mean([one.predict(features, images.readable, task, keep) for one in chosen], keep)
     write_predictions(probe_dir(cfg) / "test.parquet", Predictions(test.ids, task.classes, probs))
+    return features[images.readable]

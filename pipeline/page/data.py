@@ -44,6 +44,20 @@ def data_section(facts: Facts) -> Section:
     return Section("data", "Images", blocks)
 
 
+def shift_section(facts: Facts) -> Section:
+    """How well test images are told from train images, and by what."""
+    blocks: list[Block] = []
+    if facts.shifts:
+        rows = {f"by {shift['by']}": (shift["auc"], shift["low"], shift["high"]) for shift in facts.shifts}
+        caption = "AUC of a classifier that tells them apart: 0.5 says that nothing does"
+        blocks.append(Chart(caption, charts.dots(rows, "ROC AUC"), "how well test images are told from train images"))
+        table: list[tuple[Cell, ...]] = [(name, *values) for name, values in rows.items()]
+        alone = [(name, auc) for shift in facts.shifts for name, auc in shift["by_feature"].items()]
+        table += [(name, auc, None, None) for name, auc in sorted(alone, key=lambda item: -item[1])]
+        blocks.append(Table("", ("by what", "AUC", "95 % from", "to"), table))
+    return Section("shift", "Test against train images", blocks)
+
+
 def _odd(parts: Mapping[str, Sequence[Row]]) -> list[tuple[Cell, ...]]:
     """Images whose area or aspect is far from what is usual: by more than a factor of 4 from the median of all."""
     rows = [row for own in parts.values() for row in own if not row["bad"]]

@@ -35,6 +35,7 @@ class Facts:
     oof: what was said of train images by models that have not seen them, by id; test: of the test images.
     probe: what the probe said out of fold.
     histories: the rows of each model's epochs.
+    shifts: how well train and test images are told apart, by what.
     audit: a row for each image; doubts: for each label in doubt; seconds: for each stage that has run.
     """
 
@@ -46,6 +47,7 @@ class Facts:
     test: Predictions | None
     probe: Predictions | None
     histories: Mapping[str, Sequence[Row]]
+    shifts: Sequence[Mapping[str, Any]]
     audit: Sequence[Row]
     doubts: Sequence[Row]
     seconds: Sequence[Row]
@@ -118,6 +120,7 @@ def read_facts(cfg: Config, inputs: Inputs) -> Facts:
         _predictions(folder / "test.parquet"),
         _predictions(probe_dir(cfg) / "oof.parquet"),
         {str(fold): rows for fold in all_folds(cfg) if (rows := read_rows(fold_dir(cfg, fold) / "history.csv"))},
+        [found for path in (folder, probe_dir(cfg)) if isinstance(found := read_json(path / "shift.json"), dict)],
         read_rows(folder / "audit.csv"),
         read_rows(folder / "doubts.csv"),
         read_rows(folder / "seconds.csv"),
