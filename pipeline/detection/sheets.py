@@ -159,7 +159,7 @@ def _may_be_a_table(path: str) -> bool:
     if folder.count("/") > (1 if is_json else 0):
         return False
     # The answers of a practice competition: what a contestant would not have.
-    return is_json or (name.lower().endswith((".csv", ".tsv", *READERS)) and name != "answers.csv")
+    return is_json or (name.lower().endswith((".csv", ".tsv", *READERS, *LISTS)) and name != "answers.csv")
 
 
 def text_tables(paths: Iterable[str]) -> list[str]:

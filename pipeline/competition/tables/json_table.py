@@ -12,7 +12,7 @@ import pandas as pd
 
 from pipeline.competition.tables.cells import BETWEEN
 from pipeline.competition.tables.csv_table import read_csv
-from pipeline.competition.tables.other_tables import READERS
+from pipeline.competition.tables.other_tables import LISTS, READERS, read_list
 from pipeline.files import InputError
 
 
@@ -21,7 +21,8 @@ def read_frame(path: Path, encoding: str = "", tag_separator: str = "", *, heade
 
     Args:
         path: the file.
-        encoding, tag_separator: of a csv, as `read_csv` takes them.
+        encoding: of a csv or a list, see `encoding`.
+        tag_separator: of a csv, as `read_csv` takes it.
         headerless: a csv's first line is a row.
 
     Raises:
@@ -30,6 +31,8 @@ def read_frame(path: Path, encoding: str = "", tag_separator: str = "", *, heade
     suffix = path.suffix.lower()
     if suffix == ".json":
         return read_json(path)
+    if suffix in LISTS:
+        return read_list(path, encoding)
     if suffix in READERS:
         return READERS[suffix](path)
     frame = read_csv(path, encoding, tag_separator, headerless=headerless).frame

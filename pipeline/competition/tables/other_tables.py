@@ -10,6 +10,7 @@ from typing import Any
 
 import pandas as pd
 
+from pipeline.competition.tables.encoding import decode
 from pipeline.files import InputError
 
 # An extra of pyproject.toml.
@@ -55,7 +56,7 @@ def read_json_lines(path: Path) -> pd.DataFrame:
         InputError: a line is no record.
     """
     records: list[dict[str, Any]] = []
-    for number, line in enumerate(_lines(path), 1):
+    for number, line in enumerate(_lines(path, "utf-8"), 1):
         try:
             record = json.loads(line)
         except (json.JSONDecodeError, RecursionError) as error:
@@ -66,13 +67,17 @@ def read_json_lines(path: Path) -> pd.DataFrame:
     return _as_text(pd.DataFrame(records))
 
 
-def read_list(path: Path) -> pd.DataFrame:
+def read_list(path: Path, encoding: str = "") -> pd.DataFrame:
     """Read a list of paths, each with a label or without, separated by a tab, a comma or spaces.
 
+    Args:
+        path: the file.
+        encoding: `data.encoding`, see `encoding`.
+
     Raises:
-        InputError: lines have more than these, or not all have a label.
+        InputError: lines have more than these, or not all have a label, or the encoding is not known.
     """
-    lines = _lines(path)
+    lines = _lines(path, encoding)
     separator = next((text for text in ("\t", ",") if all(text in line for line in lines)), None)
     rows = [[cell.strip() for cell in line.split(separator)] for line in lines]
     if separator is None and len({len(row) for row in rows}) > 1:
@@ -90,16 +95,11 @@ READERS: dict[str, Callable[[Path], pd.DataFrame]] = {
     ".parquet": read_parquet,
     ".jsonl": read_json_lines,
     ".ndjson": read_json_lines,
-    ".txt": read_list,
-    ".lst": read_list,
 }
 
 
-def _lines(path: Path) -> list[str]:
-    try:
-        text = path.read_text(encoding="utf-8-sig")
-    except UnicodeDecodeError as error:
-        raise InputError(f"{path} must be in UTF-8. Got: {error}") from None
+def _lines(path: Path, encoding: str) -> list[str]:
+    text, _ = decode(path, path.read_bytes(), encoding)
     return [line for line in text.splitlines() if line.strip()]
 
 

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from pipeline.competition.tables.json_table import read_frame
 from pipeline.config import Config
 from running import RUN, run_all
 
@@ -128,3 +129,10 @@ def test_line_ends_of_every_kind(competition: Callable[..., Config], newline: st
         path.write_bytes(path.read_bytes().replace(b"\n", newline.encode(), 10))
     assert run_all() == 0
     assert [row[0] for row in cells(RUN / "submission.csv")] == ["id", *(f"{n:03d}" for n in range(8))]
+
+
+@pytest.mark.parametrize(("encoding", "given"), [("cp949", ""), ("gbk", "gbk"), ("utf-16", "")])
+def test_lists_are_read_in_other_encodings_too(tmp_path: Path, encoding: str, given: str) -> None:
+    label = "\uac15\uc544\uc9c0" if encoding != "gbk" else "\u6b63\u5e38"
+    (tmp_path / "train.txt").write_bytes(f"a/1.jpg {label}\na/2.jpg {label}\n".encode(encoding))
+    assert read_frame(tmp_path / "train.txt", given)["label"].tolist() == [label] * 2
