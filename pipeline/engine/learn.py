@@ -37,7 +37,7 @@ def learn(
     statistics = [(buffer, buffer.clone()) for buffer in model.buffers()]
     waiting = state.set_gradients_aside()
     while True:
-        state.begin_step()
+        state.seed_step()
         try:
             said = _in_pieces(model, batch, machine, loss, state)
         except TooLittleMemory:
@@ -68,7 +68,8 @@ def _in_pieces(
     pairs = list(zip(batch.images.tensor_split(count), batch.targets.tensor_split(count), strict=True))
     said, losses = [], []
     with memory_named(f"for {len(pairs[0][0])} images at once", _way_out(state)):
-        for images, targets in pairs:
+        for index, (images, targets) in enumerate(pairs):
+            state.begin_piece(index, count)
             with machine.autocast():
                 logits = model(images)
             each = loss(logits, targets)

@@ -101,10 +101,13 @@ class TrainState:
         """Have the network, in training mode, learn what it is to learn in the epoch under way."""
         freeze(self.model, self.cfg, self.epoch)
 
-    def begin_step(self) -> None:
-        """Seed what the network draws in the next step (dropout), and have its batch norms count the batch aright."""
-        self.fresh_norms.count(self.epoch * self.num_steps + self.step)
+    def seed_step(self) -> None:
+        """Seed what the network draws in the next step (dropout)."""
         self.machine.seed(derived_seed("step", self.cfg.seed, self.fold, self.epoch, self.step))
+
+    def begin_piece(self, index: int, count: int) -> None:
+        """Have the batch norms count a piece of the batch, of so many, as they should."""
+        self.fresh_norms.count((self.epoch * self.num_steps + self.step) * count + index)
 
     def num_pieces(self, num_images: int) -> int:
         """In how many pieces a batch goes through the network, of two images or more, which batch norm needs."""

@@ -44,6 +44,22 @@ def test_a_new_norm_weighs_the_batches_alone(momentum: float) -> None:
     np.testing.assert_allclose(norm.running_var, np.average(variances, axis=0, weights=weights), rtol=1e-5)
 
 
+def test_so_do_the_pieces_of_a_batch() -> None:
+    whole, pieces = network(0.1), network(0.1)
+    images = torch.randn(2, 4, 3, 2, 2, generator=torch.Generator().manual_seed(1))
+    state = state_of(TrainConfig(optimizer="sgd", lr=0.1), pieces, [4, 4])
+    state.pieces = 2
+    for batch in images:
+        learn(pieces.train(), Batch(batch, torch.arange(4) % 2, 4), CPU, LOSS, state)
+        state.take_step()
+    state = state_of(TrainConfig(optimizer="sgd", lr=0.1), whole, [2] * 4)
+    for batch in images.flatten(0, 1).split(2):
+        learn(whole.train(), Batch(batch, torch.arange(2), 2), CPU, LOSS, state)
+        state.take_step()
+    torch.testing.assert_close(pieces[0].running_mean, whole[0].running_mean)
+    torch.testing.assert_close(pieces[0].running_var, whole[0].running_var)
+
+
 def test_what_a_norm_knew_before_counts_as_torch_has_it() -> None:
     model, reference = network(0.1), network(0.1)
     for each in (model, reference):

@@ -35,7 +35,8 @@ def start(name: str, *, again: bool, **settings: object) -> TrainState:
 def train_steps(state: TrainState, num_steps: int) -> None:
     generator = torch.Generator().manual_seed(state.step)
     for _ in range(num_steps):
-        state.begin_step()
+        state.seed_step()
+        state.begin_piece(0, 1)
         images = torch.randn(4, 3, 64, 64, generator=generator)
         state.add_gradients(functional.cross_entropy(state.model(images), torch.arange(4) % 3))
         state.take_step()

@@ -21,7 +21,6 @@ from running import CONFIG, RUN, forget, run_all
 from states import CPU, state_of
 
 SETTINGS = (
-    "model.width=4",
     "augment.hflip=0.5",
     "augment.policy=randaugment",
     "augment.mixup=0.3",
@@ -113,7 +112,8 @@ def test_killed_after_any_step(
     competition: Callable[..., Config], monkeypatch: pytest.MonkeyPatch, model: str, more: tuple[str, ...]
 ) -> None:
     competition()
-    settings = (*SETTINGS, *more, f"model.name={model}", "train.batch_size=4", "train.checkpoint_minutes=0")
+    network = (f"model.name={model}", *(["model.width=4"] if model == "resnet9" else []))
+    settings = (*SETTINGS, *more, *network, "train.batch_size=4", "train.checkpoint_minutes=0")
     assert train_one(*settings) == 0
     whole, steps = products(), 9
     assert not list((RUN / "fold0").glob("resume*"))
