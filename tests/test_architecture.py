@@ -17,7 +17,7 @@ MODULES = sorted((ROOT / "pipeline").rglob("*.py"))
 TESTS = sorted((ROOT / "tests").rglob("*.py"))
 TEST_FILES = [path for path in TESTS if path.stem.startswith("test_") or path.stem == "conftest"]
 # The later may import the earlier. Stages import all, and never each other.
-ROOMS = ["base", "competition", "scores", "detection", "images", "model", "recipes", "engine", "stage"]
+ROOMS = ["base", "competition", "scores", "detection", "images", "audit", "model", "recipes", "engine", "stage"]
 BASE = {
     "section",
     "competition_config",

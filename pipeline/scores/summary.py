@@ -29,6 +29,10 @@ def say(cfg: Config, ready: Sequence[int | str], scores: Mapping[str, Any], inpu
     if scores["cv"] is not None:
         spread = "one fold: no spread" if scores["std"] is None else f"std over folds {scores['std']:.5f}"
         log.info("CV %s: %.5f (%s)", scores["metric"], scores["cv"], spread)
+        if "without_versions" in scores and scores["without_versions"]["cv"] is not None:
+            rest = scores["without_versions"]
+            what = f"without {rest['left_out']:,} images that have a version in another fold"
+            log.info("CV %s: %.5f %s", scores["metric"], rest["cv"], what)
     elif not scores["folds"]:
         why = "no fold is ready yet" if cfg.folds.num_folds else "folds.num_folds is 0"
         why = why if inputs.has_train else "there are no train images"
