@@ -2,7 +2,7 @@
 
 detect    input/<competition>/ as downloaded     -> configs/<competition>.toml (only where there is none)
 prepare   tables, images, archives               -> output/cache/..., output/<run>/audit.csv
-folds     train table                            -> folds/<competition>-<hash of settings>.csv
+folds     train table, audit                     -> folds/<competition>-<hash of settings>.csv, its certificate
 probe     folds, cache, published weights        -> output/<run>/probe/{oof,test}.parquet: a first submission
 train     folds, cache, the probe's classifier   -> output/<run>/fold<K>/{model.safetensors, history.csv, valid.parquet}
 infer     models, cache                          -> output/<run>/fold<K>/{oof.parquet, test.parquet}
@@ -36,11 +36,11 @@ cli, environment      the command line that all stages share; whether a python h
 competition/          what it gives and asks for, never torch
                       archives/ (unpacking, opened): packed downloads
                       tables/ (csv_table, cells, encoding, json_table, other_tables, long_table, templates, rows,
-                      table, image_list, sample, passed_over, other_case)
+                      table, image_list, sample, passed_over, other_case, conflicts)
                       answers/ (spelling, probs, metrics, task, decide, predictions, scoring, ensembling, blending,
                       linear, probing, mirrors, form, submission): labels, scores, classifiers of features, from
                       probabilities to the file
-                      folds/ (splits, greedy_split, fold_table)
+                      folds/ (splits, greedy_split, versions, fold_table)
 detection/            recognise a download: inventory (image_files, encodings, sheets, sample_table) -> readings/, a
                       file for each family of downloads (candidates) -> choose -> what is asked (asked, answerable),
                       groups, box, extra, lost, unused, negative, metric, metric_text, survey -> found, config_text
@@ -51,6 +51,8 @@ images/               headers, grey, decode, index, cache, fill, batches: from f
                       augment/ (augment, policies, geometry, colour, erasing, mix, albumentations_file, epoch_changes)
 audit/                what speaks against images and labels: doubts, labels that may be wrong; shift, by features or
                       plain_features, and drift: what differs between train and test images, and what is said of them
+                      duplicates: versions of one image, by hashes of pixels and looks, and by what is near
+                      certificate: what folds hold and what they split; certificate_lines: what is said of it
 recipes               image size, network and training by rule, from what detection knows
 model/                networks, build, trial, sizes, weights, weight_file, checkpoint, fuse_norms, convolutions
                       pretrained, published, weight_names, lite, hub: published weights, found here or fetched

@@ -91,6 +91,11 @@ class DataConfig(Section):
         description="images that are missing or cannot be read, train rows without a label: stop, or leave out of "
         "training and give a test image the class prior",
     )
+    conflicts: Annotated[Literal["keep", "drop"], Stages("folds")] = Field(
+        "keep",
+        description="versions of one train image whose labels differ: keep them, or leave them out of folds and "
+        "training",
+    )
 
     @property
     def labelled(self) -> list[tuple[str, str]]:
@@ -154,6 +159,9 @@ class FoldsConfig(Section):
     seed: int = Field(0, ge=0, lt=2**32, description="seed of the split; 0 is a seed like any other")
     full_fit: Annotated[bool, Stages("probe")] = Field(False, description="also train one model on every train image")
     column: str = Field("", description='the user\'s own fold column in the train table; "" for none')
+    duplicates: Literal["together", "apart"] = Field(
+        "together", description="versions of one image, exact or near copies, share a fold, or may be in several"
+    )
 
     @model_validator(mode="after")
     def _something_to_train(self) -> "FoldsConfig":

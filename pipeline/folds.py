@@ -1,13 +1,14 @@
-"""train table -> folds/<competition>-<hash of settings>.csv (`id, labels, group, fold`)."""
+"""train table, audit -> folds/<competition>-<hash of settings>.csv (`id, labels, group, fold`), and its certificate."""
 
 import sys
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
+from pipeline.audit.certificate_lines import lines_of
 from pipeline.cli import run_stage
 from pipeline.config import Config
 from pipeline.files import InputError, lock
-from pipeline.freshness import folds_from, folds_stamp, read_inputs
+from pipeline.freshness import certificate_path, certified_from, folds_from, folds_stamp, read_inputs
 from pipeline.log import log
 from pipeline.paths import folds_path
 from pipeline.quoting import cut, shown
@@ -30,21 +31,42 @@ def make_folds(cfg: Config) -> None:
         log.info("folds: none are needed where there are models and no train images")
         return
     path, made_from = folds_path(cfg), folds_from(cfg)
-    if stale(folds_stamp(cfg), made_from) is None:
+    if stale(folds_stamp(cfg), made_from) is None and stale(certificate_path(cfg), certified_from(cfg)) is None:
         log.info("folds: up to date (%s)", path)
+        _say_what_is_split(cfg)
         return
+    from pipeline.audit.certificate import write_certificate
     from pipeline.competition.answers.task import make_task
-    from pipeline.competition.folds.fold_table import write_folds
-    from pipeline.competition.tables.table import read_train
+    from pipeline.competition.folds.fold_table import read_folds, write_folds
+    from pipeline.competition.folds.versions import with_versions
+    from pipeline.competition.tables.conflicts import duplicates_of
+    from pipeline.competition.tables.table import read_all_train, without_conflicts
 
-    with lock(path.with_suffix(".lock"), str(path), (path.name, path.with_suffix(".json").name)):
-        samples = read_train(cfg)
+    names = tuple(path.with_suffix(ending).name for ending in (".csv", ".json", ".certificate.json"))
+    with lock(path.with_suffix(".lock"), str(path), names):
+        every = read_all_train(cfg)
+        duplicates = duplicates_of(cfg, every.ids)
+        samples = without_conflicts(cfg, every, duplicates)
         task = make_task(cfg, samples)
-        if alike := _alike(task.classes):
-            log.info("folds: classes differ in spaces, case or the form of a number alone (%s); are they one?", alike)
-        write_folds(path, samples, _assign(cfg, samples, task))
-        write_stamp(folds_stamp(cfg), made_from, [path], kind=task.kind, num_classes=len(task.classes))
-    log.info("folds: %s images, %s, written to %s", f"{len(samples):,}", describe(task), path)
+        if stale(folds_stamp(cfg), made_from) is not None:
+            if alike := _alike(task.classes):
+                log.info(
+                    "folds: classes differ in spaces, case or the form of a number alone (%s); are they one?", alike
+                )
+            grouped = with_versions(cfg, samples, duplicates)
+            write_folds(path, grouped, _assign(cfg, grouped, task))
+            write_stamp(folds_stamp(cfg), made_from, [path], kind=task.kind, num_classes=len(task.classes))
+            log.info("folds: %s images, %s, written to %s", f"{len(samples):,}", describe(task), path)
+        folds = read_folds(path, samples.ids, cfg.folds.num_folds, f"python -m pipeline.folds {cfg.options}")
+        write_certificate(cfg, every, duplicates, task, dict(zip(samples.ids, folds.tolist(), strict=True)))
+    _say_what_is_split(cfg)
+
+
+def _say_what_is_split(cfg: Config) -> None:
+    """Say what the folds' certificate holds that is not as it should be."""
+    path = certificate_path(cfg)
+    for line in lines_of(path, are_dropped=cfg.data.conflicts == "drop"):
+        log.info("folds: warning: %s (%s)", line, path)
 
 
 def _alike(classes: Sequence[str]) -> str:

@@ -18,13 +18,15 @@ from pipeline.paths import (
     folds_path,
     folds_settings,
     heads_dir,
+    known_duplicates,
+    prepare_stamp,
     probe_dir,
     run_dir,
 )
 from pipeline.stamps import made_from, note, stale, stamped
 
-# Of what `prepare` finds out of images; 2: the range of 16-bit values. Older stamps are made anew.
-_PREPARED_FORMAT = 2
+# Of what `prepare` finds out of images; 2: the range of 16-bit values; 3: duplicates. Older stamps are made anew.
+_PREPARED_FORMAT = 3
 
 
 @dataclass(frozen=True)
@@ -52,11 +54,6 @@ def read_inputs(cfg: Config) -> Inputs:
     """What `prepare` found here; a stage asks once, when it starts."""
     stamp = prepare_stamp(cfg)
     return Inputs(note(stamp, "train"), note(stamp, "test")) if made_from(stamp) else Inputs("", "")
-
-
-def prepare_stamp(cfg: Config) -> Path:
-    """The stamp of the run's audit and of what it found decoded; its notes hold the images' identities."""
-    return run_dir(cfg) / "prepare.json"
 
 
 def folds_stamp(cfg: Config) -> Path:
@@ -143,6 +140,17 @@ def folds_from(cfg: Config) -> dict[str, Any]:
     # It has no part in the folds' name.
     without = {"without label": "left out"} if cfg.data.bad_images == "drop" else {}
     return {**folds_settings(cfg), "table": table, **without}
+
+
+def certificate_path(cfg: Config) -> Path:
+    """The certificate of the folds, a stamp beside them."""
+    return folds_path(cfg).with_suffix(".certificate.json")
+
+
+def certified_from(cfg: Config) -> dict[str, Any]:
+    """What the certificate of the folds is made from."""
+    table = stamped(folds_stamp(cfg), folds_path(cfg).name)
+    return {**folds_from(cfg), "fold table": table, "versions of one image": known_duplicates(cfg)}
 
 
 def training_settings(cfg: Config) -> dict[str, Any]:
@@ -252,6 +260,8 @@ def ensembled_from(cfg: Config, ready: Iterable[int | str], *, probed: bool) -> 
         "parts": {str(fold): {name: stamped(infer_stamp(cfg, fold), name) for name in names} for fold in ready},
         **({"probe": {name: stamped(probe_stamp(cfg), name) for name in names}} if probed else {}),
         "folds": stamped(folds_stamp(cfg), folds_path(cfg).name),
+        # Where folds do not depend on them, the score of the images without versions in other folds does.
+        **({"versions of one image": groups} if (groups := known_duplicates(cfg)) else {}),
         "test table": _table_state(cfg, cfg.data.test),
         "sample": _table_state(cfg, sample) if sample else "",
     }

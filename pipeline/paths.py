@@ -4,20 +4,25 @@ import os
 from pathlib import Path
 from typing import Any
 
-from pipeline.competition_config import DataConfig
 from pipeline.config import Config, ConfigError, settings_of
 from pipeline.files import digest, safe_name
+from pipeline.stamps import note
 
 # The states of a training under way, in its fold's folder: since the last epoch's end, and at it.
 STATES = ("resume.safetensors", "resume-epoch.safetensors")
 
-# Settings of [data] that came after the names of folds: at their defaults they change none.
-_NEWER = ("encoding", "extra", "label_pattern", "unknown_flags")
+# Settings that came after the names of folds: at their defaults they change none.
+_NEWER = {"data": ("encoding", "extra", "label_pattern", "unknown_flags", "conflicts"), "folds": ("duplicates",)}
 
 
 def run_dir(cfg: Config) -> Path:
     """The folder of a run's products."""
     return Path("output") / cfg.name
+
+
+def prepare_stamp(cfg: Config) -> Path:
+    """The stamp of the run's audit and of what it found decoded; its notes hold the images' identities."""
+    return run_dir(cfg) / "prepare.json"
 
 
 def fold_dir(cfg: Config, fold: int | str) -> Path:
@@ -73,10 +78,28 @@ def folds_settings(cfg: Config) -> dict[str, Any]:
     # A test image that cannot be read asks for no other models, so for no folds of another name.
     del asked["data"]["bad_images"]
     # Folds of before there were these settings keep their name.
-    defaults = DataConfig().model_dump(mode="json")
-    asked["data"] = {key: value for key, value in asked["data"].items() if key not in _NEWER or value != defaults[key]}
+    defaults = Config().model_dump(mode="json")
+    for section, keys in _NEWER.items():
+        for key in keys:
+            if asked[section][key] == defaults[section][key]:
+                del asked[section][key]
+    # So do those of images of which none is a version of another; runs that find others, at another size, split anew.
+    groups = duplicates_that_count(cfg)
+    found = {"versions of one image": groups} if groups else {}
     # A kind that is to be seen from the labels is seen with the metric's help.
-    return {**asked, "task": cfg.task.kind if cfg.task.kind != "auto" else f"auto, {cfg.task.metric}"}
+    return {**asked, "task": cfg.task.kind if cfg.task.kind != "auto" else f"auto, {cfg.task.metric}", **found}
+
+
+def known_duplicates(cfg: Config) -> str:
+    """The identity of the groups of train images that are versions of one, as `prepare` found them; "" for none."""
+    return note(prepare_stamp(cfg), "duplicates") or ""
+
+
+def duplicates_that_count(cfg: Config) -> str:
+    """Those of `known_duplicates` where folds depend on them, else ""."""
+    are_split = cfg.folds.num_folds > 0 and not cfg.folds.column
+    share_folds = are_split and cfg.folds.duplicates == "together"
+    return known_duplicates(cfg) if share_folds or cfg.data.conflicts == "drop" else ""
 
 
 def all_folds(cfg: Config) -> list[int | str]:

@@ -13,9 +13,9 @@ from typing import TYPE_CHECKING
 from pipeline.cli import run_stage
 from pipeline.config import Config
 from pipeline.files import InputError, atomic_write, inside, lock
-from pipeline.freshness import audited, prepare_stamp, prepared_from, read_inputs, train_stamp, unprepared
+from pipeline.freshness import audited, prepared_from, read_inputs, train_stamp, unprepared
 from pipeline.log import log
-from pipeline.paths import all_folds, data_dir, run_dir
+from pipeline.paths import all_folds, data_dir, known_duplicates, prepare_stamp, run_dir
 from pipeline.stamps import made_from, note, write_stamp
 
 if TYPE_CHECKING:
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 # Images that cannot be read are said by so many reasons, the commonest first.
 _MOST_REASONS = 3
-AUDIT = ("split", "id", "path", "format", "mode", "width", "height", "bad", "sha256")
+AUDIT = ("split", "id", "path", "format", "mode", "width", "height", "bad", "sha256", "duplicates")
 
 
 def prepare(cfg: Config) -> None:
@@ -40,9 +40,10 @@ def prepare(cfg: Config) -> None:
     if unprepared(cfg) is None and read_inputs(cfg).has_train:
         log.info("prepare: up to date")
         return
+    from pipeline.audit.duplicates import find_duplicates
     from pipeline.audit.plain_features import find_plain_shift
     from pipeline.audit.shift import tell_shift
-    from pipeline.competition.tables.table import read_test, read_train
+    from pipeline.competition.tables.table import read_all_train, read_test
     from pipeline.images.cache import cache_dir
     from pipeline.images.fill import decode_missing
     from pipeline.images.grey import choose_range
@@ -54,7 +55,7 @@ def prepare(cfg: Config) -> None:
         if _trained_folds(cfg) and not _train_images_are_here(cfg):
             log.info("prepare: the models are here and their train images are not; test images alone are prepared")
         else:
-            samples = {"train": read_train(cfg, files=True), **samples}
+            samples = {"train": read_all_train(cfg, files=True), **samples}
         for note_ in (note_ for split in samples.values() for note_ in split.notes):
             log.info("prepare: %s", note_)
         made_of = prepared_from(cfg, [path for split in samples.values() for path in split.paths]) | {"tables": tables}
@@ -69,17 +70,21 @@ def prepare(cfg: Config) -> None:
         _announce(cfg, sum(len(split) for split in samples.values()), cache_dir(cfg, "train", grey).parent)
         images = {split: decode_missing(cfg, split, samples[split].keys, grey) for split in samples}
         before = _identities(cfg)
-        _write_audit(cfg, samples, images)
+        folders = {split: cache_dir(cfg, split, grey) for split in samples}
+        duplicates = find_duplicates(images, {split: samples[split].ids for split in samples}, folders)
+        _write_audit(cfg, samples, images, duplicates.names)
         _refuse_bad(cfg, samples, images)
         if "train" in images:
             shift = find_plain_shift(images["train"], images["test"], cfg.folds.seed)
             tell_shift(shift, run_dir(cfg) / "shift.json", "prepare", "sizes, bytes and colours")
         identity = {split: images[split].identity(range(len(images[split])), samples[split].ids) for split in samples}
-        shards = {
-            name: size for split in images for name, size in images[split].files(cache_dir(cfg, split, grey)).items()
-        }
+        shards = {name: size for split in images for name, size in images[split].files(folders[split]).items()}
         _tell_changes(cfg, identity.get("train"), before)
-        write_stamp(stamp, made_of, [run_dir(cfg) / "audit.csv"], shards=shards, **identity, **grey.notes)
+        if said := duplicates.describe():
+            log.info("prepare: %s (column duplicates of %s)", said, run_dir(cfg) / "audit.csv")
+        # Without train images the folds stay those that were made with them.
+        known = {"duplicates": duplicates.identity if "train" in samples else known_duplicates(cfg)}
+        write_stamp(stamp, made_of, [run_dir(cfg) / "audit.csv"], shards=shards, **identity, **grey.notes, **known)
 
 
 def _trained_folds(cfg: Config) -> list[int | str]:
@@ -88,7 +93,7 @@ def _trained_folds(cfg: Config) -> list[int | str]:
 
 def _train_images_are_here(cfg: Config) -> bool:
     """Whether any of them is; a table that cannot be read is an error of its own."""
-    from pipeline.competition.tables.table import read_train
+    from pipeline.competition.tables.table import read_all_train
 
     root, data = data_dir(cfg), made_from(prepare_stamp(cfg)).get("data", {})
     asked = {"train": cfg.data.train, "extra": [*cfg.data.extra], "image": cfg.data.image}
@@ -97,9 +102,9 @@ def _train_images_are_here(cfg: Config) -> bool:
     if "{" not in cfg.data.train:
         if not inside(root, cfg.data.train, "data.train").is_file():
             return False
-        return any((root / path).is_file() for path in read_train(cfg).paths)
+        return any((root / path).is_file() for path in read_all_train(cfg).paths)
     try:
-        return len(read_train(cfg)) > 0
+        return len(read_all_train(cfg)) > 0
     except InputError:  # no file fits the template
         return False
 
@@ -134,14 +139,16 @@ def _megabytes(size: int) -> str:
     return f"{size / 1e9:.1f} GB" if size >= 1e9 else f"{size / 1e6:.1f} MB"
 
 
-def _write_audit(cfg: Config, samples: "dict[str, Samples]", images: "dict[str, Images]") -> None:
+def _write_audit(
+    cfg: Config, samples: "dict[str, Samples]", images: "dict[str, Images]", duplicates: dict[str, list[str]]
+) -> None:
     with atomic_write(run_dir(cfg) / "audit.csv", "w", encoding="utf-8", newline="") as stream:
         # Quoted, as paths may hold line ends.
         writer = csv.writer(stream, lineterminator="\n", quoting=csv.QUOTE_ALL)
         writer.writerow(AUDIT)
         for split, rows in samples.items():
-            columns = (images[split].table[name].to_pylist() for name in AUDIT[3:])
-            for row in zip(rows.ids, rows.paths, *columns, strict=True):
+            columns = (images[split].table[name].to_pylist() for name in AUDIT[3:-1])
+            for row in zip(rows.ids, rows.paths, *columns, duplicates[split], strict=True):
                 writer.writerow([split, *row])
 
 

@@ -16,8 +16,8 @@ import numpy as np
 from PIL import Image, UnidentifiedImageError
 
 from pipeline.config import Config
-from pipeline.freshness import prepare_stamp, train_stamp
-from pipeline.paths import all_folds
+from pipeline.freshness import train_stamp
+from pipeline.paths import all_folds, prepare_stamp
 from pipeline.stamps import made_from, note
 
 Array = np.ndarray[Any, Any]

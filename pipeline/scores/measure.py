@@ -14,9 +14,11 @@ from pipeline.competition.answers.ensembling import combine
 from pipeline.competition.answers.mirrors import doubts_of_flips
 from pipeline.competition.answers.predictions import Predictions, read_predictions, write_predictions
 from pipeline.competition.answers.probs import Probs
-from pipeline.competition.answers.scoring import Folds, answers_score, fitted, prior_score
+from pipeline.competition.answers.scoring import Folds, answers_score, cross_validation, fitted, prior_score
 from pipeline.competition.answers.task import Task, make_task, scored_by
 from pipeline.competition.folds.fold_table import Labelled
+from pipeline.competition.folds.versions import in_several_folds
+from pipeline.competition.tables.conflicts import duplicates_of
 from pipeline.competition.tables.table import read_train
 from pipeline.config import Config
 from pipeline.files import InputError, read_json
@@ -102,14 +104,28 @@ def measured(
     whole = len(oof) == cfg.folds.num_folds
     found = cv_interval(task, labelled.targets, oof, labelled.samples.groups or None) if whole else None
     interval = {"interval": [found.low, found.high]} if found else {}
-    no_better = _no_better(task, labelled.targets, oof, blended.scores["cv"])
+    more = _no_better(task, labelled.targets, oof, blended.scores["cv"]) | _without_versions(cfg, labelled, oof)
     return {
         **blended.scores,
         "decision": asdict(fitted(task, labelled.targets, oof)),
         **share,
         **interval,
-        **no_better,
+        **more,
     }, pooled
+
+
+def _without_versions(cfg: Config, labelled: Labelled, oof: Folds) -> dict[str, Any]:
+    """The score of the images of which no version lies in another fold, as `without_versions`, with how many were left
+    out for it; nothing where none is.
+    """
+    is_seen = in_several_folds(list(duplicates_of(cfg, labelled.samples.ids).values()), labelled.folds)
+    kept = {fold: ~is_seen[indices] for fold, (indices, _) in oof.items()}
+    num_seen = sum(int((~rows).sum()) for rows in kept.values())
+    if not num_seen:
+        return {}
+    rest = {fold: (oof[fold][0][rows], oof[fold][1][rows]) for fold, rows in kept.items() if rows.any()}
+    cv = cross_validation(labelled.task, labelled.targets, rest)["cv"]
+    return {"without_versions": {"cv": cv, "left_out": num_seen}}
 
 
 def _no_better(task: Task, targets: Array, oof: Folds, cv: float | None) -> dict[str, float]:

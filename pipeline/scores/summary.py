@@ -23,17 +23,7 @@ def say(cfg: Config, ready: Sequence[int | str], scores: Mapping[str, Any], inpu
         log.info("ensemble: %s of %s models are ready so far", len(ready), len(all_folds(cfg)))
     if "probe" in scores:
         log.info("ensemble: %s", _of_probe(scores))
-    for fold, value in scores["folds"].items():
-        if value is None:
-            log.info("ensemble: %s is undefined on fold %s", scores["metric"], fold)
-    if scores["cv"] is not None:
-        spread = "one fold: no spread" if scores["std"] is None else f"std over folds {scores['std']:.5f}"
-        interval = "; 95 % of resamples: {:.5f} to {:.5f}".format(*scores["interval"]) if "interval" in scores else ""
-        log.info("CV %s: %.5f (%s%s)", scores["metric"], scores["cv"], spread, interval)
-    elif not scores["folds"]:
-        why = "no fold is ready yet" if cfg.folds.num_folds else "folds.num_folds is 0"
-        why = why if inputs.has_train else "there are no train images"
-        log.info("CV %s: none, %s", scores["metric"], why)
+    _say_cv(cfg, scores, inputs)
     if scores.get("doubts"):
         where = run_dir(cfg) / "doubts.csv"
         log.info("labels that may be wrong: %s, the most doubtful first in %s", f"{scores['doubts']:,}", where)
@@ -42,6 +32,25 @@ def say(cfg: Config, ready: Sequence[int | str], scores: Mapping[str, Any], inpu
     for line in scores.get("warnings", []):
         log.warning("ensemble: warning: %s", line)
     log.info("submission: %s", run_dir(cfg) / "submission.csv")
+
+
+def _say_cv(cfg: Config, scores: Mapping[str, Any], inputs: Inputs) -> None:
+    """Say the CV score, how sure it is, and what it is without images that have a version in another fold."""
+    for fold, value in scores["folds"].items():
+        if value is None:
+            log.info("ensemble: %s is undefined on fold %s", scores["metric"], fold)
+    if scores["cv"] is not None:
+        spread = "one fold: no spread" if scores["std"] is None else f"std over folds {scores['std']:.5f}"
+        interval = "; 95 % of resamples: {:.5f} to {:.5f}".format(*scores["interval"]) if "interval" in scores else ""
+        log.info("CV %s: %.5f (%s%s)", scores["metric"], scores["cv"], spread, interval)
+        if "without_versions" in scores and scores["without_versions"]["cv"] is not None:
+            rest = scores["without_versions"]
+            what = f"without {rest['left_out']:,} images that have a version in another fold"
+            log.info("CV %s: %.5f %s", scores["metric"], rest["cv"], what)
+    elif not scores["folds"]:
+        why = "no fold is ready yet" if cfg.folds.num_folds else "folds.num_folds is 0"
+        why = why if inputs.has_train else "there are no train images"
+        log.info("CV %s: none, %s", scores["metric"], why)
 
 
 def _of_probe(scores: Mapping[str, Any]) -> str:

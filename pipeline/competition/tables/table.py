@@ -1,13 +1,15 @@
 """Train and test tables -> samples: ids, image paths, labels, groups."""
 
 import re
-from collections.abc import Container, Sequence
+from collections.abc import Container, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
 
+from pipeline.competition.tables.conflicts import conflicting, duplicates_of
 from pipeline.competition.tables.csv_table import counted, duplicates, require_columns
 from pipeline.competition.tables.image_list import must_name_rows, read_names
 from pipeline.competition.tables.json_table import read_frame
@@ -47,9 +49,49 @@ class Samples:
     def __len__(self) -> int:
         return len(self.ids)
 
+    def without(self, is_left_out: "np.ndarray[Any, Any]") -> "Samples":
+        """Leave some images out: bool (num_images,)."""
+        rows = np.flatnonzero(~is_left_out).tolist()
 
-def read_train(cfg: Config, *, files: bool = False) -> Samples:
-    """Read the labelled images.
+        def some(cells: list[str] | None) -> list[str] | None:
+            return None if cells is None else [cells[row] for row in rows]
+
+        return replace(
+            self,
+            ids=[self.ids[row] for row in rows],
+            paths=[self.paths[row] for row in rows],
+            labels=self.labels.iloc[rows],
+            boxes=some(self.boxes),
+            groups=some(self.groups),
+            folds=some(self.folds),
+        )
+
+
+def read_train(cfg: Config) -> Samples:
+    """Read the labelled images to train on: without conflicts, where `data.conflicts` says so.
+
+    Raises:
+        InputError: one message with all that is missing or wrong, with counts and the first five.
+    """
+    samples = read_all_train(cfg)
+    return samples if cfg.data.conflicts == "keep" else without_conflicts(cfg, samples, duplicates_of(cfg, samples.ids))
+
+
+def without_conflicts(cfg: Config, samples: Samples, duplicates: Mapping[str, str]) -> Samples:
+    """Leave out versions of one image whose labels differ, where `data.conflicts` says so.
+
+    Args:
+        cfg: the settings.
+        samples: the train images.
+        duplicates: as `conflicts.duplicates_of` gives them.
+    """
+    if cfg.data.conflicts == "keep":
+        return samples
+    return samples.without(conflicting(samples.labels, duplicates, cfg.data.tag_separator))
+
+
+def read_all_train(cfg: Config, *, files: bool = False) -> Samples:
+    """Read every labelled image.
 
     Args:
         cfg: the settings.
