@@ -274,7 +274,7 @@ def report_stamp(cfg: Config) -> Path:
 
 def reported_from(cfg: Config) -> dict[str, Any]:
     """What the page of a run depends on: all that the stages have made, by their stamps."""
-    stamps = [prepare_stamp(cfg), folds_stamp(cfg), probe_stamp(cfg), ensemble_stamp(cfg)]
+    stamps = [prepare_stamp(cfg), folds_stamp(cfg), certificate_path(cfg), probe_stamp(cfg), ensemble_stamp(cfg)]
     stamps += [stamp(cfg, fold) for fold in all_folds(cfg) for stamp in (train_stamp, infer_stamp)]
     return {"stamps": {str(path): digest_file(path) for path in stamps if path.is_file()}}
 

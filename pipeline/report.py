@@ -28,9 +28,9 @@ def report(cfg: Config) -> None:
         log.info("report: up to date (%s)", run_dir(cfg) / "report.html")
         return
     from pipeline.page.classes import balance_section, classes_section
-    from pipeline.page.data import data_section, shift_section
+    from pipeline.page.data import data_section, folds_section, shift_section
     from pipeline.page.facts import read_facts
-    from pipeline.page.galleries import images_section
+    from pipeline.page.galleries import images_section, versions_section
     from pipeline.page.making import making_section, speed_section
     from pipeline.page.network import network_section
     from pipeline.page.render import render
@@ -41,7 +41,8 @@ def report(cfg: Config) -> None:
         make(facts)
         for make in (
             *(score_section, training_section, classes_section, sureness_section, images_section),
-            *(network_section, data_section, shift_section, balance_section, speed_section, making_section),
+            *(network_section, versions_section, data_section, folds_section, shift_section, balance_section),
+            *(speed_section, making_section),
         )
     ]
     path = run_dir(cfg) / "report.html"

@@ -5,9 +5,12 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
+from pipeline.audit.certificate_lines import lines_of
+from pipeline.freshness import certificate_path
 from pipeline.page import charts
-from pipeline.page.blocks import Block, Cell, Chart, Section, Table
+from pipeline.page.blocks import Block, Cell, Chart, Section, Table, Text
 from pipeline.page.facts import Facts, Row
+from pipeline.stamps import note
 
 _MOST = 20
 
@@ -42,6 +45,28 @@ def data_section(facts: Facts) -> Section:
     if odd := _odd(parts):
         blocks.append(Table("Of odd sizes", ("part", "file", "width", "height"), odd))
     return Section("data", "Images", blocks)
+
+
+def folds_section(facts: Facts) -> Section:
+    """What each fold holds, and what lies in several: the certificate of the folds."""
+    certificate = certificate_path(facts.cfg)
+    contents = note(certificate, "contents")
+    if not contents:
+        return Section("folds", "Folds")
+    lines = lines_of(certificate, are_dropped=facts.cfg.data.conflicts == "drop")
+    blocks: list[Block] = [Text(line, is_warning=True) for line in lines]
+    classes = [name for name in next(iter(contents.values())).get("classes", ())][:_MOST]
+    means = any("mean" in own for own in contents.values())
+    rows: list[tuple[Cell, ...]] = [
+        (f"fold {fold}", own["images"], *([own["mean"]] if means else []), *(own["classes"][name] for name in classes))
+        for fold, own in contents.items()
+    ]
+    blocks.append(Table("", ("fold", "images", *(["mean"] if means else []), *classes), rows))
+    if not lines:
+        blocks.append(
+            Text("No group lies in several folds, nor do versions of one image; no two have different labels.")
+        )
+    return Section("folds", "Folds", blocks)
 
 
 def shift_section(facts: Facts) -> Section:

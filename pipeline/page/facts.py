@@ -15,7 +15,7 @@ from pipeline.competition.answers.probs import Probs
 from pipeline.competition.answers.scoring import Folds
 from pipeline.competition.answers.task import Task
 from pipeline.competition.folds.fold_table import Labelled, read_labelled
-from pipeline.competition.tables.table import Samples
+from pipeline.competition.tables.table import Samples, read_test
 from pipeline.config import Config
 from pipeline.files import InputError, read_json
 from pipeline.freshness import Inputs
@@ -100,6 +100,26 @@ class Facts:
     def images(self) -> Images | None:
         """The pixels of the train images; None where they are not decoded."""
         return _open(self.cfg, "train", self.labelled.samples) if self.labelled else None
+
+    @cached_property
+    def labels_by_id(self) -> dict[str, str]:
+        """Each train image's label in words."""
+        if self.labelled is None:
+            return {}
+        pairs = zip(self.labelled.samples.ids, self.labelled.targets, strict=True)
+        return {id_: in_words(self.task, target) for id_, target in pairs}
+
+    def pixels_of(self, split: str, ids: Sequence[str]) -> dict[str, Array]:
+        """The pixels of some images of a part, by their ids: uint8 (height, width, channels), where they are here."""
+        if split == "train" and self.labelled is None:
+            return {}
+        samples = self.labelled.samples if split == "train" and self.labelled else read_test(self.cfg)
+        images = _open(self.cfg, split, samples)
+        if images is None:
+            return {}
+        place = {id_: index for index, id_ in enumerate(samples.ids)}
+        known = [id_ for id_ in ids if id_ in place]
+        return dict(zip(known, images.gather(np.array([place[id_] for id_ in known], np.int64)), strict=True))
 
 
 def read_facts(cfg: Config, inputs: Inputs) -> Facts:

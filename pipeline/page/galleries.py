@@ -12,6 +12,9 @@ from pipeline.page.pictures import data_uri
 Array = np.ndarray[Any, Any]
 
 _MOST = 12
+# Groups of versions of one image, and versions of each, that are shown.
+_MOST_GROUPS = 8
+_MOST_VERSIONS = 3
 
 
 def images_section(facts: Facts) -> Section:
@@ -30,6 +33,35 @@ def images_section(facts: Facts) -> Section:
     elif facts.scores.get("doubts") == 0:
         blocks.append(Text("No label is in doubt."))
     return Section("images", "Images to look at", blocks)
+
+
+def versions_section(facts: Facts) -> Section:
+    """Versions of one image, side by side, with the part that each is of."""
+    groups: dict[str, list[tuple[str, str]]] = {}
+    for row in facts.audit:
+        if row.get("duplicates"):
+            groups.setdefault(row["duplicates"], []).append((row["split"], row["id"]))
+    shown = [member for own in list(groups.values())[:_MOST_GROUPS] for member in own[:_MOST_VERSIONS]]
+    pixels = {
+        (split, id_): found
+        for split in ("train", "test")
+        for id_, found in facts.pixels_of(split, [id_ for part, id_ in shown if part == split]).items()
+    }
+    labels = facts.labels_by_id if groups else {}
+    pictures = [
+        Picture(
+            data_uri(pixels[split, id_]),
+            f"{split} image {id_}",
+            (id_, split, *([f"label: {labels[id_]}"] if split == "train" and id_ in labels else [])),
+        )
+        for split, id_ in shown
+        if (split, id_) in pixels
+    ]
+    blocks: list[Block] = []
+    if pictures:
+        caption = f"Versions of one image stand together: {min(len(groups), _MOST_GROUPS):,} of {len(groups):,} groups"
+        blocks.append(Gallery(caption, pictures))
+    return Section("versions", "Images that are there more than once", blocks)
 
 
 def _chosen(facts: Facts) -> list[tuple[str, Array]]:

@@ -98,6 +98,24 @@ def test_a_run_that_has_only_begun(competition: Callable[..., Config], capsys: p
     assert any(word.startswith("No score is known yet") for word in reader.words)
 
 
+def test_copies_stand_together_and_folds_are_shown(competition: Callable[..., Config]) -> None:
+    """Train images 3 and 6 and test image 1 are one; 3 and 7 would be of two classes."""
+    from pipeline import folds, prepare
+
+    cfg = competition()
+    for copy in ("train/006.png", "test/001.png"):
+        (cfg.root / copy).write_bytes((cfg.root / "train/003.png").read_bytes())
+    assert prepare.main(CONFIG) == folds.main(CONFIG) == report.main(CONFIG) == 0
+    text, reader = page()
+    assert "Versions of one image stand together: 1 of 1 groups" in reader.words
+    alts = re.findall(r'alt="((?:train|test) image [^"]+)"', text)
+    assert sorted(alts) == ["test image 001", "train image 003", "train image 006"]
+    assert "No group lies in several folds, nor do versions of one image; no two have different labels." in reader.words
+    (cfg.root / "train/007.png").write_bytes((cfg.root / "train/003.png").read_bytes())
+    assert prepare.main(CONFIG) == folds.main(CONFIG) == report.main(CONFIG) == 0
+    assert any("have different labels" in word for word in page()[1].words)
+
+
 def test_names_are_text_wherever_they_stand() -> None:
     blocks = [
         *(Text(name) for name in HOSTILE),
