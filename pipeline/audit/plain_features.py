@@ -4,7 +4,7 @@ from typing import Any
 
 import numpy as np
 
-from pipeline.audit.shift import MOST, Shift, find_shift
+from pipeline.audit.shift import FEWEST, MOST, Shift, find_shift
 from pipeline.images.cache import Images
 
 Array = np.ndarray[Any, Any]
@@ -42,9 +42,11 @@ def _colours(pixels: Array) -> Array:
 
 def find_plain_shift(train: Images, test: Images, seed: int) -> Shift | None:
     """How well train and test images are told apart without looking at what they show; see `find_shift`."""
+    readable = [np.flatnonzero(images.readable) for images in (train, test)]
+    if min(map(len, readable)) < FEWEST:
+        return None
     parts = []
-    for images in (train, test):
-        usable = np.flatnonzero(images.readable)
+    for images, usable in zip((train, test), readable, strict=True):
         # As `find_shift` would choose, before anything is read.
         chosen = np.random.default_rng(seed).permutation(len(usable))[:MOST]
         parts.append(plain_features(images, usable[np.sort(chosen)]))

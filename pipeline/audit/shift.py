@@ -23,6 +23,8 @@ WARN_FROM = 0.7
 # Images of each part that are looked at: the interval is then about 0.01 wide.
 MOST = 5000
 _NUM_FOLDS = 5
+# Of fewer images of a part nothing is said.
+FEWEST = 2 * _NUM_FOLDS
 # Of the linear classifier, whose features are more than its images may be.
 _STRENGTH = 1e-3
 
@@ -56,7 +58,7 @@ def find_shift(train: Array, test: Array, seed: int, names: tuple[str, ...] = ()
         names: of the features, where each says something by itself; the classifier is then one of trees, which
             takes them as they are, else a linear one.
     """
-    if min(len(train), len(test)) < 2 * _NUM_FOLDS:
+    if min(len(train), len(test)) < FEWEST:
         return None
     from sklearn.model_selection import StratifiedKFold, cross_val_predict
 

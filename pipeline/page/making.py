@@ -10,6 +10,7 @@ from pipeline.page.facts import Facts
 from pipeline.paths import folds_path, run_dir
 from pipeline.stamps import versions
 
+_IS_NUMBER = re.compile(r"\d+\.\d{3}")
 _SPEED = re.compile(r"train (\S+) epoch \d+/\d+:.* ([\d,]+) images/s$")
 
 
@@ -20,7 +21,8 @@ def speed_section(facts: Facts) -> Section:
     for row in facts.seconds:
         if row["stage"] == "report":
             continue  # its own seconds come after the page
-        stages[row["stage"]] = stages.get(row["stage"], 0.0) + float(row["seconds"])
+        if row["seconds"] and _IS_NUMBER.fullmatch(row["seconds"]):  # the last line may be cut
+            stages[row["stage"]] = stages.get(row["stage"], 0.0) + float(row["seconds"])
     if stages:
         total = sum(stages.values())
         rows: list[Sequence[Cell]] = [(stage, round(own, 1), own / total) for stage, own in stages.items()]
