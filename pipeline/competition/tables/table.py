@@ -66,13 +66,9 @@ class Samples:
         )
 
 
-def read_train(cfg: Config) -> Samples:
-    """Read the labelled images to train on: without conflicts, where `data.conflicts` says so.
-
-    Raises:
-        InputError: one message with all that is missing or wrong, with counts and the first five.
-    """
-    samples = read_all_train(cfg)
+def read_train(cfg: Config, *, files: bool = False) -> Samples:
+    """Read the labelled images to train on: without conflicts, where `data.conflicts` says so; see `read_all_train`."""
+    samples = read_all_train(cfg, files=files)
     return samples if cfg.data.conflicts == "keep" else without_conflicts(cfg, samples, duplicates_of(cfg, samples.ids))
 
 
