@@ -132,20 +132,31 @@ def test_copies_share_a_fold_unless_that_is_not_wanted(planted: Config, capsys: 
             assert content == {"images": len(listed), "classes": {name: listed.count(name) for name in LABELS}}
 
 
+def cells(middle: int) -> bytes:
+    """A picture of 16 x 16 cells, of which one has another brightness."""
+    values = np.random.default_rng(0).integers(0, 200, (16, 16, 3))
+    values[8, 8] = middle
+    return saved(Image.fromarray(np.kron(values, np.ones((4, 4, 1))).astype(np.uint8)), "PNG")
+
+
 def test_a_test_image_moves_no_fold_and_a_train_image_does(planted: Config, capsys: pytest.CaptureFixture[str]) -> None:
-    """The test image is like two train images, which are not known to be versions of each other by it."""
+    """The test image is like two train images, which are not like each other, and do not become so by it."""
+    table, sample = planted.root / "train.csv", planted.root / "sample_submission.csv"
+    for name, middle in (("x000", 30), ("x001", 170)):
+        add(planted, f"train/{name}", cells(middle))
+        table.write_text(table.read_text() + f"{name},ant\n")
     cfg = run()
+    assert audited_groups()["train x000"] == audited_groups()["train x001"] == ""
     before = (folds_path(cfg), folds_path(cfg).read_bytes())
     capsys.readouterr()
-    add(planted, "test/c003", copy_of(photo(75), 2))
-    sample = planted.root / "sample_submission.csv"
-    sample.write_text(sample.read_text() + "c003,ant\n")
+    add(planted, "test/x002", cells(100))
+    sample.write_text(sample.read_text() + "x002,ant\n")
     run()
     assert "folds: up to date" in capsys.readouterr().out
-    assert audited_groups()["test c003"] == "train 075"
+    groups = audited_groups()
+    assert [groups[name] for name in ("train x000", "train x001", "test x002")] == ["train x000", "", "train x000"]
     assert (folds_path(cfg), folds_path(cfg).read_bytes()) == before
     add(planted, "train/c040", copy_of(photo(40), 0))
-    table = planted.root / "train.csv"
     table.write_text(table.read_text() + f"c040,{label(40)}\n")
     run()
     assert folds_path(cfg) != before[0] and fold_of(cfg)["040"] == fold_of(cfg)["c040"]

@@ -11,8 +11,8 @@ Brightness and contrast do not change them, and a common background (white paper
 images one. They must correlate, and nowhere differ by much, as two handwritten digits of one class do where a stroke
 ends.
 
-The limits were chosen on 15 competitions, CIFAR-10 and handwritten digits, where pairs were looked at, and on injected
-copies; tests/benchmarks/README.md has the figures.
+The limits were chosen on photos, X-rays, CIFAR-10 and handwritten digits, where pairs were looked at, and on copies
+made of them; tests/benchmarks/README.md has the figures.
 """
 
 from collections.abc import Callable, Iterator
