@@ -32,7 +32,17 @@ BASE = {
     "cli",
     "cores",
 }
-BASE |= {"nearest", "randomness", "environment", "practice_sources", "durations", "plan", "quoting", "__init__"}
+BASE |= {
+    "nearest",
+    "randomness",
+    "environment",
+    "practice_sources",
+    "durations",
+    "plan",
+    "quoting",
+    "text_table",
+    "__init__",
+}
 TOP = {"pipeline", "input", "output", "folds", "configs", "tests", "run.sh", "pyproject.toml", "README.md"}
 
 
