@@ -7,7 +7,9 @@ probe     folds, cache, published weights        -> output/<run>/probe/{oof,test
 train     folds, cache, the probe's classifier   -> output/<run>/fold<K>/{model.safetensors, history.csv, valid.parquet}
 infer     models, cache                          -> output/<run>/fold<K>/{oof.parquet, test.parquet}
 ensemble  every oof.parquet, test.parquet        -> output/<run>/{oof,test}.parquet, scores.json, submission.csv
-report    everything that a run has made   -> output/<run>/report.html, a page to look at
+report    everything that a run has made   -> output/<run>/report.html, a page to look at; a line of output/ledger.csv;
+          names of several runs            -> output/compare.html
+ledger    a score on the leaderboard       -> output/ledger.csv, a line for every finished run
 check     a submission made anywhere                -> whether it has the form that the sample asks for
 practice  scikit-learn, torchvision, or a folder -> input/<name>/, a competition with hidden answers
 weights   folders, caches, packages, the hub     -> where published weights are; output/cache/weights/
@@ -21,7 +23,8 @@ section, competition_config, config
                       every setting and the stages that depend on it
 combinations          settings that do not go together
 config_file           reading them from TOML
-log, signals          what is said; how a stage stops
+log, text_table, signals
+                      what is said, in lines and tables; how a stage stops
 cores                 how many cores there are to keep busy
 durations             time spans in settings and in words
 files, paths          how files are found, written, locked; where they live
@@ -58,14 +61,16 @@ model/                networks, build, trial, sizes, weights, weight_file, check
                       pretrained, published, weight_names, lite, hub: published weights, found here or fetched
                       chosen: which file of them that is, for stamps
 scores/               what a run's predictions are worth: measure, by its folds, as brought along, on hidden answers
-                      products: its tables, scores, submission; interval: how sure; summary: what is said of them
+                      products: its tables, scores, submission; interval: how sure; summary: what is said of them;
+                      advice: what to do next; ledger: all finished runs
 engine/               run_model, the one loop, over a network on its machine; what it says is gathered
                       fit, start, training, learn, state, norms, freezing, recompute, optimizer, muon, losses, resume,
                       nested, history, forecast: training
                       pace, limit, planning: what fits into a time limit
                       predictor, predict, held_out: validation and inference
                       features, heads, probing: of the network as it starts, for the probe
-                      looks: where a network looks, what training sees
+                      looks: where a network looks, what training sees; board: TensorBoard's curves
 page/                 the page of a run: facts read from its products -> sections (score, classes, galleries, network,
-                      data, making) of blocks, with charts and pictures -> render, by page.html, style.css, sort.js
+                      data, making) of blocks, with charts and pictures -> render, by page.html, style.css, sort.js;
+                      compare: runs beside each other
 """

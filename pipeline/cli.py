@@ -113,13 +113,20 @@ def run_stage(
     except ConfigError as error:
         say(f"{stage}: {error}", sys.stderr)
         return 2
-    return guarded(stage, lambda: work(planned(cfg), getattr(arguments, "fold", None)), run_dir(cfg))
+    asked = getattr(arguments, "fold", None)
+    return guarded(stage, lambda: work(planned(cfg), asked), run_dir(cfg), asked or "")
 
 
-def guarded(stage: str, work: Callable[[], None], folder: Path | None) -> int:
+def guarded(stage: str, work: Callable[[], None], folder: Path | None, fold: str = "") -> int:
     """Call a stage's work with the log open; errors that the user can mend become one line.
 
     SIGTERM and Ctrl-C end the work where it is, so that nothing half-written is left behind; see `stops_after_step`.
+
+    Args:
+        stage: its name.
+        work: what it does.
+        folder: of the run; None where it concerns none.
+        fold: what it was asked for; "" for all.
     """
     began = time.perf_counter()
     with signals_stop():
@@ -127,7 +134,7 @@ def guarded(stage: str, work: Callable[[], None], folder: Path | None) -> int:
             with_log(folder)
             work()
             if folder is not None:
-                _write_seconds(folder, stage, time.perf_counter() - began)
+                _write_seconds(folder, stage, fold, time.perf_counter() - began)
         except ConfigError as error:
             say(f"{stage}: {error}", sys.stderr)
             return 2
@@ -140,14 +147,14 @@ def guarded(stage: str, work: Callable[[], None], folder: Path | None) -> int:
     return 0
 
 
-def _write_seconds(folder: Path, stage: str, seconds: float) -> None:
+def _write_seconds(folder: Path, stage: str, fold: str, seconds: float) -> None:
     """Add what a stage took to the run's `seconds.csv`; nothing for one that had nothing to do."""
     if seconds < _WORTH_A_LINE:
         return
     path = folder / "seconds.csv"
-    header = "" if path.is_file() else "stage,seconds\n"
+    header = "" if path.is_file() else "stage,fold,seconds\n"
     with path.open("a", encoding="utf-8") as stream:
-        stream.write(f"{header}{stage},{seconds:.3f}\n")
+        stream.write(f"{header}{stage},{fold},{seconds:.3f}\n")
 
 
 def _in_words(error: Exception) -> str:

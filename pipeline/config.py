@@ -210,6 +210,9 @@ class TrainConfig(Section):
         description="a loss that is not finite, in training or in validation: stop, or go back to the last epoch's end "
         "where it was finite, and on at half the rate, once",
     )
+    tensorboard: Annotated[bool, Stages()] = Field(
+        False, description="write losses, scores and rates for TensorBoard too (pip install tensorboard)"
+    )
     seed: int = Field(0, ge=0, lt=2**32, description="seed of weights, order and augmentation")
     deterministic: Annotated[bool, Stages("probe", "train")] = Field(
         False, description="on a GPU: the same bytes at every run, more slowly"

@@ -1,6 +1,7 @@
 """How files are found, read and written (whole or not at all), and locks."""
 
 import contextlib
+import csv
 import errno
 import fcntl
 import hashlib
@@ -183,6 +184,14 @@ def read_json(path: Path) -> Any:
         return json.loads(path.read_text(encoding="utf-8"))
     except (FileNotFoundError, NotADirectoryError, json.JSONDecodeError, UnicodeDecodeError, RecursionError):
         return None
+
+
+def read_rows(path: Path) -> list[dict[str, str]]:
+    """The rows of a csv of ours, by its header; none where there is none."""
+    if not path.is_file():
+        return []
+    with path.open(encoding="utf-8", newline="") as stream:
+        return list(csv.DictReader(stream))
 
 
 def _umask() -> int:

@@ -6,7 +6,7 @@ import json
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 from pipeline.config import Config, ConfigError, settings_of
 from pipeline.files import InputError, digest, digest_file, inside, size_time, walk
@@ -23,6 +23,7 @@ from pipeline.paths import (
     probe_dir,
     run_dir,
 )
+from pipeline.section import Stage
 from pipeline.stamps import made_from, note, stale, stamped
 
 # Of what `prepare` finds out of images; 2: the range of 16-bit values; 3: duplicates. Older stamps are made anew.
@@ -273,10 +274,22 @@ def report_stamp(cfg: Config) -> Path:
 
 
 def reported_from(cfg: Config) -> dict[str, Any]:
-    """What the page of a run depends on: all that the stages have made, by their stamps."""
+    """What the page of a run depends on: how its settings were given, and all that the stages have made, by their
+    stamps.
+    """
     stamps = [prepare_stamp(cfg), folds_stamp(cfg), certificate_path(cfg), probe_stamp(cfg), ensemble_stamp(cfg)]
     stamps += [stamp(cfg, fold) for fold in all_folds(cfg) for stamp in (train_stamp, infer_stamp)]
-    return {"stamps": {str(path): digest_file(path) for path in stamps if path.is_file()}}
+    return {
+        "config": cfg.path,
+        "set": list(cfg.overrides),
+        "config hash": config_hash(cfg),
+        "stamps": {str(path): digest_file(path) for path in stamps if path.is_file()},
+    }
+
+
+def config_hash(cfg: Config) -> str:
+    """A short hash of the settings that what a run makes depends on; with a time limit, of those that were planned."""
+    return digest({stage: settings_of(cfg, stage) for stage in get_args(Stage)})[:8]
 
 
 def must_be_ready(cfg: Config, inputs: Inputs) -> None:

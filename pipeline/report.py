@@ -1,19 +1,27 @@
-"""everything that a run has made -> output/<run>/report.html, a page to look at; also of a run that is not finished."""
+"""everything that a run has made -> output/<run>/report.html, a page to look at; also of a run that is not finished.
+
+python -m pipeline.report [--config configs/x.toml] [--set KEY=VALUE ...]
+python -m pipeline.report RUN RUN ...    runs by name beside each other -> output/compare.html, and a short table
+"""
 
 import sys
 from collections.abc import Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING
 
-from pipeline.cli import run_stage
+from pipeline.cli import Parser, guarded, run_stage
 from pipeline.config import Config
-from pipeline.files import atomic_write
+from pipeline.files import InputError, atomic_write, read_json
 from pipeline.freshness import read_inputs, report_stamp, reported_from
 from pipeline.log import log
 from pipeline.paths import all_folds, run_dir
+from pipeline.scores.ledger import enter
 from pipeline.stamps import stale, write_stamp
 
 if TYPE_CHECKING:
     from pipeline.page.facts import Facts
+
+COMPARED = Path("output") / "compare.html"
 
 
 def report(cfg: Config) -> None:
@@ -24,6 +32,7 @@ def report(cfg: Config) -> None:
     """
     made_from = reported_from(cfg)
     stamp = report_stamp(cfg)
+    _enter_where_finished(cfg)
     if stale(stamp, made_from) is None:
         log.info("report: up to date (%s)", run_dir(cfg) / "report.html")
         return
@@ -49,6 +58,9 @@ def report(cfg: Config) -> None:
     with atomic_write(path, "w", encoding="utf-8") as stream:
         stream.write(render(cfg.name, _headline(cfg, facts), sections))
     write_stamp(stamp, made_from, [path])
+    if not facts.scores.get("models"):
+        for step in facts.scores.get("next", []):
+            log.info("next: %s", step)
     log.info("report: %s", path)
 
 
@@ -68,8 +80,44 @@ def _headline(cfg: Config, facts: "Facts") -> list[tuple[str, str]]:
     return lines
 
 
+def _enter_where_finished(cfg: Config) -> None:
+    """Add the run to the ledger, where all its models are in the submission."""
+    scores = read_json(run_dir(cfg) / "scores.json")
+    if isinstance(scores, dict) and scores.get("models") == [str(fold) for fold in all_folds(cfg)]:
+        enter(cfg, scores)
+
+
+def compare(names: Sequence[str]) -> None:
+    """Write the page that compares runs with the first of them, and say the same in short.
+
+    Raises:
+        InputError: a run has no page, or another config by now.
+    """
+    if len(set(names)) < max(2, len(names)):
+        raise InputError(
+            f"two runs or more must be named to be compared, each once. Got: {', '.join(names)}. A run's own page is "
+            "made by: python -m pipeline.report --config configs/RUN.toml"
+        )
+    from pipeline.page.compare import compared, comparison, in_short, read_run
+    from pipeline.page.render import render
+
+    runs = [read_run(name) for name in names]
+    differences = [compared(runs[0], run) for run in runs[1:]]
+    for line in in_short(runs, differences):
+        log.info("%s", line)
+    with atomic_write(COMPARED, "w", encoding="utf-8") as stream:
+        stream.write(render(" / ".join(names), [], comparison(runs, differences)))
+    log.info("report: %s", COMPARED)
+
+
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the stage."""
+    arguments = list(sys.argv[1:] if argv is None else argv)
+    if arguments and not arguments[0].startswith("-"):
+        parser = Parser("report", __doc__ or "")
+        parser.add_argument("runs", nargs="+", metavar="RUN", help="names of runs")
+        runs = parser.parse_args(arguments).runs
+        return guarded("report", lambda: compare(runs), None)
     return run_stage("report", __doc__ or "", lambda cfg, fold: report(cfg), argv)
 
 

@@ -49,6 +49,7 @@ def train(cfg: Config, fold: int | str, inputs: Inputs, num_models: int = 0) -> 
     from pipeline.competition.answers.form import read_form
     from pipeline.competition.folds.fold_table import read_labelled
     from pipeline.competition.tables.table import read_test
+    from pipeline.engine.board import open_board
     from pipeline.engine.fit import Trainer, fit
     from pipeline.engine.held_out import write_valid
     from pipeline.engine.history import line, write_history
@@ -71,10 +72,12 @@ def train(cfg: Config, fold: int | str, inputs: Inputs, num_models: int = 0) -> 
         store = Store(folder, made_from, cfg.train.checkpoint_minutes)
         try:
             head = first_classifier(cfg, fold, labelled, inputs) if cfg.train.head == "probe" else None
-            trainer = Trainer(cfg, fold, labelled, images, store, num_models, head)
-            for epoch in fit(trainer):
-                said = line(epoch.name, epoch.row, cfg.task.metric)
-                log.info("train %s, %.0f images/s", said, epoch.images_per_second)
+            with open_board(cfg, fold) as board:
+                trainer = Trainer(cfg, fold, labelled, images, store, num_models, head)
+                for epoch in fit(trainer):
+                    said = line(epoch.name, epoch.row, cfg.task.metric)
+                    log.info("train %s, %.0f images/s", said, epoch.images_per_second)
+                    board.add(epoch.row, epoch.images_per_second)
         finally:
             store.close()
         machine = trainer.machine

@@ -91,6 +91,7 @@ CHANGES: dict[str, tuple[str, str]] = {
     "train.checkpoint_minutes": ("1.0", ""),
     "train.time_limit": ("1h", ""),
     "train.on_nan": ("rollback", ""),
+    "train.tensorboard": ("true", ""),
     "train.precision": ("bfloat16", "S T I"),
     "train.deterministic": ("true", "S T I"),
     "augment.hflip": ("0.25", "S T I"),

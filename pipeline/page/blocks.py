@@ -1,6 +1,6 @@
 """What a page is made of: sections, each of tables, charts, pictures and lines of text."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import ClassVar
 
@@ -18,11 +18,19 @@ class Text:
 
 @dataclass(frozen=True)
 class Table:
-    """Rows under named columns, which a click sorts; numbers are aligned, None is a dash."""
+    """Rows under named columns, which a click sorts; numbers are aligned, None is a dash.
+
+    decimals: of numbers that are not whole, by the name of their column, where that is not the usual.
+
+    Of very many rows the first are on the page: those of 20,000 classes would be most of its bytes.
+    """
+
+    MOST: ClassVar[int] = 1000
 
     caption: str
     columns: Sequence[str]
     rows: Sequence[Sequence[Cell]]
+    decimals: Mapping[str, int] = field(default_factory=dict)
     kind: ClassVar[str] = "table"
 
 
@@ -47,10 +55,11 @@ class Picture:
 
 @dataclass(frozen=True)
 class Gallery:
-    """Pictures side by side."""
+    """Pictures side by side. `is_large`: they are wider than others."""
 
     caption: str
     pictures: Sequence[Picture]
+    is_large: bool = False
     kind: ClassVar[str] = "gallery"
 
 

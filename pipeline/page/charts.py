@@ -50,12 +50,14 @@ _STYLE: Any = {
     "lines.linewidth": 1.6,
     "axes.prop_cycle": cycler(color=list(_SERIES)),
 }
-_LONGEST = 22
+_LONGEST = 28
+# Charts wider than this many points are not shrunk to less than a part of themselves, but scroll.
+_NARROW, _LEAST = 330, 0.85
 
 
 def curves(named: Mapping[str, Sequence[float | None]], x_label: str, y_label: str) -> str:
     """Lines over epochs, one for each name."""
-    with _figure(4.2, 3.0) as (figure, axis):
+    with _figure(3.4, 2.8) as (figure, axis):
         for name, values in named.items():
             shown = np.array([np.nan if value is None else value for value in values], float)
             axis.plot(np.arange(1, len(shown) + 1), shown, label=short(name))
@@ -66,9 +68,11 @@ def curves(named: Mapping[str, Sequence[float | None]], x_label: str, y_label: s
         return _svg(figure)
 
 
-def dots(rows: Mapping[str, tuple[float, float | None, float | None]], x_label: str) -> str:
-    """Values on a line each, with their interval where there is one."""
+def dots(rows: Mapping[str, tuple[float, float | None, float | None]], x_label: str, *, zero: bool = False) -> str:
+    """Values on a line each, with their interval where there is one; `zero`: a line at 0."""
     with _figure(5.6, 0.7 + 0.3 * len(rows)) as (figure, axis):
+        if zero:
+            axis.axvline(0, color=_INK, linewidth=1)
         for place, (value, low, high) in enumerate(rows.values()):
             if low is not None and high is not None:
                 axis.plot(
@@ -83,36 +87,44 @@ def dots(rows: Mapping[str, tuple[float, float | None, float | None]], x_label: 
 
 
 def matrix(counts: Array, names: Sequence[str], x_label: str, y_label: str) -> str:
-    """A confusion matrix: in each cell its count, shaded by its share of the row."""
+    """A confusion matrix: in each cell its count, shaded by its share of the row; errors in another colour."""
     share = counts / np.maximum(counts.sum(1, keepdims=True), 1)
-    side = min(8.0, 1.8 + 0.34 * len(names))
+    longest = max(len(short(name)) for name in names)
+    side = 0.7 + 0.07 * longest + min(6.4, 0.34 * len(names))
     with _figure(side, side) as (figure, axis):
         for row, column in np.argwhere(counts > 0):
-            box = Rectangle((column - 0.5, row - 0.5), 1, 1, color=_SERIES[0], linewidth=0)
-            box.set_alpha(0.08 + 0.5 * float(share[row, column]))
+            colour = _SERIES[0] if row == column else _SERIES[1]
+            box = Rectangle((column - 0.5, row - 0.5), 1, 1, color=colour, linewidth=0)
+            box.set_alpha(0.1 + 0.5 * float(share[row, column]))
             axis.add_patch(box)
             if len(names) <= 20:
                 axis.text(column, row, f"{counts[row, column]:,}", ha="center", va="center", fontsize=7)
-        axis.set_xticks(range(len(names)), [short(name) for name in names], rotation=90)
+        axis.set_xticks(range(len(names)), [short(name) for name in names], rotation=_turn(longest))
         axis.set_yticks(range(len(names)), [short(name) for name in names])
         axis.set_xlim(-0.5, len(names) - 0.5)
         axis.set_ylim(len(names) - 0.5, -0.5)
         axis.set_xlabel(x_label)
         axis.set_ylabel(y_label)
+        axis.set_xticks(np.arange(len(names) + 1) - 0.5, minor=True)
+        axis.set_yticks(np.arange(len(names) + 1) - 0.5, minor=True)
+        axis.tick_params(which="minor", length=0)
         axis.grid(visible=False)
+        axis.grid(which="minor", linewidth=0.3)
         return _svg(figure)
 
 
 def reliability(confidence: Array, accuracy: Array, shares: Array) -> str:
-    """How often the likeliest class is right where it is so sure; the share of images below."""
-    with _figure(4.2, 3.6) as (figure, axis):
-        axis.plot([0, 1], [0, 1], color=_LINE)
-        axis.plot(confidence, accuracy, "o-", color=_SERIES[0])
-        axis.bar(confidence, shares, width=0.04, color=_SERIES[1], alpha=0.35)
+    """How often the likeliest class is right where it is so sure, the larger the more images; their share below."""
+    with _figure(4.2, 3.8) as (figure, axis):
+        axis.plot([0, 1], [0, 1], color=_LINE, label="as sure as right")
+        axis.plot(confidence, accuracy, color=_SERIES[0], linewidth=0.8, alpha=0.5)
+        axis.scatter(confidence, accuracy, 8 + 120 * shares, color=_SERIES[0], zorder=3, label="right", clip_on=False)
+        axis.bar(confidence, shares, width=0.04, color=_SERIES[1], alpha=0.35, label="share of the images")
         axis.set_xlim(0, 1)
         axis.set_ylim(0, 1)
         axis.set_xlabel("probability of the likeliest class")
         axis.set_ylabel("share of them that are right")
+        _legend(figure, 3)
         return _svg(figure)
 
 
@@ -143,10 +155,11 @@ def scatter(x: Array, y: Array, x_label: str, y_label: str) -> str:
 def bars(groups: Mapping[str, Array], names: Sequence[str], y_label: str) -> str:
     """Bars side by side: of each group one for each name."""
     width = 0.8 / max(len(groups), 1)
-    with _figure(min(9.0, 2.2 + 0.42 * len(names)), 3.1) as (figure, axis):
+    longest = max(len(short(name)) for name in names)
+    with _figure(min(9.0, 2.2 + 0.42 * len(names)), 2.5 + 0.07 * longest) as (figure, axis):
         for number, (label, values) in enumerate(groups.items()):
             axis.bar(np.arange(len(names)) + (number + 0.5) * width - 0.4, values, width * 0.92, label=label)
-        axis.set_xticks(range(len(names)), [short(name) for name in names], rotation=90)
+        axis.set_xticks(range(len(names)), [short(name) for name in names], rotation=_turn(longest))
         axis.set_ylabel(y_label)
         axis.grid(visible=False, axis="x")
         _legend(figure, len(groups))
@@ -169,6 +182,11 @@ def histogram(parts: Mapping[str, Array], x_label: str, num_bins: int = 30) -> s
 def short(name: str) -> str:
     """A name as charts have room for."""
     return name if len(name) <= _LONGEST else f"{name[: _LONGEST - 1]}\u2026"
+
+
+def _turn(longest: int) -> int:
+    """By how many degrees names are turned that stand side by side."""
+    return 90 if longest > 3 else 0
 
 
 def _legend(figure: Figure, count: int) -> None:
@@ -201,7 +219,8 @@ def _svg(figure: Figure) -> str:
     text = re.sub(r"font: ([\d.]+px) [^;\"]*", r"font: \1 var(--font)", text)
     text = re.sub(r"<metadata>.*?</metadata>|<defs>\s*<style.*?</style>\s*</defs>", "", text, flags=re.DOTALL)
     root = r'<svg [^>]*?viewBox="0 0 ([\d.]+) ([\d.]+)"[^>]*>'
+    width = 72 * figure.get_figwidth()
+    least = f' style="min-width: {_LEAST * width:.0f}pt"' if width > _NARROW else ""
     # Its numbers are points.
-    return re.sub(
-        root, r'<svg viewBox="0 0 \1 \2" width="\1pt" height="\2pt" aria-hidden="true">', text, count=1
-    ).strip()
+    new = rf'<svg viewBox="0 0 \1 \2" width="\1pt" height="\2pt"{least} aria-hidden="true">'
+    return re.sub(root, new, text, count=1).strip()

@@ -3,6 +3,7 @@
 from typing import Any
 
 import numpy as np
+from scipy.sparse import csr_array
 
 from pipeline.page import charts
 from pipeline.page.blocks import Block, Cell, Chart, Section, Table
@@ -25,34 +26,39 @@ def classes_section(facts: Facts) -> Section:
     rows, worst = _by_class(counts, names), np.arange(len(names))
     blocks: list[Block] = []
     if len(names) > _MOST:
-        f1 = np.array([-1.0 if row[4] is None else float(row[4]) for row in rows])
-        some = np.flatnonzero(counts.sum(1) > 0)
-        worst = np.sort(some[np.argsort(f1[some], kind="stable")[:_MOST]])
+        f1 = np.array([2.0 if row[4] is None else float(row[4]) for row in rows])
+        order = np.argsort(f1, kind="stable")
+        rows = [rows[index] for index in order]
+        worst = np.sort(order[counts.sum(1)[order] > 0][:_MOST])
     caption = "True class by row, said class by column"
     caption += f": the {len(worst)} classes of {len(names):,} with the least F1" if len(names) > _MOST else ""
-    chart = charts.matrix(counts[np.ix_(worst, worst)], [names[index] for index in worst], "said", "true")
+    shown = counts[worst][:, worst].toarray()
+    chart = charts.matrix(shown, [names[index] for index in worst], "said", "true")
     blocks.append(Chart(caption, chart, "confusion matrix"))
     columns = ("class", "images", "recall", "precision", "F1", "most taken for", "so often")
     blocks.append(Table("By class", columns, rows))
     return Section("classes", title, blocks)
 
 
-def confusion(facts: Facts) -> Array:
-    """How many images of each class are said to be of each: int64 (num_classes, num_classes)."""
+def confusion(facts: Facts) -> csr_array:
+    """How many images of each class are said to be of each: int64 (num_classes, num_classes), of which most are 0."""
     size = len(facts.task.classes)
-    flat = np.bincount(facts.targets * size + facts.decided, minlength=size * size)
-    return flat.reshape(size, size)
+    ones = np.ones(len(facts.targets), np.int64)
+    return csr_array((ones, (facts.targets, facts.decided)), (size, size))
 
 
-def _by_class(counts: Array, names: tuple[str, ...]) -> list[tuple[Cell, ...]]:
+def _by_class(counts: csr_array, names: tuple[str, ...]) -> list[tuple[Cell, ...]]:
     rows: list[tuple[Cell, ...]] = []
+    right, there, said = counts.diagonal(), counts.sum(1), counts.sum(0)
     for index, name in enumerate(names):
-        own, there, said = int(counts[index, index]), int(counts[index].sum()), int(counts[:, index].sum())
-        others = counts[index].copy()
-        others[index] = 0
-        most = int(others.argmax())
-        confused = (names[most], int(others[most])) if others[most] else (None, None)
-        rows.append((name, there, *_rates(own, there, said), *confused))
+        own = slice(counts.indptr[index], counts.indptr[index + 1])
+        errors = {int(other): int(count) for other, count in zip(counts.indices[own], counts.data[own], strict=True)}
+        errors.pop(index, None)
+        most = max(sorted(errors), key=lambda other: errors[other], default=None)
+        confused = (None, None) if most is None else (names[most], errors[most])
+        rows.append(
+            (name, int(there[index]), *_rates(int(right[index]), int(there[index]), int(said[index])), *confused)
+        )
     return rows
 
 
@@ -107,7 +113,7 @@ def _balance(names: tuple[str, ...], shares: dict[str, Array]) -> list[Block]:
     rows: list[tuple[Cell, ...]] = [
         (names[index], *(float(own[index]) for own in shares.values())) for index in range(len(first))
     ]
-    return [Chart(caption, chart, "share of each class"), Table("", ("class", *shares), rows)]
+    return [Chart(caption, chart, "share of each class"), Table("By class", ("class", *shares), rows)]
 
 
 def _shares(facts: Facts, answers: Array) -> Array:

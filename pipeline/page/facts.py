@@ -1,6 +1,5 @@
 """What a page tells of, read from the products of a run, whole or not."""
 
-import csv
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -17,7 +16,7 @@ from pipeline.competition.answers.task import Task
 from pipeline.competition.folds.fold_table import Labelled, read_labelled
 from pipeline.competition.tables.table import Samples, read_test
 from pipeline.config import Config
-from pipeline.files import InputError, read_json
+from pipeline.files import InputError, read_json, read_rows
 from pipeline.freshness import Inputs
 from pipeline.images.cache import Images, open_images
 from pipeline.paths import all_folds, fold_dir, probe_dir, run_dir
@@ -36,7 +35,7 @@ class Facts:
     probe: what the probe said out of fold.
     histories: the rows of each model's epochs.
     shifts: how well train and test images are told apart, by what.
-    audit: a row for each image; doubts: for each label in doubt; seconds: for each stage that has run.
+    audit: a row for each image; doubts: for each label in doubt.
     """
 
     cfg: Config
@@ -50,7 +49,6 @@ class Facts:
     shifts: Sequence[Mapping[str, Any]]
     audit: Sequence[Row]
     doubts: Sequence[Row]
-    seconds: Sequence[Row]
 
     @cached_property
     def indices(self) -> Array:
@@ -82,6 +80,12 @@ class Facts:
         if self.task.kind == "number":
             return self.probs.array[:, :1]
         return decide(self.task, self.probs, self.decision)
+
+    @cached_property
+    def likeliest(self) -> tuple[Array, Array]:
+        """The two likeliest classes of each image, int64 (num_images, 2), and their probabilities, float64."""
+        best = self.probs.best(2)
+        return best, self.probs.at(best).astype(np.float64)
 
     @property
     def is_scored(self) -> bool:
@@ -143,16 +147,7 @@ def read_facts(cfg: Config, inputs: Inputs) -> Facts:
         [found for path in (folder, probe_dir(cfg)) if isinstance(found := read_json(path / "shift.json"), dict)],
         read_rows(folder / "audit.csv"),
         read_rows(folder / "doubts.csv"),
-        read_rows(folder / "seconds.csv"),
     )
-
-
-def read_rows(path: Path) -> list[dict[str, str]]:
-    """The rows of a table; none where there is none."""
-    if not path.is_file():
-        return []
-    with path.open(encoding="utf-8", newline="") as stream:
-        return list(csv.DictReader(stream))
 
 
 def in_words(task: Task, target: Any) -> str:

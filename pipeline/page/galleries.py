@@ -72,8 +72,7 @@ def _chosen(facts: Facts) -> list[tuple[str, Array]]:
     if facts.task.kind == "multi":
         wrong = np.abs((facts.targets > 0) - facts.probs.array.astype(np.float64))
         return [("The most confident errors", np.argsort(-wrong.max(1), kind="stable")[:_MOST])]
-    best = facts.probs.best(2)
-    said = facts.probs.at(best).astype(np.float64)
+    best, said = facts.likeliest
     wrong_rows = np.flatnonzero(best[:, 0] != facts.targets)
     errors = wrong_rows[np.argsort(-said[wrong_rows, 0], kind="stable")[:_MOST]]
     unsure = np.argsort(said[:, 0] - said[:, -1], kind="stable")[:_MOST]

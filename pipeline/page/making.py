@@ -8,25 +8,22 @@ from pipeline.files import digest_file
 from pipeline.page.blocks import Block, Cell, Section, Source, Table, Text
 from pipeline.page.facts import Facts
 from pipeline.paths import folds_path, run_dir
+from pipeline.scores.ledger import seconds_by_stage
 from pipeline.stamps import versions
 
-_IS_NUMBER = re.compile(r"\d+\.\d{3}")
 _SPEED = re.compile(r"train (\S+) epoch \d+/\d+:.* ([\d,]+) images/s$")
 
 
 def speed_section(facts: Facts) -> Section:
     """Seconds by stage, and images a second of every model."""
     blocks: list[Block] = []
-    stages: dict[str, float] = {}
-    for row in facts.seconds:
-        if row["stage"] == "report":
-            continue  # its own seconds come after the page
-        if row["seconds"] and _IS_NUMBER.fullmatch(row["seconds"]):  # the last line may be cut
-            stages[row["stage"]] = stages.get(row["stage"], 0.0) + float(row["seconds"])
+    # Its own seconds come after the page.
+    stages = {stage: seconds for stage, seconds in seconds_by_stage(facts.cfg).items() if stage != "report"}
     if stages:
         total = sum(stages.values())
-        rows: list[Sequence[Cell]] = [(stage, round(own, 1), own / total) for stage, own in stages.items()]
-        blocks.append(Table("Seconds of every stage, all calls together", ("stage", "seconds", "share"), rows))
+        rows: list[Sequence[Cell]] = [(stage, own, 100 * own / total) for stage, own in stages.items()]
+        columns = ("stage", "seconds", "% of all")
+        blocks.append(Table("Seconds of every stage, all calls together", columns, rows, dict.fromkeys(columns, 1)))
         most = max(stages, key=lambda stage: stages[stage])
         blocks.append(Text(f"Most of the time went to {most}. {_ADVICE.get(most, '')}".strip()))
     speeds = _speeds(facts.cfg)

@@ -17,6 +17,8 @@ Array = np.ndarray[Any, Any]
 _NUM_LOOKS = 4
 _NUM_AUGMENTED = 9
 _NUM_EPOCHS = 3
+# Side of what holds several images, in pixels.
+_SHEET = 300
 
 
 def network_section(facts: Facts) -> Section:
@@ -36,11 +38,14 @@ def _looks(facts: Facts) -> list[Block]:
     predictor = read_predictor(path)
     own = np.flatnonzero(np.isin(facts.indices, facts.by_fold[fold][0]) & facts.images.readable[facts.indices])
     right = facts.decided[own] == facts.targets[own]
-    sure = facts.probs.at(facts.probs.best(1))[own, 0]
+    sure = facts.likeliest[1][own, 0]
     blocks: list[Block] = []
     for caption, is_right in (("right", True), ("wrong", False)):
         some = own[right == is_right]
-        rows = some[np.argsort(-sure[right == is_right], kind="stable")[:_NUM_LOOKS]]
+        ordered = some[np.argsort(-sure[right == is_right], kind="stable")]
+        # The surest of each class, before the second of any.
+        firsts = np.sort(np.unique(facts.targets[ordered], return_index=True)[1])
+        rows = np.concatenate([ordered[firsts], np.delete(ordered, firsts)])[:_NUM_LOOKS]
         if not len(rows):
             continue
         heat = where_it_looks(predictor, facts.images, facts.indices[rows], facts.decided[rows].astype(np.int64))
@@ -60,8 +65,10 @@ def _looks(facts: Facts) -> list[Block]:
         blocks.append(Gallery(f"Where the model of fold {fold} looks: images that it gets {caption} (Grad-CAM)", shown))
     filters = first_filters(predictor)
     if filters is not None:
-        sheet = data_uri(tiled(list(filters), 8), 240)
-        blocks.append(Gallery("What its first layer answers to", [Picture(sheet, "filters of the first layer")]))
+        sheet = data_uri(tiled(list(filters), 8), _SHEET)
+        blocks.append(
+            Gallery("What its first layer answers to", [Picture(sheet, "filters of the first layer")], is_large=True)
+        )
     return blocks
 
 
@@ -76,13 +83,13 @@ def _augmented(facts: Facts) -> list[Block]:
     plain = facts.images.gather(chosen)
     shown = [
         Picture(
-            data_uri(tiled([_as_large(plain[place], seen), *seen[:, place]], 2)),
+            data_uri(tiled([_as_large(plain[place], seen), *seen[:, place]], 4), _SHEET),
             f"augmented image {ids[index]}",
             (ids[index],),
         )
         for place, index in enumerate(chosen)
     ]
-    return [Gallery("What training sees of nine images: as they are, then in three epochs", shown)]
+    return [Gallery("What training sees of nine images: as they are, then in three epochs", shown, is_large=True)]
 
 
 def _as_large(pixels: Array, seen: Array) -> Array:

@@ -21,7 +21,7 @@ def render(title: str, headline: Sequence[tuple[str, str]], sections: Sequence[S
         sections: those without blocks are left out.
     """
     environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
-    environment.filters |= {"cell": cell_text, "sort_key": sort_key, "drawn": _drawn, "numeric": _is_numeric}
+    environment.filters |= {"cell": cell_text, "sort_key": sort_key, "drawn": _drawn, "forms": _forms}
     template = environment.from_string((_HERE / "page.html").read_text(encoding="utf-8"))
     return template.render(
         title=printable(title),
@@ -29,18 +29,17 @@ def render(title: str, headline: Sequence[tuple[str, str]], sections: Sequence[S
         sections=[section for section in sections if section.blocks],
         style=Markup((_HERE / "style.css").read_text(encoding="utf-8")),
         script=Markup((_HERE / "sort.js").read_text(encoding="utf-8")),
-        is_number=lambda value: isinstance(value, (int, float)),
     )
 
 
-def cell_text(value: Cell) -> str:
-    """A cell as it is read."""
+def cell_text(value: Cell, decimals: int | None) -> str:
+    """A cell as it is read; of numbers that are not whole with so many decimals."""
     if value is None:
         return "\u2013"
     if isinstance(value, int):
         return f"{value:,}"
     if isinstance(value, float):
-        return f"{value:.4f}" if abs(value) < 1000 else f"{value:,.1f}"
+        return f"{value:,.{decimals or 0}f}"
     return value
 
 
@@ -49,9 +48,14 @@ def sort_key(value: Cell) -> str:
     return "" if value is None else str(value)
 
 
-def _is_numeric(table: Table, column: int) -> bool:
-    """Whether a column holds numbers."""
-    return any(isinstance(row[column], (int, float)) for row in table.rows)
+def _forms(table: Table) -> list[int | None]:
+    """How each column is written: None for texts; of numbers how many decimals those have that are not whole."""
+    forms: list[int | None] = []
+    for place, name in enumerate(table.columns):
+        numbers = [row[place] for row in table.rows if isinstance(row[place], (int, float))]
+        usual = 1 if any(isinstance(number, float) and abs(number) >= 1000 for number in numbers) else 4
+        forms.append(table.decimals.get(name, usual) if numbers else None)
+    return forms
 
 
 def _drawn(block: Block) -> Markup:

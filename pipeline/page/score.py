@@ -33,16 +33,18 @@ def score_section(facts: Facts) -> Section:
     for name, value in scores.get("probe", {}).get("cv", {}).items():
         if value is not None and name != "both":
             rows[f"{name} alone"] = (value, None, None)
-    prior = prior_score(facts.task, _all_targets(facts), facts.by_fold)
-    if prior is not None:
-        rows["always the same answer"] = (prior, None, None)
     rows |= {f"fold {fold}": (value, None, None) for fold, value in scores["folds"].items() if value is not None}
     way = "higher is better" if metrics.get(metric).higher_is_better else "lower is better"
     blocks.append(
         Chart(f"CV {metric}; {way}", charts.dots(rows, metric), f"CV {metric} of this run {scores['cv']:.5f}")
     )
     table = [(name, value, low, high) for name, (value, low, high) in rows.items()]
-    blocks.append(Table("", ("of what", metric, "95 % from", "to"), table))
+    # No part of the chart: beside it all others would lie on one spot.
+    prior = prior_score(facts.task, _all_targets(facts), facts.by_fold)
+    if prior is not None:
+        table.append(("always the same answer", prior, None, None))
+    blocks.append(Table("In numbers", ("of what", metric, "95 % from", "to"), table))
+    blocks += [Text(f"Next: {step}") for step in scores.get("next", [])]
     return Section("score", "Score", blocks)
 
 
@@ -103,9 +105,8 @@ def reliability(facts: Facts) -> tuple[Array, Array, Array]:
     """Of each bin that holds images: the mean probability of the likeliest class, how often that is right, and its
     share of all images.
     """
-    best = facts.probs.best(1)
-    said = facts.probs.at(best)[:, 0].astype(np.float64)
-    right = best[:, 0] == facts.targets
+    best, said = (columns[:, 0] for columns in facts.likeliest)
+    right = best == facts.targets
     bins = np.clip(np.ceil(said * _NUM_BINS) - 1, 0, _NUM_BINS - 1).astype(np.int64)
     counts = np.bincount(bins, minlength=_NUM_BINS)
     own = counts > 0

@@ -1,4 +1,6 @@
-"""How sure a CV score is: its bootstrap interval over the images, or over the groups that share a fold."""
+"""How sure a CV score, or the difference of two, is: the bootstrap interval over the images, or over the groups that
+share a fold.
+"""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -7,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from pipeline.competition.answers import metrics
+from pipeline.competition.answers.probs import Probs
 from pipeline.competition.answers.scoring import Folds, pooled_predictions
 from pipeline.competition.answers.task import Task
 
@@ -51,11 +54,38 @@ def interval(
     metric: str, true: Array, scored: metrics.Predicted, groups: Sequence[str] | None = None, seed: int = 0
 ) -> Interval | None:
     """The interval of a metric over images, a row each, or over their groups."""
-    draws = resamples(len(true), scored.num_outputs if hasattr(scored, "num_outputs") else 1, groups, seed)
-    values = [value for rows in draws if (value := metrics.score(metric, true[rows], scored[rows])) is not None]
-    if 2 * len(values) < len(draws):
+    draws = resamples(len(true), _width(scored), groups, seed)
+    return _middle([metrics.score(metric, true[rows], scored[rows]) for rows in draws])
+
+
+def difference(
+    metric: str,
+    true: Array,
+    scored: tuple[metrics.Predicted, metrics.Predicted],
+    groups: Sequence[str] | None = None,
+    seed: int = 0,
+) -> Interval | None:
+    """The interval of the second score less the first, of two predictions of the same images: each resample is of
+    both, so that what makes images hard or easy for both of them drops out (paired bootstrap).
+    """
+    one, other = scored
+    values: list[float | None] = []
+    for rows in resamples(len(true), max(_width(one), _width(other)), groups, seed):
+        first, second = (metrics.score(metric, true[rows], said[rows]) for said in scored)
+        values.append(None if first is None or second is None else second - first)
+    return _middle(values)
+
+
+def _width(scored: metrics.Predicted) -> int:
+    return scored.num_outputs if isinstance(scored, Probs) else 1
+
+
+def _middle(values: Sequence[float | None]) -> Interval | None:
+    """Where 95 of 100 values lie; None where most are undefined."""
+    known = [value for value in values if value is not None]
+    if 2 * len(known) < len(values):
         return None
-    low, high = np.quantile(values, [(1 - _LEVEL) / 2, (1 + _LEVEL) / 2])
+    low, high = np.quantile(known, [(1 - _LEVEL) / 2, (1 + _LEVEL) / 2])
     return Interval(float(low), float(high))
 
 

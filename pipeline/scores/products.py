@@ -22,6 +22,7 @@ from pipeline.freshness import Inputs, train_stamp
 from pipeline.log import log
 from pipeline.model.checkpoint import read_checkpoint
 from pipeline.paths import all_folds, fold_dir, run_dir
+from pipeline.scores.advice import gather, next_steps
 from pipeline.scores.measure import (
     Measured,
     decision_of,
@@ -70,6 +71,7 @@ def make(cfg: Config, ready: list[int | str], inputs: Inputs, scores_path: Path,
         if oof:
             products += ["oof.parquet", "doubts.csv"]
             scores["doubts"] = _write_doubts(folder / "doubts.csv", labelled, oof)
+            scores["next"] = next_steps(gather(cfg, task, labelled.targets[oof.indices], oof.probs, ready))
     else:
         scores = measured_before(cfg, models, probed=probed)
     share = share_of_probe(scores, ready) if probed else 0.0

@@ -1,17 +1,22 @@
-"""What is said of a run: how much of it there is, its CV score, its submission; in milliseconds where all is done."""
+"""What is said of a run: how much of it there is, its models and CV score, what to do next, its submission; in
+milliseconds where all is done.
+"""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 from pipeline.config import Config
-from pipeline.files import inside
+from pipeline.files import inside, read_rows
 from pipeline.freshness import Inputs
 from pipeline.log import log
-from pipeline.paths import all_folds, data_dir, run_dir
+from pipeline.paths import all_folds, data_dir, fold_dir, run_dir
+from pipeline.scores.ledger import seconds_of
+from pipeline.text_table import text_table
 
 
 def say(cfg: Config, ready: Sequence[int | str], scores: Mapping[str, Any], inputs: Inputs) -> None:
-    """Say what there is: models, CV score and spread, the submission, and its score where answers are known.
+    """Say what there is: models, CV score and spread, the submission, and its score where answers are known; of a run
+    that is whole also a table of its models, where its files are, and what to do next.
 
     Args:
         cfg: the settings.
@@ -19,7 +24,11 @@ def say(cfg: Config, ready: Sequence[int | str], scores: Mapping[str, Any], inpu
         scores: as scores.json holds them.
         inputs: what is here.
     """
-    if len(ready) < len(all_folds(cfg)):
+    is_whole = bool(ready) and list(ready) == all_folds(cfg)
+    if is_whole:
+        for line in _models(cfg, scores):
+            log.info("%s", line)
+    elif len(ready) < len(all_folds(cfg)):
         log.info("ensemble: %s of %s models are ready so far", len(ready), len(all_folds(cfg)))
     if "probe" in scores:
         log.info("ensemble: %s", _of_probe(scores))
@@ -29,9 +38,35 @@ def say(cfg: Config, ready: Sequence[int | str], scores: Mapping[str, Any], inpu
         log.info("labels that may be wrong: %s, the most doubtful first in %s", f"{scores['doubts']:,}", where)
     if cfg.data.answers:
         _say_score_on_answers(cfg, inputs, scores)
+    if is_whole:
+        log.info("files: %s/ (%s)", run_dir(cfg), ", ".join(_files(cfg)))
+        for step in scores.get("next", []):
+            log.info("next: %s", step)
     for line in scores.get("warnings", []):
         log.warning("ensemble: warning: %s", line)
     log.info("submission: %s", run_dir(cfg) / "submission.csv")
+
+
+def _models(cfg: Config, scores: Mapping[str, Any]) -> list[str]:
+    """A table of the models: score, epochs, and minutes of training and inference, where they are known."""
+    seconds: dict[str, float] = {}
+    for row in seconds_of(cfg):
+        if row["stage"] in ("train", "infer"):
+            seconds[row["fold"]] = seconds.get(row["fold"], 0.0) + float(row["seconds"])
+    rows = []
+    for fold in map(str, all_folds(cfg)):
+        score = scores["folds"].get(fold)
+        epochs = len(read_rows(fold_dir(cfg, fold) / "history.csv"))
+        minutes = f"{seconds[fold] / 60:.1f}" if fold in seconds else "-"
+        rows.append([fold, "-" if score is None else f"{score:.5f}", str(epochs or "-"), minutes])
+    return text_table(("fold", scores["metric"], "epochs", "minutes"), rows)
+
+
+def _files(cfg: Config) -> list[str]:
+    """The files of a run that are there, those of models by the folders that they are in."""
+    names = ("oof.parquet", "test.parquet", "scores.json", "doubts.csv", "audit.csv", "config.toml")
+    models = [f"{fold_dir(cfg, fold).name}/" for fold in all_folds(cfg)]
+    return [*models, *(name for name in names if (run_dir(cfg) / name).is_file())]
 
 
 def _say_cv(cfg: Config, scores: Mapping[str, Any], inputs: Inputs) -> None:

@@ -8,7 +8,7 @@ from sklearn.metrics import f1_score
 from pipeline.competition.answers.probs import Probs
 from pipeline.competition.answers.scoring import cross_validation
 from pipeline.competition.answers.task import Task
-from pipeline.scores.interval import cv_interval, interval, resamples
+from pipeline.scores.interval import cv_interval, difference, interval, resamples
 
 TRUE = np.random.default_rng(0).integers(0, 3, 150)
 SAID = np.where(np.random.default_rng(1).random(150) < 0.7, TRUE, 0)
@@ -30,6 +30,33 @@ def test_it_is_scipys_but_for_the_draws(metric: str) -> None:
     width = expected.high - expected.low
     assert found.low == pytest.approx(expected.low, abs=0.15 * width)
     assert found.high == pytest.approx(expected.high, abs=0.15 * width)
+
+
+def test_the_difference_of_two_is_scipys_paired_one() -> None:
+    generator = np.random.default_rng(3)
+    true = generator.normal(size=(120, 1))
+    hard = generator.normal(size=(120, 1))  # what both are wrong by
+    one, other = (true + hard + generator.normal(scale=scale, size=(120, 1)) for scale in (0.3, 0.1))
+
+    def less(true: np.ndarray, one: np.ndarray, other: np.ndarray) -> float:
+        return float(np.sqrt(((other - true) ** 2).mean()) - np.sqrt(((one - true) ** 2).mean()))
+
+    data = (true[:, 0], one[:, 0], other[:, 0])
+    expected = stats.bootstrap(
+        data, less, n_resamples=1000, paired=True, vectorized=False, method="percentile", rng=np.random.default_rng(5)
+    ).confidence_interval
+    found = difference("rmse", true, (one, other))
+    assert found is not None
+    width = expected.high - expected.low
+    assert found.low == pytest.approx(expected.low, abs=0.15 * width)
+    assert found.high == pytest.approx(expected.high, abs=0.15 * width)
+    alone = [interval("rmse", true, said) for said in (one, other)]
+    assert all(own is not None and own.high - own.low > 1.5 * width for own in alone), "what both share drops out"
+
+
+def test_the_difference_from_itself_is_none_at_all() -> None:
+    found = difference("accuracy", TRUE, (SAID, SAID))
+    assert found is not None and found.low == found.high == 0
 
 
 def test_images_of_a_group_are_drawn_together() -> None:

@@ -1,0 +1,132 @@
+"""The ledger: a line for every finished run, a score of the leaderboard that nothing overwrites; what a run says."""
+
+import json
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from pipeline import ensemble, ledger, report
+from pipeline.config import Config
+from pipeline.scores.ledger import LEDGER, Line, read_ledger, seconds_by_stage
+from running import CONFIG, RUN, run_all, run_sh
+
+
+def test_a_finished_run_is_entered_once(trained: Config) -> None:
+    for _ in range(2):
+        assert report.main(CONFIG) == 0
+    (line,) = read_ledger()
+    scores = json.loads((RUN / "scores.json").read_text())
+    assert (line.run, line.metric, line.leaderboard) == ("tiny", "accuracy", "")
+    assert float(line.cv) == pytest.approx(scores["cv"], rel=1e-5)
+    assert [float(line.low), float(line.high)] == pytest.approx(scores["interval"], rel=1e-5)
+
+
+def test_a_run_with_other_settings_has_another_line(trained: Config) -> None:
+    assert report.main(CONFIG) == 0
+    views = ["--set", 'infer.views=["hflip"]']
+    from pipeline import infer
+
+    assert infer.main([*CONFIG, *views]) == ensemble.main([*CONFIG, *views]) == report.main([*CONFIG, *views]) == 0
+    first, second = read_ledger()
+    assert first.run == second.run and first.config != second.config
+    assert ledger.main(["tiny", "0.5"]) == 0
+    assert [line.leaderboard for line in read_ledger()] == ["", "0.5"], "the last is what was submitted last"
+
+
+def test_a_run_that_is_not_whole_has_none(trained: Config) -> None:
+    shutil.rmtree(RUN / "fold1")
+    assert ensemble.main(CONFIG) == report.main(CONFIG) == 0
+    assert read_ledger() == []
+
+
+def test_a_leaderboard_score_is_not_overwritten_in_silence(trained: Config, capsys: pytest.CaptureFixture[str]) -> None:
+    assert report.main(CONFIG) == 0
+    (RUN / "report.json").unlink()
+    assert ledger.main(["tiny", "0.8125"]) == ledger.main(["tiny", "0.8125"]) == 0
+    assert ledger.main(["tiny", "0.9"]) == 1
+    said = capsys.readouterr().err
+    assert "is 0.8125 already" in said and said.strip().endswith("python -m pipeline.ledger tiny 0.9 --replace")
+    (line,) = read_ledger()
+    assert line.leaderboard == "0.8125"
+    # Nor by the run itself, whatever it is by now.
+    scores = json.loads((RUN / "scores.json").read_text())
+    (RUN / "scores.json").write_text(json.dumps({**scores, "cv": 0.123}))
+    assert report.main(CONFIG) == 0 and read_ledger() == [line]
+    assert ledger.main(["tiny", "0.9", "--replace"]) == 0
+    assert [line.leaderboard for line in read_ledger()] == ["0.9"]
+
+
+def test_without_a_leaderboard_score_the_line_is_that_of_the_last_run(trained: Config) -> None:
+    assert report.main(CONFIG) == 0
+    scores = json.loads((RUN / "scores.json").read_text())
+    (RUN / "scores.json").write_text(json.dumps({**scores, "cv": 0.123}))
+    assert report.main(CONFIG) == 0
+    assert [line.cv for line in read_ledger()] == ["0.123"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "status", "said"),
+    [
+        (["other", "0.5"], 1, "must be a finished run in output/ledger.csv. Got other, of tiny; a line is added by"),
+        (["tiny", "nan"], 2, "SCORE must be a number. Got 'nan'"),
+        (["tiny", "good"], 2, "argument SCORE"),
+        (["tiny"], 2, "SCORE"),
+    ],
+)
+def test_mistakes(
+    workplace: Path, capsys: pytest.CaptureFixture[str], arguments: list[str], status: int, said: str
+) -> None:
+    LEDGER.write_text(f"{','.join(Line.__dataclass_fields__)}\ntiny,abc,accuracy,0.5,0.4,0.6,1.0,\n")
+    try:
+        found = ledger.main(arguments)
+    except SystemExit as end:
+        found = end.code  # type: ignore[assignment]
+    assert found == status and said in capsys.readouterr().err
+
+
+def test_another_table_in_its_place_is_left_alone(trained: Config, capsys: pytest.CaptureFixture[str]) -> None:
+    LEDGER.write_text("a,b\n1,2\n")
+    assert report.main(CONFIG) == 1
+    assert "move it away" in capsys.readouterr().err and LEDGER.read_text() == "a,b\n1,2\n"
+
+
+def test_a_whole_run_ends_with_its_models_files_and_submission(
+    competition: Callable[..., Config], capsys: pytest.CaptureFixture[str]
+) -> None:
+    competition()
+    assert run_sh() == 0
+    lines = capsys.readouterr().out.splitlines()
+    table = lines.index("fold  accuracy  epochs  minutes")
+    scores = json.loads((RUN / "scores.json").read_text())
+    for fold in (0, 1):
+        name, score, epochs, minutes = lines[table + 1 + fold].split()
+        assert (name, score, epochs) == (str(fold), f"{scores['folds'][str(fold)]:.5f}", "2")
+        assert minutes == "-" or float(minutes) >= 0
+    assert lines[table + 3].startswith(f"CV accuracy: {scores['cv']:.5f}")
+    files = next(line for line in lines if line.startswith("files: output/tiny/ ("))
+    assert "fold0/, fold1/, oof.parquet" in files
+    assert lines[-2:] == ["submission: output/tiny/submission.csv", "report: output/tiny/report.html"]
+    assert sum(line.startswith("fold  ") for line in lines) == 1, "once, where all models are there"
+
+
+def test_a_line_that_a_kill_cut_is_passed_over(trained: Config) -> None:
+    path = RUN / "seconds.csv"
+    path.write_text("stage,fold,seconds\ntrain,0,90.000\ntrain,1,30.000\ninfer,0,30.000\ntra")
+    assert seconds_by_stage(trained) == {"train": 120.0, "infer": 30.0}
+    path.write_text(path.read_text().removesuffix("tra") + "train,1,")
+    assert seconds_by_stage(trained) == {"train": 120.0, "infer": 30.0}
+    assert report.main(CONFIG) == 0 and read_ledger()[0].minutes == "2.5"
+
+
+def test_a_run_without_all_its_models_has_no_such_end(
+    competition: Callable[..., Config], capsys: pytest.CaptureFixture[str]
+) -> None:
+    competition()
+    assert run_all() == 0
+    shutil.rmtree(RUN / "fold1")
+    capsys.readouterr()
+    assert ensemble.main(CONFIG) == 0
+    out = capsys.readouterr().out
+    assert "1 of 2 models are ready" in out and "files: " not in out and "next: " not in out
