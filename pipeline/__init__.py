@@ -54,6 +54,7 @@ images/               headers, grey, decode, index, cache, fill, batches: from f
                       augment/ (augment, policies, geometry, colour, erasing, mix, albumentations_file, epoch_changes)
 audit/                what speaks against images and labels: doubts, labels that may be wrong; shift, by features or
                       plain_features, and drift: what differs between train and test images, and what is said of them
+                      audit_table: a row for each image
                       duplicates: versions of one image, by hashes of pixels and looks, and by what is near
                       certificate: what folds hold and what they split; certificate_lines: what is said of it
 recipes               image size, network and training by rule, from what detection knows

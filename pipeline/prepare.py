@@ -4,27 +4,17 @@ Where there are trained models and none of the images that they were trained on,
 alone are prepared: the stages after it then need nothing else.
 """
 
-import csv
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from pipeline.cli import run_stage
 from pipeline.config import Config
-from pipeline.files import InputError, atomic_write, inside, lock
+from pipeline.files import InputError, inside, lock
 from pipeline.freshness import audited, prepared_from, read_inputs, train_stamp, unprepared
 from pipeline.log import log
 from pipeline.paths import all_folds, data_dir, known_duplicates, prepare_stamp, run_dir
 from pipeline.stamps import made_from, note, write_stamp
-
-if TYPE_CHECKING:
-    from pipeline.competition.tables.table import Samples
-    from pipeline.images.cache import Images
-
-# Images that cannot be read are said by so many reasons, the commonest first.
-_MOST_REASONS = 3
-AUDIT = ("split", "id", "path", "format", "mode", "width", "height", "bad", "sha256", "duplicates")
 
 
 def prepare(cfg: Config) -> None:
@@ -40,6 +30,7 @@ def prepare(cfg: Config) -> None:
     if unprepared(cfg) is None and read_inputs(cfg).has_train:
         log.info("prepare: up to date")
         return
+    from pipeline.audit.audit_table import must_be_readable, write_audit
     from pipeline.audit.duplicates import find_duplicates
     from pipeline.audit.plain_features import find_plain_shift
     from pipeline.audit.shift import tell_shift
@@ -72,8 +63,8 @@ def prepare(cfg: Config) -> None:
         before = _identities(cfg)
         folders = {split: cache_dir(cfg, split, grey) for split in samples}
         duplicates = find_duplicates(images, {split: samples[split].ids for split in samples}, folders)
-        _write_audit(cfg, samples, images, duplicates.names)
-        _refuse_bad(cfg, samples, images)
+        write_audit(run_dir(cfg) / "audit.csv", samples, images, duplicates.names)
+        must_be_readable(cfg, samples, images)
         if "train" in images:
             shift = find_plain_shift(images["train"], images["test"], cfg.folds.seed)
             tell_shift(shift, run_dir(cfg) / "shift.json", "prepare", "sizes, bytes and colours")
@@ -137,43 +128,6 @@ def _announce(cfg: Config, num_images: int, folder: Path) -> None:
 
 def _megabytes(size: int) -> str:
     return f"{size / 1e9:.1f} GB" if size >= 1e9 else f"{size / 1e6:.1f} MB"
-
-
-def _write_audit(
-    cfg: Config, samples: "dict[str, Samples]", images: "dict[str, Images]", duplicates: dict[str, list[str]]
-) -> None:
-    with atomic_write(run_dir(cfg) / "audit.csv", "w", encoding="utf-8", newline="") as stream:
-        # Quoted, as paths may hold line ends.
-        writer = csv.writer(stream, lineterminator="\n", quoting=csv.QUOTE_ALL)
-        writer.writerow(AUDIT)
-        for split, rows in samples.items():
-            columns = (images[split].table[name].to_pylist() for name in AUDIT[3:-1])
-            for row in zip(rows.ids, rows.paths, *columns, duplicates[split], strict=True):
-                writer.writerow([split, *row])
-
-
-def _refuse_bad(cfg: Config, samples: "dict[str, Samples]", images: "dict[str, Images]") -> None:
-    by_reason: dict[str, list[str]] = {}
-    for split in samples:
-        for index, reason in images[split].bad.items():
-            by_reason.setdefault(reason, []).append(samples[split].paths[index])
-    if not by_reason:
-        return
-    from pipeline.competition.tables.csv_table import counted
-
-    reasons = sorted(by_reason, key=lambda reason: -len(by_reason[reason]))
-    said = [f"{counted('images cannot be read', by_reason[reason])}: {reason}" for reason in reasons[:_MOST_REASONS]]
-    more = sum(len(by_reason[reason]) for reason in reasons[_MOST_REASONS:])
-    said += [f"{more:,} more for other reasons"] if more else []
-    where = f"all are listed in {run_dir(cfg) / 'audit.csv'}"
-    if cfg.data.bad_images == "error":
-        raise InputError(
-            f"{'; '.join(said)}; {where}. Mend them, or set data.bad_images = 'drop' to leave them out of training and "
-            "give test images among them the class prior"
-        )
-    num_test = len(images["test"].bad)
-    prior = f" but {num_test:,} test images, which get the class prior" if num_test else ""
-    log.info("prepare: %s; left out%s; %s", "; ".join(said), prior, where)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
