@@ -17,6 +17,10 @@ from pipeline.competition_config import DataConfig, FoldsConfig, TaskConfig
 from pipeline.durations import span_or_none
 from pipeline.section import Section, Stage, Stages
 
+# Epochs x images from which a published policy is used on images that are not small. Networks that see fewer do better
+# without: cross-validation of ResNet-18, 64 px, 12 epochs of 280 images: mean column AUC 0.935 against 0.817, ROC AUC
+# 0.958 against 0.874; accuracy on one fold, 96 px, 20 epochs of 960 photos of clothes: 0.488 against 0.392.
+ENOUGH_FOR_POLICY = 100_000
 # How an image is moved to be predicted once more.
 MOVES = ("hflip", "vflip", "rot90", "rot180", "rot270", "shift_up", "shift_down", "shift_left", "shift_right")
 

@@ -5,6 +5,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 from pipeline.combinations import DETECTED_WIDTH
+from pipeline.config import ENOUGH_FOR_POLICY
 from pipeline.detection.found import Choice, Facts
 
 Settings = tuple[Choice, ...]
@@ -22,10 +23,6 @@ _FEW = 5000
 # And below which they are smaller still, from published weights: accuracy on images that neither saw, 140 photos, 8
 # epochs from the probe's classifier: 0.721 in batches of 8, 0.607, as the probe, in batches of 32.
 _SCARCE = 500
-# Epochs x images from which a published policy is used on images that are not small. Networks that see fewer do better
-# without: cross-validation of ResNet-18, 64 px, 12 epochs of 280 images: mean column AUC 0.935 against 0.817, ROC AUC
-# 0.958 against 0.874; accuracy on one fold, 96 px, 20 epochs of 960 photos of clothes: 0.488 against 0.392.
-_ENOUGH_FOR_POLICY = 100_000
 # Traces are looked for in images of up to this many pixels a side, twice as many with a GPU.
 _LARGEST_TRACES = 256
 _CROPS = "Random crops of this part of the image's area or more."
@@ -107,7 +104,7 @@ _MEDIUM = Row(
     crop_colour=lambda size: 0,
     budget=60_000,
     speed=80,  # resnet18, 96 px
-    policy=("trivialaugment", "Colour images.", _ENOUGH_FOR_POLICY),
+    policy=("trivialaugment", "Colour images.", ENOUGH_FOR_POLICY),
     augment=((Choice("augment.min_area", 0.5, _CROPS),), (Choice("augment.min_area", 0.7, _CROPS),)),
     network=(
         Choice("model.name", "resnet18", "Any name of timm; pretrained = true starts from its published weights."),
@@ -124,7 +121,7 @@ _LARGE = Row(
     crop_colour=_MEDIUM.crop_colour,
     budget=36_000,
     speed=40,  # resnet18, 128 px
-    policy=("autoaugment-imagenet", "Colour images.", _ENOUGH_FOR_POLICY),
+    policy=("autoaugment-imagenet", "Colour images.", ENOUGH_FOR_POLICY),
     augment=_MEDIUM.augment,
     network=_MEDIUM.network,
     few=_MEDIUM.few,

@@ -74,6 +74,17 @@ def test_a_submission_of_the_probe_alone(probed: Callable[..., Config], capsys: 
     assert "probe: up to date" in capsys.readouterr().out and SUBMISSION.read_bytes() == before
 
 
+def test_the_end_of_a_run_of_the_probe_alone_says_to_train(
+    probed: Callable[..., Config], capsys: pytest.CaptureFixture[str]
+) -> None:
+    probed()
+    assert run("prepare", "folds", "probe", "ensemble", "report") == 0
+    *_, submission, following, report = capsys.readouterr().out.splitlines()
+    assert submission == "submission: output/tiny/submission.csv" and report == "report: output/tiny/report.html"
+    assert following.startswith("next: train networks: ")
+    assert following.endswith("python -m pipeline train infer ensemble report --config configs/tiny.toml")
+
+
 def test_there_is_a_submission_before_the_first_training_and_after_each(
     probed: Callable[..., Config], capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -100,8 +100,9 @@ def balance_section(facts: Facts) -> Section:
         parts = {"train": facts.labelled.targets[:, 0]}
         parts |= {"out of fold": facts.probs.array[:, 0]} if facts.is_scored else {}
         parts |= {"test": facts.test.probs.array[:, 0]} if facts.test is not None else {}
-        blocks = [Chart("Numbers", charts.histogram(parts, facts.task.labels[0]), "how numbers are distributed")]
-    return Section("balance", "Class balance", blocks)
+        chart = charts.histogram(parts, facts.task.labels[0])
+        blocks = [Chart("Of each part, as a share of itself", chart, "how numbers are distributed")]
+    return Section("balance", "Numbers" if facts.task.kind == "number" else "Class balance", blocks)
 
 
 def _balance(names: tuple[str, ...], shares: dict[str, Array]) -> list[Block]:

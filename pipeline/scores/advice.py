@@ -8,7 +8,7 @@ import numpy as np
 
 from pipeline.competition.answers.probs import Probs
 from pipeline.competition.answers.task import Task
-from pipeline.config import Config
+from pipeline.config import ENOUGH_FOR_POLICY, Config
 from pipeline.files import read_rows
 from pipeline.freshness import audited
 from pipeline.paths import fold_dir
@@ -111,6 +111,8 @@ def _change_images(run: Evidence) -> str | None:
     changes = run.cfg.augment
     if changes.policy != "none" or changes.mixup or changes.cutmix or changes.albumentations or run.kind == "number":
         return None
+    if run.num_epochs * run.num_images < ENOUGH_FOR_POLICY:
+        return None  # so few are known by heart in any case, and learnt less well from changed ones
     ends = [history[-1] for history in run.histories]
     if not ends or any(end["valid_loss"] < 1.5 * end["train_loss"] + 0.02 for end in ends):
         return None

@@ -32,7 +32,7 @@ def cv_of(name: str) -> float:
 
 
 def test_the_difference_is_that_of_the_scores(two: None, capsys: pytest.CaptureFixture[str]) -> None:
-    assert ledger.main(["other", "0.25"]) == 0
+    assert ledger.main(["other", "0.25"]) == ledger.main(["tiny", "0.875"]) == 0
     capsys.readouterr()
     assert report.main(["tiny", "other"]) == 0
     out = capsys.readouterr().out
@@ -45,11 +45,12 @@ def test_the_difference_is_that_of_the_scores(two: None, capsys: pytest.CaptureF
     assert found.verdict(higher_is_better=True) == "worse" and found.verdict(higher_is_better=False) == "better"
     head, first, second, *settings = out.splitlines()[:-1]
     assert " ".join(head.split()) == "run CV 95 % of resamples minutes leaderboard less that of tiny"
-    assert first.startswith("tiny ") and f"accuracy {cv_of('tiny'):.5f}" in first
+    assert first.startswith("tiny ") and f"accuracy {cv_of('tiny'):.5f}" in first and "0.875" in first
     assert second.startswith("other ") and " 0.25 " in second and f"{difference:+.5f}" in second
     assert settings == ['infer.views: ["identity"] in tiny, ["hflip"] in other']
     assert out.splitlines()[-1] == "report: output/compare.html"
     assert f'data-key="{difference}"' in page and "infer.views" in page and "0.2500" in page and "worse" in page
+    assert "<figcaption>CV against leaderboard</figcaption>" in page
 
 
 def test_a_run_and_its_copy_are_not_told_apart(two: None) -> None:

@@ -38,7 +38,7 @@ ALIKE = {"augment": {"policy": "trivialaugment"}}
             "a longer train.time_limit than 15m: 4 of 10 epochs fit into it",
         ),
         (
-            run(histories=[epochs([1.0, 0.8], [1.0, 0.2])] * 2),
+            run(histories=[epochs([1.0, 0.8], [1.0, 0.2])] * 2, num_images=20_000),
             'augment.policy = "trivialaugment": the networks know their images by heart, the loss is 0.200 in '
             "training, 0.800 in validation",
         ),
@@ -71,10 +71,11 @@ def test_what_a_run_shows_is_said(shown: Evidence, begins: str) -> None:
     "shown",
     [
         run(),
-        run(kind="number", sure=None, right=None, histories=[epochs([1.0, 0.8], [1.0, 0.2])]),
+        run(kind="number", sure=None, right=None, histories=[epochs([1.0, 0.8], [1.0, 0.2])], num_images=20_000),
         run(histories=[]),  # models of all images alone
-        run(histories=[epochs([1.0, 0.8], [1.0, 0.2]), epochs([0.5, 0.5])]),  # not of one fold alone
-        run(ALIKE, histories=[epochs([1.0, 0.8], [1.0, 0.2])]),  # its images are changed already
+        run(histories=[epochs([1.0, 0.8], [1.0, 0.2])], num_images=1000),  # few images are learnt better as they are
+        run(histories=[epochs([1.0, 0.8], [1.0, 0.2]), epochs([0.5, 0.5])], num_images=20_000),  # of one fold alone
+        run(ALIKE, histories=[epochs([1.0, 0.8], [1.0, 0.2])], num_images=20_000),  # they are changed already
         run({"train": {"time_limit": "15m"}}, histories=[epochs(FALLING)], asked_epochs=10),
         run(sure=0.93, right=0.81, num_images=20),  # too few to say so
         run({"train": {"label_smoothing": 0.1}}, sure=0.95, right=0.8),
@@ -95,6 +96,7 @@ def test_there_are_three_at_most() -> None:
         histories=[epochs(RISING, LOW)],
         sure=0.95,
         right=0.8,
+        num_images=20_000,
         side=600.0,
     )
     steps = next_steps(shown)
