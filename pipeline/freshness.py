@@ -268,6 +268,15 @@ def ensembled_from(cfg: Config, ready: Iterable[int | str], *, probed: bool) -> 
     }
 
 
+def is_whole(cfg: Config, inputs: Inputs) -> bool:
+    """Whether every model of a run is current, and in a submission that is."""
+    models = all_folds(cfg)
+    if not models or any(unpredicted(cfg, fold, inputs) for fold in models):
+        return False
+    probed = has_probe(cfg) and unprobed(cfg, inputs) is None
+    return stale(ensemble_stamp(cfg), ensembled_from(cfg, models, probed=probed)) is None
+
+
 def report_stamp(cfg: Config) -> Path:
     """The stamp of the page of a run."""
     return run_dir(cfg) / "report.json"

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from pipeline.cli import Parser, guarded, run_stage
 from pipeline.config import Config
 from pipeline.files import InputError, atomic_write, read_json
-from pipeline.freshness import read_inputs, report_stamp, reported_from
+from pipeline.freshness import is_whole, read_inputs, report_stamp, reported_from
 from pipeline.log import log
 from pipeline.paths import all_folds, run_dir
 from pipeline.scores.ledger import enter
@@ -30,9 +30,10 @@ def report(cfg: Config) -> None:
     Raises:
         InputError: nothing of the run is there yet.
     """
-    made_from = reported_from(cfg)
+    made_from, inputs = reported_from(cfg), read_inputs(cfg)
     stamp = report_stamp(cfg)
-    _enter_where_finished(cfg)
+    if inputs.has_train and is_whole(cfg, inputs):
+        enter(cfg, read_json(run_dir(cfg) / "scores.json"))
     if stale(stamp, made_from) is None:
         log.info("report: up to date (%s)", run_dir(cfg) / "report.html")
         return
@@ -45,7 +46,7 @@ def report(cfg: Config) -> None:
     from pipeline.page.render import render
     from pipeline.page.score import score_section, sureness_section, training_section
 
-    facts = read_facts(cfg, read_inputs(cfg))
+    facts = read_facts(cfg, inputs)
     sections = [
         make(facts)
         for make in (
@@ -78,13 +79,6 @@ def _headline(cfg: Config, facts: "Facts") -> list[tuple[str, str]]:
     if facts.test is not None:
         lines.append(("test images", f"{len(facts.test.ids):,}"))
     return lines
-
-
-def _enter_where_finished(cfg: Config) -> None:
-    """Add the run to the ledger, where all its models are in the submission."""
-    scores = read_json(run_dir(cfg) / "scores.json")
-    if isinstance(scores, dict) and scores.get("models") == [str(fold) for fold in all_folds(cfg)]:
-        enter(cfg, scores)
 
 
 def compare(names: Sequence[str]) -> None:

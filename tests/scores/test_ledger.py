@@ -51,8 +51,7 @@ def test_a_leaderboard_score_is_not_overwritten_in_silence(trained: Config, caps
     (line,) = read_ledger()
     assert line.leaderboard == "0.8125"
     # Nor by the run itself, whatever it is by now.
-    scores = json.loads((RUN / "scores.json").read_text())
-    (RUN / "scores.json").write_text(json.dumps({**scores, "cv": 0.123}))
+    (RUN / "seconds.csv").write_text("stage,fold,seconds\ntrain,0,90.000\n")
     assert report.main(CONFIG) == 0 and read_ledger() == [line]
     assert ledger.main(["tiny", "0.9", "--replace"]) == 0
     assert [line.leaderboard for line in read_ledger()] == ["0.9"]
@@ -60,10 +59,17 @@ def test_a_leaderboard_score_is_not_overwritten_in_silence(trained: Config, caps
 
 def test_without_a_leaderboard_score_the_line_is_that_of_the_last_run(trained: Config) -> None:
     assert report.main(CONFIG) == 0
-    scores = json.loads((RUN / "scores.json").read_text())
-    (RUN / "scores.json").write_text(json.dumps({**scores, "cv": 0.123}))
+    (RUN / "seconds.csv").write_text("stage,fold,seconds\ntrain,0,90.000\n")
     assert report.main(CONFIG) == 0
-    assert [line.cv for line in read_ledger()] == ["0.123"]
+    assert [line.minutes for line in read_ledger()] == ["1.5"]
+
+
+@pytest.mark.parametrize(
+    "setting", ["train.num_epochs=9", 'infer.views=["hflip"]', "data.sample_submission=answers.csv"]
+)
+def test_settings_that_the_run_was_not_made_with_are_not_entered(trained: Config, setting: str) -> None:
+    assert report.main([*CONFIG, "--set", setting]) == 0
+    assert read_ledger() == []
 
 
 @pytest.mark.parametrize(
