@@ -111,8 +111,9 @@ def seconds_by_stage(cfg: Config) -> dict[str, float]:
 def seconds_of(cfg: Config) -> list[dict[str, str]]:
     """The rows of a run's seconds.csv: a call of a stage each, `stage`, `fold` ("" for none or all) and `seconds`."""
     rows = read_rows(run_dir(cfg) / "seconds.csv")
-    # A process that was killed may have left a part of a line.
-    return [row for row in rows if row.get("fold") is not None and re.fullmatch(r"\d+\.\d{3}", row["seconds"] or "")]
+    # A process that was killed may have left a part of a line; nothing depends on this file, so nothing guards it.
+    cells = [{name: row.get(name) or "" for name in ("stage", "fold", "seconds")} for row in rows]
+    return [row for row in cells if row["stage"] and re.fullmatch(r"\d+\.\d{3}", row["seconds"])]
 
 
 def _key(line: Line) -> tuple[str, str]:
