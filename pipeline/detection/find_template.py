@@ -102,7 +102,7 @@ def _in_any_case(
     frame: pd.DataFrame, keys: Sequence[str], images: ImageFiles, split: str, taken: frozenset[str]
 ) -> TemplateMatch | None:
     """Match files by a plain template whose names differ from its paths in case alone."""
-    small = ImageFiles(images.by_case)
+    small = images.small
     cells = frame.apply(lambda column: column.astype(str).str.casefold())
     match = find_plain_template(cells, keys, small, split, frozenset(path.casefold() for path in taken))
     if match is None or fields(match.template) != [match.key]:
