@@ -143,6 +143,35 @@ def test_folders_of_classes_that_are_left_are_said(tmp_path: Path) -> None:
     assert found.said == ("folders of classes that are not used: 'additional'",)
 
 
+def test_a_table_of_other_labels_of_other_images_is_said(tmp_path: Path) -> None:
+    root = tmp_path / "c"
+    put(root, [f"train/{name}/{n}.png" for name in NAMES for n in range(5)] + [f"test/t{n}.png" for n in range(6)])
+    write_table(root / "sample_submission.csv", ["id", "label"], [[f"t{n}.png", "ant"] for n in range(6)])
+    put(root, [f"validation/v{n}.png" for n in range(9)])
+    write_table(root / "validation_labels.csv", ["file", "category"], [[f"v{n}.png", n % 3 + 1] for n in range(9)])
+    assert recognise(root).said == (
+        "validation_labels.csv has labels in column 'category' of 9 more images, which are not used: to train on them "
+        "too, give them the form and the labels of train/{label}/{file}",
+    )
+    # What it says of images to be predicted, or that are not there, is nothing to train on.
+    for name in ("t{}.png", "other{}.png"):
+        rows = [[name.format(n), n % 3 + 1] for n in range(6)]
+        write_table(root / "validation_labels.csv", ["file", "category"], rows)
+        assert recognise(root).said == ()
+
+
+def test_images_under_the_names_of_used_ones_are_said(tmp_path: Path) -> None:
+    root = tmp_path / "c"
+    plain(root)
+    put(root, ["masks/000.JPG", "train/x.jpg"])  # neither lies beside an image of its name
+    assert recognise(root).said == ()
+    put(root, [f"train/{id_}.JPG" for id_ in TRAIN[::3]] + [f"test/{TEST[1]}.JPG"])
+    assert recognise(root).said == (
+        "8 images have the name of a used one with another ending (test/001.JPG, train/000.JPG, train/003.JPG, "
+        "train/006.JPG, train/009.JPG, ...), and are not used: the images are those by data.image = 'train/{id}.png'",
+    )
+
+
 @pytest.mark.parametrize("names", [("bus", "car", "train", "truck"), ("Testudo", "Trainer", "Valid"), ("a", "test")])
 def test_a_word_of_parts_at_the_beginning_of_a_class_or_as_one_is_none(tmp_path: Path, names: tuple[str, ...]) -> None:
     root = tmp_path / "c"
