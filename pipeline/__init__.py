@@ -39,7 +39,7 @@ cli, environment      the command line that all stages share; whether a python h
 competition/          what it gives and asks for, never torch
                       archives/ (unpacking, opened): packed downloads
                       tables/ (csv_table, cells, encoding, json_table, other_tables, long_table, templates, rows,
-                      table, image_list, sample, passed_over, other_case, conflicts)
+                      table, image_list, sample, passed_over, other_case, conflicts, rows_by_id)
                       answers/ (spelling, probs, metrics, task, decide, predictions, scoring, ensembling, blending,
                       linear, probing, mirrors, form, submission): labels, scores, classifiers of features, from
                       probabilities to the file

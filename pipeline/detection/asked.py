@@ -13,7 +13,7 @@ from pipeline.detection.habits import DERIVED, TEST_WORDS, says
 from pipeline.detection.image_files import ImageFiles
 from pipeline.detection.inventory import Inventory
 from pipeline.detection.label_columns import names_files
-from pipeline.detection.plain_template import TemplateMatch, fit_in_words, paths_of
+from pipeline.detection.plain_template import TemplateMatch, fit_in_words, paths_of, way_without
 from pipeline.detection.sheets import Sheet, sheet_named
 from pipeline.files import InputError
 from pipeline.quoting import shown
@@ -37,7 +37,7 @@ def choose_test_images(inventory: Inventory, train: Candidate, others: Sequence[
         else Choice("data.sample_submission", "", "None was found: a submission has the id and the label columns.")
     ]
     given, template = inventory.said.get("data.test", ""), inventory.said.get("data.test_image")
-    tried = []
+    tried, way_on = [], ""
     for sheet, id_ in _test_tables(inventory, train, others) if "{" not in given else ():
         keys = [id_, *(name for name, cells in sheet.cells.items() if name != id_ and names_files(cells))]
         # Where a list says which images of one table are tested, they lie as the others do.
@@ -47,7 +47,11 @@ def choose_test_images(inventory: Inventory, train: Candidate, others: Sequence[
         else:
             match = _find_test_template(sheet, keys, inventory.images, taken)
             match = _named_alike(match, train.match) if match and train.match else match
-        if match and match.is_good and (template is not None or not _of_train_images(match.template, train)):
+        if (
+            match
+            and match.may_be_taken(inventory.said)
+            and (template is not None or not _of_train_images(match.template, train))
+        ):
             if id_ != train_id:
                 choices.append(Choice("data.test_id", id_, f"The train table has {train_id!r}."))
             if match.any_case and not train.values.get("data.any_case"):
@@ -59,12 +63,13 @@ def choose_test_images(inventory: Inventory, train: Candidate, others: Sequence[
                 Choice("data.test_image", match.template, fit_in_words(match)),
             ]
         best = f"at most {match.num_found:,} of {match.num_rows:,}, by {match.template!r}" if match else "none"
+        way_on = way_on or way_without(match)
         tried.append(
             f"{inventory.root / sheet.name}: the ids in column {shown(id_)}, such as {shown(sheet.cells[id_][0])}, "
             f"must name test images; {best} do"
         )
     if tried:
-        raise InputError("; ".join(tried) + f"; {SAY} data.test_image=FOLDER/{{COLUMN}}.jpg")
+        raise InputError("; ".join(tried) + f"; {SAY} data.test_image=FOLDER/{{COLUMN}}.jpg{way_on}")
     if train.match is None and "data.split" in train.values:
         return [
             *choices,

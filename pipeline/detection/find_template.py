@@ -25,7 +25,7 @@ def find_template(
 
     Where no plain one gives all: with the extension that is there (`.*`) or in another case, if that gives more. Where
     none is good: with leading zeros that the table lacks, with the file of that name in any folder (`**/`). A given
-    template is taken as it is.
+    template is taken as it is. One that is not good is given where none is, for a message, or to be taken without them.
 
     Raises:
         ConfigError: what is given is no template.
@@ -51,7 +51,8 @@ def find_template(
             if match and match.is_good:
                 return match
     last = _in_any_case(frame, keys, images, split, taken)
-    return last if last and last.is_good else best
+    # None is good; where files are lost, one may be right for the others.
+    return max(filter(None, (best, last, *fuller)), key=lambda match: match.num_found, default=None)
 
 
 def _given_template(frame: pd.DataFrame, template: str, images: ImageFiles) -> TemplateMatch:
@@ -102,7 +103,7 @@ def _in_any_case(
     frame: pd.DataFrame, keys: Sequence[str], images: ImageFiles, split: str, taken: frozenset[str]
 ) -> TemplateMatch | None:
     """Match files by a plain template whose names differ from its paths in case alone."""
-    small = ImageFiles(images.by_case)
+    small = images.small
     cells = frame.apply(lambda column: column.astype(str).str.casefold())
     match = find_plain_template(cells, keys, small, split, frozenset(path.casefold() for path in taken))
     if match is None or fields(match.template) != [match.key]:

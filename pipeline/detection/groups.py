@@ -3,10 +3,12 @@
 from collections import Counter
 from collections.abc import Iterator, Sequence
 
+from pipeline.competition.tables.rows_by_id import rows_by_id
 from pipeline.detection.found import Choice
-from pipeline.detection.habits import LEAST_GROUPS, MAX_GROUP, MIN_GROUP
+from pipeline.detection.habits import GROUP_WORDS, LEAST_GROUPS, MAX_GROUP, MIN_GROUP, says
 from pipeline.detection.image_files import ENOUGH
-from pipeline.detection.sheets import Sheet, has_fractions
+from pipeline.detection.sheets import Sheet, has_fractions, numbers_of
+from pipeline.quoting import shown
 
 
 def choose_groups(
@@ -24,13 +26,13 @@ def choose_groups(
         used: columns of the train table that are something else.
         others: the other tables, which may say more of the same images.
     """
-    shown, proposals = [], []
+    found, proposals = [], []
     for name, cells in train.cells.items():
         if name in used or not _may_be_groups(cells):
             continue
         text = _in_words(name, cells)
         if test is not None and _are_others(cells, test.cells.get(name, [])):
-            shown.append((len(set(cells)), name, text))
+            found.append((*_rank(name, cells), name, text))
         elif len(cells) <= MAX_GROUP * len(set(cells)):
             reason = (
                 f"{text}. Not used: set it if it names a person, place or thing, of which the test set shows others:"
@@ -38,10 +40,10 @@ def choose_groups(
             proposals.append(Choice("data.group", name, reason, proposed=True))
     ids = train.cells.get(id_, [])
     asked = test.cells.get(test_id, []) if test is not None else []
-    shown += list(_of_other_tables(ids, asked, id_, test_id, others)) if not shown else []
-    if not shown:
+    found += list(_of_other_tables(ids, asked, id_, test_id, others)) if not found else []
+    if not found:
         return proposals
-    _, name, text = min(shown)
+    *_, name, text = min(found)
     reason = (
         f"{text}, and the test images have others: images of one value share a fold. Where that is not so: "
         '--set data.group=""'
@@ -51,29 +53,33 @@ def choose_groups(
 
 def _of_other_tables(
     ids: Sequence[str], asked: Sequence[str], id_: str, test_id: str, others: Sequence[Sheet]
-) -> Iterator[tuple[int, str, str]]:
-    """List such columns of other tables, as `data.group` names them, with their number of values and what they are."""
-    of_train = [sheet for sheet in others if id_ in sheet.unique and _holds(sheet, id_, ids)]
-    of_test = [sheet for sheet in others if test_id in sheet.unique and asked and _holds(sheet, test_id, asked)]
-    for sheet in of_train:
-        known = dict(zip(sheet.cells[id_], range(len(sheet.frame)), strict=True))
-        rows = [known[cell] for cell in ids if cell in known]
+) -> Iterator[tuple[bool, bool, int, str, str]]:
+    """List such columns of other tables, with their `_rank`, as `data.group` names them, and what they are."""
+    of_train = [(sheet, *found) for sheet in others if (found := _rows(sheet, ids, id_))]
+    of_test = [(sheet, found[1]) for sheet in others if (found := _rows(sheet, asked, test_id))]
+    for sheet, key, rows in of_train:
         for name, cells in sheet.cells.items():
             own = [cells[row] for row in rows]
-            if name == id_ or not _may_be_groups(own):
+            if name == key or not _may_be_groups(own):
                 continue
-            for other in of_test:
-                wanted = set(asked)
+            for other, test_rows in of_test:
                 theirs = other.cells.get(name, [])
-                keys = other.cells[test_id]
-                tested = [cell for key, cell in zip(keys, theirs, strict=False) if key in wanted]
-                if _are_others(own, tested):
-                    yield len(set(own)), f"{sheet.name}:{name}", _in_words(f"{sheet.name}:{name}", own)
+                if theirs and _are_others(own, [theirs[row] for row in test_rows]):
+                    text = _in_words(f"{sheet.name}:{name}", own)
+                    by_key = f", by its column {shown(key)}" if key != id_ else ""
+                    yield *_rank(name, own), f"{sheet.name}:{name}", text + by_key
 
 
-def _holds(sheet: Sheet, column: str, ids: Sequence[str]) -> bool:
-    known = set(sheet.cells[column])
-    return len(ids) > 0 and sum(cell in known for cell in ids) >= ENOUGH * len(ids)
+def _rows(sheet: Sheet, ids: Sequence[str], first: str) -> tuple[str, list[int]] | None:
+    """Find the column of a table that has (nearly) all ids, and their rows; None where none has."""
+    key, rows = rows_by_id({name: sheet.cells[name] for name in sheet.unique}, ids, first)
+    found = [row for row in rows if row is not None]
+    return (key, found) if key and len(found) >= ENOUGH * len(ids) else None
+
+
+def _rank(name: str, cells: Sequence[str]) -> tuple[bool, bool, int]:
+    """How likely a column names a person, place or thing, the likeliest first: by its name, no number, few values."""
+    return not says(name, GROUP_WORDS), numbers_of(cells) is not None, len(set(cells))
 
 
 def _may_be_groups(cells: Sequence[str]) -> bool:

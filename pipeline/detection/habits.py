@@ -67,6 +67,12 @@ NUM_GRADES = (4, 5, 6)
 MOST_GRADES = 10
 # A group is several images of one thing: more than 20 on average is rather a property that many things share.
 MAX_GROUP = 20.0
+# What columns are called that say whose or what an image is; of columns that group alike these come before numbers.
+GROUP_WORDS = (
+    *("patient", "subject", "person", "participant", "individual", "user", "author", "writer", "animal"),
+    *("site", "place", "location", "plot", "scene", "camera", "device", "hospital", "group", "batch", "lot"),
+    *("case", "study", "specimen", "slide", "video", "sequence", "series", "family"),
+)
 # Fewer than so many groups fill no folds; where values hardly repeat there is nothing to keep together.
 LEAST_GROUPS, MIN_GROUP = 10, 1.2
 # Pairs of images that are compared, and the mean difference below which they are versions of one, of 255 levels.

@@ -78,6 +78,16 @@ class ImageFiles:
         counts = Counter(path.casefold() for path in self.paths)
         return {path.casefold(): path for path in self.paths if counts[path.casefold()] == 1}
 
+    @cached_property
+    def small(self) -> "ImageFiles":
+        """The files under their names in small letters, where no two differ in case alone."""
+        return ImageFiles(self.by_case, self.by_case)
+
+    def is_named(self, value: str) -> bool:
+        """Whether a value is the end of a file's path, extension or not, in any case."""
+        found = next(self.named(value), None) or next(self.small.named(value.casefold()), None)
+        return found is not None
+
     def holding(self, value: str, limit: int = 200) -> Iterator[tuple[str, int]]:
         """Find files with a value anywhere in their path, not in the midst of a longer number or word."""
         before = _no_more_of(value[0])

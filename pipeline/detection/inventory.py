@@ -71,7 +71,8 @@ class Inventory:
         frame, template = self.sample.sheet.frame, self.said.get("data.test_image")
         template = template if template is not None and set(fields(template)) <= set(frame) else None
         match = find_template(frame, [self.sample.id], self.images, "test", given=template)
-        return frozenset(images_of(match.template, frame, self.images)) if match and match.is_good else frozenset()
+        taken = match is not None and match.may_be_taken(self.said)
+        return frozenset(images_of(match.template, frame, self.images)) if match and taken else frozenset()
 
     @property
     def unread(self) -> list[str]:

@@ -45,7 +45,7 @@ def by_lists(sheet: Sheet, lists: Sequence[Sheet], images: ImageFiles, said: Giv
         return [sheet]
     keys = [*sheet.unique, *(name for name, cells in sheet.cells.items() if names_files(cells))]
     match = find_template(sheet.frame, keys, images, "train", given=said.get("data.image"))
-    if match is None or not match.is_good:
+    if match is None or not match.may_be_taken(said):
         return [sheet]
     listed = read_lists(lists, images_of(match.template, sheet.frame, images), said)
     if listed is None:

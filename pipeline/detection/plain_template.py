@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import pandas as pd
 
 from pipeline.competition.tables.templates import ANYWHERE, fields, find_anywhere, paths_from_rows, pattern
-from pipeline.detection.found import escape_braces, quoted
+from pipeline.detection.found import Given, escape_braces, quoted
 from pipeline.detection.habits import DERIVED
 from pipeline.detection.image_files import ENOUGH, ImageFiles, evenly_spaced, is_image
 
@@ -36,6 +36,15 @@ class TemplateMatch:
     def is_good(self) -> bool:
         """Whether (nearly) every row has its file."""
         return self.num_found >= ENOUGH * self.num_rows
+
+    @property
+    def fits_most(self) -> bool:
+        """Whether more than half of the rows have their file: it is right, but a part of the files is lost."""
+        return 2 * self.num_found > self.num_rows
+
+    def may_be_taken(self, said: Given) -> bool:
+        """Whether it is good, or good enough where the user has said that rows without a file are left out."""
+        return self.is_good or (self.fits_most and said.get("data.bad_images") == "drop")
 
 
 def find_plain_template(
@@ -110,6 +119,12 @@ def fit_in_words(match: TemplateMatch) -> str:
     """Say how well a template fits."""
     text = f"{match.num_found:,} of {match.num_rows:,} files are there."
     return text + (f" These fit as well: {quoted(match.others, 3)}." if match.others else "")
+
+
+def way_without(match: TemplateMatch | None) -> str:
+    """Say what leaves out the rows without a file, where most have theirs; nothing else."""
+    most = match is not None and match.fits_most
+    return "; or, where the other files cannot be had, --set data.bad_images=drop" if most else ""
 
 
 def paths_fitting(template: str, paths: Iterable[str]) -> list[str]:

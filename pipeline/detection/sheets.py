@@ -132,15 +132,15 @@ def _read_sheet(root: Path, name: str, images: ImageFiles, said: Mapping[str, An
 
 
 def _is_a_row(column: str, cells: Sequence[str], images: ImageFiles) -> bool:
-    """Whether a column's name and its cells are names of images; numbers may lack the leading zeros of their files, and
-    must differ: flags are none.
+    """Whether a column's name and its cells are names of images, in any case; numbers may lack the leading zeros of
+    their files, and must differ: flags are none.
     """
     probes = [column, *(cells[row] for row in evenly_spaced(len(cells), 10))]
     numbers = all(cell.isdecimal() for cell in probes)
     if not cells or not all(probes) or (numbers and len({column, *cells}) <= len(cells)):
         return False
     widths = range(1, MOST_DIGITS + 1) if numbers else (0,)
-    return any(all(next(images.named(cell.zfill(width)), None) for cell in probes) for width in widths)
+    return any(all(images.is_named(cell.zfill(width)) for cell in probes) for width in widths)
 
 
 def _is_list(path: Path, images: ImageFiles) -> bool:
@@ -149,7 +149,7 @@ def _is_list(path: Path, images: ImageFiles) -> bool:
         lines = stream.read(4096).decode(errors="replace").splitlines()[:5]
     lines = [line for line in lines if line.strip()]
     firsts = [re.split(r"[\t, ]", line.strip(), maxsplit=1)[0] for line in lines]
-    return len(lines) > 1 and all(next(images.named(posixpath.normpath(first)), None) for first in firsts[:-1])
+    return len(lines) > 1 and all(images.is_named(posixpath.normpath(first)) for first in firsts[:-1])
 
 
 def _may_be_a_table(path: str) -> bool:

@@ -51,9 +51,37 @@ def test_what_the_user_says_stands(tmp_path: Path) -> None:
     assert found.value("data.encoding") == "gb18030"
 
 
-def test_korean_needs_no_setting(tmp_path: Path) -> None:
-    names = ("\uac15\uc544\uc9c0", "\uace0\uc591\uc774")
-    download(tmp_path / "c", names, "cp949", names[0])
-    _, cfg, train, _ = read(tmp_path / "c", tmp_path)
-    assert set(train.labels["label"]) == set(names)
-    assert cfg.data.encoding in ("", "cp949")
+CAT, DOG = (
+    "\u732b",
+    "\u72d7",
+)  # in GBK each is a syllable of Korean too, and the cat's bytes an e with an accent in UTF-8
+
+
+@pytest.mark.parametrize("answer", [CAT, DOG])
+def test_letters_that_stand_alone_are_no_korean(tmp_path: Path, answer: str) -> None:
+    root = tmp_path / "c"
+    download(root, (CAT, DOG), "gbk", "0")
+    write_table(root / "sample_submission.csv", ["id", "label"], [[id_, answer] for id_ in TEST], "gbk")
+    with pytest.raises(InputError, match=r"' in gbk.* set data\.encoding"):
+        recognise(root)
+    found = recognise(root, given={"data.encoding": "gbk"})
+    assert found.said == ()  # the sample's answer is one of the labels
+
+
+@pytest.mark.parametrize(
+    ("header", "names"),
+    [
+        (("id", "label"), ("\uac15\uc544\uc9c0", "\uace0\uc591\uc774")),  # puppy, cat
+        (("id", "\uc885\ub958"), ("\uac1c", "\uc18c")),  # kind: dog, cow
+    ],
+)
+def test_korean_needs_no_setting_and_is_said(tmp_path: Path, header: tuple[str, str], names: tuple[str, str]) -> None:
+    root = tmp_path / "c"
+    download(root, names, "cp949", "0")
+    write_table(root / "train.csv", list(header), [[id_, names[int(id_) % 2]] for id_ in TRAIN], "cp949")
+    # The sample has no Korean word but one of one syllable.
+    write_table(root / "sample_submission.csv", ["id", "label"], [[id_, names[0]] for id_ in TEST], "cp949")
+    found, cfg, train, _ = read(root, tmp_path)
+    assert set(train.labels.iloc[:, 0]) == set(names) and cfg.data.encoding == "cp949"
+    (choice,) = (choice for choice in found.choices if choice.said)
+    assert choice.key == "data.encoding" and choice.reason.endswith("so: --set data.encoding=NAME")

@@ -71,6 +71,37 @@ def test_what_is_left_out_unasked(tmp_path: Path, lost: list[str], damaged: list
     assert all(path in reason(found) for path in [*lost, *damaged]) == bool(is_left_out or not [*lost, *damaged])
 
 
+@pytest.mark.parametrize(
+    ("lost", "what"),
+    [
+        ([f"train/{id_}.png" for id_ in TRAIN[3::4]], "train.csv: .*at most 15 of 20, by 'train/{id}.png' do"),
+        ([f"test/{id_}.png" for id_ in TESTED[:5]], "sample_submission.csv: .*at most 7 of 12, by 'test/{id}.png' do"),
+    ],
+)
+def test_where_a_part_is_lost_the_way_without_it_is_named_and_can_be_gone(
+    tmp_path: Path, lost: list[str], what: str
+) -> None:
+    root = tmp_path / "c"
+    whole(root)
+    for path in lost:
+        (root / path).unlink()
+    with pytest.raises(InputError, match=what + ".*cannot be had, --set data.bad_images=drop$"):
+        recognise(root)
+    found = recognise(root, given={"data.bad_images": "drop"})
+    values = [found.value(key) for key in ("data.bad_images", "data.image", "data.test_image")]
+    assert values == ["drop", "train/{id}.png", "test/{id}.png"]
+
+
+def test_half_of_the_files_are_too_few_for_a_template(tmp_path: Path) -> None:
+    root = tmp_path / "c"
+    whole(root)
+    for id_ in TESTED[::2]:
+        (root / "test" / f"{id_}.png").unlink()
+    for given in ({}, {"data.bad_images": "drop"}):
+        with pytest.raises(InputError, match=r"at most 6 of 12, by .*data\.test_image=FOLDER/\{COLUMN\}\.jpg$"):
+            recognise(root, given=given)
+
+
 def test_no_class_loses_all_its_images(tmp_path: Path) -> None:
     root = tmp_path / "c"
     whole(root, ["rare", *LABELS[1:]])

@@ -94,6 +94,20 @@ def test_train_and_test_tables_without_a_header(tmp_path: Path) -> None:
     assert (len(train), len(test)) == (20, 8)
 
 
+@pytest.mark.parametrize("form", [as_list, without_header])
+@pytest.mark.parametrize("ending", ["PNG", "Png"])
+def test_the_first_line_may_name_an_image_in_another_case(
+    tmp_path: Path, form: Callable[[Path], None], ending: str
+) -> None:
+    root = tmp_path / "c"
+    put(root, [f"train/{id_}.{ending}" for id_ in TRAIN] + [f"test/{id_}.{ending}" for id_ in TEST])
+    form(root)
+    (root / "test.csv").write_text("".join(f"{id_}.png\n" for id_ in TEST))
+    _, _, train, test = read(root, tmp_path)
+    assert train.labels.iloc[:, 0].tolist() == LABELS
+    assert train.paths == [f"train/{id_}.{ending}" for id_ in TRAIN] and len(test) == len(TEST)
+
+
 @pytest.mark.parametrize("number", [str, lambda id_: str(int(id_))], ids=["as files", "without zeros"])
 def test_that_the_first_line_is_a_row_is_seen_by_the_images(tmp_path: Path, number: Callable[[str], str]) -> None:
     root = tmp_path / "c"

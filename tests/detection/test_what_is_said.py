@@ -6,6 +6,8 @@ import pytest
 
 from downloads import LABELS, NAMES, TEST, TRAIN, plain, put, read
 from making import write_table
+from pipeline.competition.tables.table import read_train
+from pipeline.config_file import load
 from pipeline.detection.recognise import recognise, render
 from pipeline.files import InputError
 
@@ -42,6 +44,44 @@ def test_groups_of_another_table(tmp_path: Path) -> None:
     _, cfg, train, _ = read(root, tmp_path)
     assert (cfg.data.train, cfg.data.group) == ("train_labels.csv", "train_features.csv:site")
     assert train.groups == [f"group s{number // 2}" for number in range(20)]
+
+
+@pytest.mark.parametrize("header", ["id", "scan"])
+@pytest.mark.parametrize("spelled", ["{}", "{}.png", "train/{}.JPG"])
+@pytest.mark.parametrize("endings", [False, True])
+def test_groups_of_another_table_that_spells_ids_otherwise(
+    tmp_path: Path, header: str, spelled: str, *, endings: bool
+) -> None:
+    root = tmp_path / "c"
+    images(root)
+    ids, tested = (
+        [f"{id_}.png" if endings else id_ for id_ in names] for names in (TRAIN, [f"t{id_}" for id_ in TEST])
+    )
+    write_table(root / "train.csv", ["id", "label"], [list(row) for row in zip(ids, LABELS, strict=True)])
+    write_table(root / "sample_submission.csv", ["id", "label"], [[id_, "ant"] for id_ in tested])
+    # The age groups as the patient does, in as many groups; it has less of a name for one, and is a number.
+    about = [[spelled.format(id_), 30 + number // 2, f"p{number // 2}"] for number, id_ in enumerate(TRAIN)]
+    about += [[spelled.format(f"t{id_}"), 60, f"q{number // 2}"] for number, id_ in enumerate(TEST)]
+    write_table(root / "about.csv", [header, "age", "patient_id"], about[::-1])
+    found, cfg, train, _ = read(root, tmp_path)
+    assert cfg.data.group == "about.csv:patient_id"
+    assert train.groups == [f"group p{number // 2}" for number in range(20)]
+    (choice,) = (item for item in found.choices if item.said)
+    assert ("by its column 'scan'" in choice.reason) == (header == "scan")
+
+
+def test_a_table_of_other_images_has_no_groups_of_these(tmp_path: Path) -> None:
+    root = tmp_path / "c"
+    images(root)
+    write_table(root / "train.csv", ["id", "label"], [list(row) for row in zip(TRAIN, LABELS, strict=True)])
+    about = [[f"x{id_}", f"p{number // 2}"] for number, id_ in enumerate(TRAIN)]
+    about += [[f"t{id_}", f"q{number // 2}"] for number, id_ in enumerate(TEST)]
+    write_table(root / "about.csv", ["scan", "patient"], about)
+    assert recognise(root).value("data.group") is None
+    read(root, tmp_path)
+    cfg = load(tmp_path / "found.toml", ["data.group=about.csv:patient"])
+    with pytest.raises(InputError, match=r"must have a column of ids, such as '000'\. It has: scan, patient"):
+        read_train(cfg)
 
 
 @pytest.mark.parametrize("answers", [[0, 1, 2, 3] * 2, [0] * 8])
@@ -101,6 +141,35 @@ def test_folders_of_classes_that_are_left_are_said(tmp_path: Path) -> None:
     put(root, [f"test/{n}.png" for n in range(6)])
     found = recognise(root)
     assert found.said == ("folders of classes that are not used: 'additional'",)
+
+
+def test_a_table_of_other_labels_of_other_images_is_said(tmp_path: Path) -> None:
+    root = tmp_path / "c"
+    put(root, [f"train/{name}/{n}.png" for name in NAMES for n in range(5)] + [f"test/t{n}.png" for n in range(6)])
+    write_table(root / "sample_submission.csv", ["id", "label"], [[f"t{n}.png", "ant"] for n in range(6)])
+    put(root, [f"validation/v{n}.png" for n in range(9)])
+    write_table(root / "validation_labels.csv", ["file", "category"], [[f"v{n}.png", n % 3 + 1] for n in range(9)])
+    assert recognise(root).said == (
+        "validation_labels.csv has labels in column 'category' of 9 more images, which are not used: to train on them "
+        "too, give them the form and the labels of train/{label}/{file}",
+    )
+    # What it says of images to be predicted, or that are not there, is nothing to train on.
+    for name in ("t{}.png", "other{}.png"):
+        rows = [[name.format(n), n % 3 + 1] for n in range(6)]
+        write_table(root / "validation_labels.csv", ["file", "category"], rows)
+        assert recognise(root).said == ()
+
+
+def test_images_under_the_names_of_used_ones_are_said(tmp_path: Path) -> None:
+    root = tmp_path / "c"
+    plain(root)
+    put(root, ["masks/000.JPG", "train/x.jpg"])  # neither lies beside an image of its name
+    assert recognise(root).said == ()
+    put(root, [f"train/{id_}.JPG" for id_ in TRAIN[::3]] + [f"test/{TEST[1]}.JPG"])
+    assert recognise(root).said == (
+        "8 images have the name of a used one with another ending (test/001.JPG, train/000.JPG, train/003.JPG, "
+        "train/006.JPG, train/009.JPG, ...), and are not used: the images are those by data.image = 'train/{id}.png'",
+    )
 
 
 @pytest.mark.parametrize("names", [("bus", "car", "train", "truck"), ("Testudo", "Trainer", "Valid"), ("a", "test")])

@@ -15,7 +15,10 @@ CANDIDATES = ("cp949", "gbk", "cp932", "big5", "cp1252", "cp1250", "cp1251")
 # Of the letters that are no ASCII, how many must be syllables of KS X 1001, the 2,350 that Korean is written with: all
 # of words of everyday Korean are; of Chinese words in GBK that can be read so at all, two in a hundred pairs pass.
 _KOREAN = 0.9
+# Of common Chinese letters in GBK, three in five alone are such syllables: one or two prove nothing, a word is needed.
+_KOREAN_WORD = re.compile("[\uac00-\ud7a3]{2,}")
 _UTF16_MARKS = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
+_WORD = re.compile(r"[^\W\d_]+")
 _CELL = re.compile(r'[^\n\r,;\t|"]*[^\x00-\x7f][^\n\r,;\t|"]*')
 
 
@@ -38,7 +41,10 @@ def decode(path: Path, data: bytes, given: str = "") -> tuple[str, str]:
     try:
         # Text in UTF-16 without a mark is UTF-8 too, with a zero byte in each letter.
         if not (given and b"\0" in data):
-            return data.decode("utf-8-sig"), "utf-8-sig" if data.startswith(codecs.BOM_UTF8) else "utf-8"
+            plain = data.decode("utf-8-sig")
+            if given and _is_utf8_by_accident(plain, data, given):
+                return data.decode(given), given
+            return plain, "utf-8-sig" if data.startswith(codecs.BOM_UTF8) else "utf-8"
     except UnicodeDecodeError:
         pass
     if given:
@@ -57,10 +63,28 @@ def decode(path: Path, data: bytes, given: str = "") -> tuple[str, str]:
 
 
 def is_korean(text: str) -> bool:
-    """Whether the letters of a text that are no ASCII are syllables that Korean is written with."""
+    """Whether the letters of a text that are no ASCII are syllables that Korean is written with, two in a word."""
     letters = {letter for letter in text if not letter.isascii() and letter.isalpha()}
     syllables = [letter for letter in letters if "\uac00" <= letter <= "\ud7a3" and len(_euc_kr(letter)) == 2]
-    return len(syllables) >= max(1, _KOREAN * len(letters))
+    return len(syllables) >= max(1, _KOREAN * len(letters)) and any(
+        all(len(_euc_kr(letter)) == 2 for letter in word) for word in _KOREAN_WORD.findall(text)
+    )
+
+
+def _is_utf8_by_accident(text: str, data: bytes, given: str) -> bool:
+    """Whether a text in UTF-8 is rather one in an encoding of two bytes for a letter, as the Chinese for a cat in GBK
+    has the bytes of an e with an accent: its letters that are no ASCII stand alone or in pairs, and the encoding has as
+    many.
+    """
+    words = [word for word in _WORD.findall(text) if not word.isascii()]
+    other = _or_none(data, given)
+    return (
+        len(words) > 0
+        and all(len(word) <= 2 and not any(map(str.isascii, word)) for word in words)
+        and other is not None
+        and len(other) == len(text)
+        and [len(word) for word in _WORD.findall(other)] == [len(word) for word in _WORD.findall(text)]
+    )
 
 
 def _decoded(path: Path, data: bytes, encoding: str) -> str:

@@ -16,11 +16,12 @@ from pipeline.competition.tables.json_table import read_frame
 from pipeline.competition.tables.long_table import is_long, widen
 from pipeline.competition.tables.other_case import in_other_case
 from pipeline.competition.tables.rows import known_flags, one_row_each
+from pipeline.competition.tables.rows_by_id import rows_by_id
 from pipeline.competition.tables.templates import fields, paths_from_rows, resolve_wildcards, rows_from_paths
 from pipeline.config import Config
 from pipeline.files import InputError, inside, is_file
 from pipeline.paths import data_dir
-from pipeline.quoting import shown
+from pipeline.quoting import cut, shown
 
 
 @dataclass(frozen=True)
@@ -188,7 +189,7 @@ def _of_one_image(paths: list[str]) -> list[str] | None:
 
 
 def _group_cells(cfg: Config, frame: pd.DataFrame) -> list[str]:
-    """Take the column of groups; with `TABLE:COLUMN` that of another table, by the ids."""
+    """Take the column of groups; with `TABLE:COLUMN` that of another table, by the ids, see `rows_by_id`."""
     if cfg.data.group in frame.columns:
         return [str(cell) for cell in frame[cfg.data.group]]
     name, _, column = cfg.data.group.rpartition(":")
@@ -196,10 +197,16 @@ def _group_cells(cfg: Config, frame: pd.DataFrame) -> list[str]:
     if not path.is_file():
         raise InputError(f"data.group must be a column, or TABLE:COLUMN. {path} does not exist")
     other = wide_frame(cfg, path)
-    if problems := require_columns(str(path), other, [cfg.data.id, column]):
+    if problems := require_columns(str(path), other, [column]):
         raise InputError("; ".join(problems))
-    groups = dict(zip(map(str, other[cfg.data.id]), map(str, other[column]), strict=True))
-    return [groups.get(str(id_), "") for id_ in frame[cfg.data.id]]
+    names = [str(name) for name in other.columns]
+    columns = {name: [str(cell) for cell in other[name]] for name in names if names.count(name) == 1}
+    ids = [str(id_) for id_ in frame[cfg.data.id]]
+    key, rows = rows_by_id(columns, ids, cfg.data.id)
+    if not key and cfg.data.id not in columns:
+        have = ", ".join(map(cut, names[:20]))
+        raise InputError(f"{path} must have a column of ids, such as {', '.join(map(shown, ids[:1]))}. It has: {have}")
+    return ["" if row is None else columns[column][row] for row in rows]
 
 
 def _groups(ids: list[str], cells: list[str]) -> list[str]:

@@ -11,7 +11,7 @@ from pipeline.detection.habits import FEW, LABEL_FILES, TEST_WORDS, TRAIN_WORDS,
 from pipeline.detection.image_files import ImageFiles
 from pipeline.detection.inventory import Inventory
 from pipeline.detection.label_columns import Labels, choose_labels, names_files, tag_separator
-from pipeline.detection.plain_template import TemplateMatch, fit_in_words, images_of
+from pipeline.detection.plain_template import TemplateMatch, fit_in_words, images_of, way_without
 from pipeline.detection.sample_table import sample_rank
 from pipeline.detection.second_images import other_images
 from pipeline.detection.sheets import Sheet, sheet_named
@@ -76,12 +76,12 @@ def read_sheet(inventory: Inventory, sheet: Sheet) -> Candidate | Refusal:
     if not ids:
         return refused(f"{path} has no column with another id in every row")
     match = find_template(sheet.frame, keys, images, "train", given=said.get("data.image"))
-    if match is None or not match.is_good:
+    if match is None or not match.may_be_taken(said):
         first = sheet.cells[ids[0]][0]
         best = f"at most {match.num_found:,} of {match.num_rows:,}, by {match.template!r}" if match else "none"
         return refused(
             f"{path}: the ids in column {shown(ids[0])}, such as {shown(first)}, must name the image files, such as "
-            f"{_an_example(images)!r}; {best} do; {SAY} data.image=FOLDER/{{COLUMN}}.jpg"
+            f"{_an_example(images)!r}; {best} do; {SAY} data.image=FOLDER/{{COLUMN}}.jpg{way_without(match)}"
         )
     id_ = match.key if match.key in ids else ids[0]
     # Of a list, as the files of test images are asked for: by their names.

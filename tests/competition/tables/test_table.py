@@ -65,6 +65,8 @@ def test_utf_16_is_known_by_its_mark(tmp_path: Path, mark: str) -> None:
     ("words", "encoding"),
     [
         (["正常", "擦花"], "gbk"),
+        (["猫", "狗", "鸟"], "gbk"),  # each is a syllable of Korean in CP949
+        (["꿩", "닭"], "cp949"),  # so that one syllable proves nothing
         (["苹果", "香蕉", "西瓜"], "gbk"),
         (["Äpfel", "Gemüse"], "cp1252"),
         (["écureuil", "lièvre"], "cp1252"),
@@ -82,11 +84,30 @@ def test_text_that_is_no_korean_is_not_read_as_korean(tmp_path: Path, words: lis
         read_csv(path, "utf-8")
 
 
-@pytest.mark.parametrize("labels", [["개", "고양이"], ["정상 25℃", "불량 30㎜"], ["꿩", "닭"]])
+@pytest.mark.parametrize("labels", [["개", "고양이"], ["정상 25℃", "불량 30㎜"]])
 def test_korean_needs_no_setting(tmp_path: Path, labels: list[str]) -> None:
     path = tmp_path / "t.csv"
     path.write_bytes("\n".join(["id,label", *(f"{n},{label}" for n, label in enumerate(labels))]).encode("cp949"))
     assert read_csv(path).frame["label"].tolist() == labels
+
+
+def test_korean_labels_of_one_syllable_below_korean_columns(tmp_path: Path) -> None:
+    path = tmp_path / "t.csv"
+    labels = ["개", "소", "말", "닭", "양"]
+    path.write_bytes("\n".join(["번호,종류", *(f"{n},{label}" for n, label in enumerate(labels))]).encode("cp949"))
+    assert read_csv(path).frame["종류"].tolist() == labels
+
+
+def test_a_table_that_happens_to_be_utf8_too_is_in_the_encoding_that_is_given(tmp_path: Path) -> None:
+    path = tmp_path / "t.csv"
+    data = "id,label\n1,猫\n".encode("gbk")
+    path.write_bytes(data)
+    assert data.decode("utf-8") == "id,label\n1,è\n"
+    assert read_csv(path).frame["label"].tolist() == ["è"]
+    assert read_csv(path, "gbk").frame["label"].tolist() == ["猫"]
+    for words, encoding in (("café,25 °C", "gbk"), ("кот,猫", "gbk"), ("è,à", "cp1252")):
+        path.write_text(f"a,b\n{words}\n", encoding="utf-8")
+        assert read_csv(path, encoding).frame.iloc[0].tolist() == words.split(",")
 
 
 @pytest.mark.parametrize(
