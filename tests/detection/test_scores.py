@@ -7,6 +7,7 @@ import pytest
 from downloads import TEST, plain
 from making import write_table
 from pipeline.detection.recognise import Found, recognise
+from pipeline.files import InputError
 
 
 def asks(root: Path, labels: list[object], target: str, answers: list[object]) -> Found:
@@ -35,6 +36,30 @@ def said(found: Found, key: str) -> str:
         (("ant", "wasp"), "is_ant", "wasp"),
         (("ant", "wasp"), "score", "ant"),
         (("\uc815\uc0c1", "\ubd88\ub7c9"), "label", "\uc815\uc0c1"),
+        (("\uc591\uc131", "\uc74c\uc131"), "label", "\uc74c\uc131"),
+        (("\u6b63\u5e38", "\u5f02\u5e38"), "label", "\u6b63\u5e38"),
+        (("Parasitized", "Uninfected"), "label", "Uninfected"),
+        (("helmet", "no_helmet"), "no_helmet", "helmet"),
+        (("helmet", "no_helmet"), "missing_helmet", "helmet"),
+        (("helmet", "no_helmet"), "violation", "helmet"),
+        (("helmet", "no_helmet"), "non_violation", "no_helmet"),
+        (("fire", "no_fire"), "violation", "no_fire"),
+        (("with_mask", "without_mask"), "no_mask", "with_mask"),
+        (("with_mask", "without_mask"), "is_mask", "without_mask"),
+        (("cheating", "honest"), "not_cheating", "cheating"),
+        (("authentic", "tampered"), "non_authentic", "authentic"),
+        (("smoker", "other"), "nonsmoker", "smoker"),
+        (("good", "bad"), "defect_free", "bad"),
+        (("OK", "NG"), "no_defect", "NG"),
+        (("OK", "NG"), "is_normal", "NG"),
+        (("OK", "NG"), "unhealthy", "OK"),
+        (("normal", "abnormal"), "abnormality", "normal"),
+        (("safe", "unsafe"), "label", "safe"),
+        (("stable", "unstable"), "label", "stable"),
+        (("known", "unknown"), "label", "unknown"),
+        (("real", "fake"), "label", "real"),
+        (("real", "fake"), "is_real", "fake"),
+        (("valid", "invalid"), "label", "valid"),
     ],
 )
 def test_what_counts_as_0_is_what_says_so_and_is_printed(
@@ -43,12 +68,58 @@ def test_what_counts_as_0_is_what_says_so_and_is_printed(
     for number, pair in enumerate((labels, labels[::-1])):
         found = asks(tmp_path / str(number), [*pair] * 10, target, [0.5] * 8)
         assert found.value("data.negative") == zero
+        other = next(name for name in labels if name != zero)
         assert f"{zero!r}" in said(found, "data.negative")
+        assert said(found, "data.negative").endswith(f" Turned round: --set data.negative={other!r}")
 
 
 def test_what_the_alphabet_decides_says_how_to_turn_it_round(tmp_path: Path) -> None:
     found = asks(tmp_path / "c", ["ant", "wasp"] * 10, "score", [0.5] * 8)
     assert "by the alphabet alone. Turned round: --set data.negative='wasp'" in said(found, "data.negative")
+
+
+@pytest.mark.parametrize("labels", [("safe", "unsafe"), ("known", "unknown"), ("cap", "no_cap")])
+def test_what_is_not_certain_is_not_said_to_be(tmp_path: Path, labels: tuple[str, str]) -> None:
+    found = asks(tmp_path / "c", [*labels] * 10, "defect" if "cap" in labels else "label", [0.5] * 8)
+    assert " rather " in said(found, "data.negative")
+
+
+@pytest.mark.parametrize(
+    ("labels", "target", "zero"),
+    [
+        (("OK", "NG"), "label", "OK"),
+        (("fresh", "rotten"), "is_fresh", "rotten"),
+        (("fresh", "rotten"), "label", None),
+        (("safe", "unsafe"), "label", None),
+        (("glioma", "meningioma", "notumor"), "label", None),
+    ],
+)
+@pytest.mark.parametrize("answer", [0, 1, "0.0"])
+def test_one_whole_number_in_every_row_asks_for_numbers_where_names_leave_no_doubt(
+    tmp_path: Path, labels: tuple[str, ...], target: str, zero: str | None, answer: object
+) -> None:
+    found = asks(tmp_path / "c", [*labels * 10][:20], target, [answer] * 8)
+    assert found.value("data.negative") == zero and found.value("task.metric") == "accuracy"
+    line = next((line for line in found.said if "in every row, the labels are names" in line), "")
+    if zero:
+        assert "Names are written instead with --set data.negative=''." in said(found, "data.negative") and not line
+        names = recognise(tmp_path / "c", given={"data.negative": ""})
+        assert not names.value("data.negative") and names.value("task.metric") == "accuracy"
+    elif len(labels) == 2:
+        assert line.endswith("data.negative names the label that counts as 0, where a number is wanted")
+    else:
+        assert line.endswith("write them into the train table, in a column that data.labels names")
+
+
+def test_a_rare_name_and_one_whole_number_speak_for_probabilities(tmp_path: Path) -> None:
+    found = asks(tmp_path / "c", ["NG", *["OK"] * 19], "label", [0] * 8)
+    assert (found.value("data.negative"), found.value("task.metric")) == ("OK", "roc_auc")
+    assert "one of them of 5% of the images" in said(found, "task.metric")
+
+
+def test_of_three_labels_the_negation_that_is_asked_for_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"asks for 'notumor' in column 'no_tumor', which must count as 1.*write 0"):
+        asks(tmp_path / "c", ["glioma", "pituitary_tumor", "notumor", "glioma"] * 5, "no_tumor", [0.5] * 8)
 
 
 def test_of_three_labels_the_negation_counts_as_0(tmp_path: Path) -> None:
