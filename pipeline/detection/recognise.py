@@ -74,7 +74,8 @@ def recognise(folder: Path, opened: Path | None = None, *, name: str = "", given
     metric = choose_metric(train.sheet, train.labels, sample, binary=binary, named=named, versions=versions)
     num_targets = len(sample.targets) if sample else len(columns)
     num_classes, tags = len(train.labels.classes(train.sheet)), are_tags(train.sheet, train.labels)
-    text = read_said(inventory.opened, inventory.files)
+    encoding = inventory.encoding.value if inventory.encoding else given.get("data.encoding", "")
+    text = read_said(inventory.opened, inventory.files, str(encoding))
     metric = by_text(metric, text, num_classes, num_targets, tags=tags)
     if "task.metric" in given:
         metric = Choice("task.metric", given["task.metric"])

@@ -180,6 +180,86 @@ def test_a_text_beside_the_data_names_the_metric(
     assert (f"{file} says: " in reason) == (file != "readme.md")
 
 
+_NOT_ACCURACY = "\uc815\ud655\ub3c4(accuracy)\ub294 \ud3c9\uac00\uc5d0 \uc4f0\uc774\uc9c0 \uc54a\uc2b5\ub2c8\ub2e4."
+
+
+@pytest.mark.parametrize(
+    ("text", "metric"),
+    [
+        ("Accuracy is not used for the ranking. The metric is macro F1.", "macro_f1"),
+        ("Accuracy isn't used for the ranking. The metric is macro F1.", "macro_f1"),
+        (f"- {_NOT_ACCURACY}\n- \ud3c9\uac00 \uc9c0\ud45c\ub294 Macro-F1 \uc785\ub2c8\ub2e4.", "macro_f1"),
+        ("\ud3c9\uac00\ub294 Macro F1 (\uc815\ud655\ub3c4 \uc544\ub2d8)", "macro_f1"),
+        ("\ud3c9\uac00\ub294 macro F1 \ub300\uc2e0 MCC", "mcc"),
+        ("\ud3c9\uac00\ub294 macro F1\uc774 \uc544\ub2c8\ub77c MCC", "mcc"),
+        ("The score is the error rate, not macro F1.", "error"),
+        ("The score is not macro F1 but the error rate.", "error"),
+        ("We score by the error rate rather than by macro F1.", "error"),
+        ("Instead of macro F1 we score the error rate.", "error"),
+        ("Unlike macro F1, the score is the error rate.", "error"),
+        ("The metric was changed from macro F1 to the error rate.", "error"),
+        ("Macro F1 and MCC are no longer metrics. The score is the error rate.", "error"),
+        ("We do not score by macro F1 or MCC. The score is the error rate.", "error"),
+        ("The metric is the error rate and macro F1 is not used.", "error"),
+        ("Scores are not only macro F1.", "macro_f1"),
+        ("Files that do not open score 0; the metric is macro F1.", "macro_f1"),
+        ("If a file does not open the score is macro F1 of the others.", "macro_f1"),
+        ("The score is macro F1 (other data are not allowed).", "macro_f1"),
+        ("The score is macro F1, other data are not allowed.", "macro_f1"),
+    ],
+)
+def test_a_score_that_a_sentence_negates_is_passed_over(tmp_path: Path, text: str, metric: str) -> None:
+    root = tmp_path / "c"
+    asks(root, [number % 3 for number in range(20)], "label", [0] * 8)
+    (root / "evaluation.md").write_text(text, encoding="utf-8")
+    assert recognise(root).value("task.metric") == metric
+
+
+@pytest.mark.parametrize(
+    "text", ["average precision", "mean average precision", "area under the precision-recall curve"]
+)
+def test_average_precision_is_none_of_the_metrics_and_that_is_said(tmp_path: Path, text: str) -> None:
+    root = tmp_path / "c"
+    asks(root, [0, 1] * 10, "label", [0.5] * 8)
+    (root / "evaluation.md").write_text(f"The score is the {text}.", encoding="utf-8")
+    assert "No metric of that name scores such answers; set task.metric" in said(recognise(root), "task.metric")
+
+
+@pytest.mark.parametrize(
+    ("text", "num_classes", "stands_in"),
+    [
+        ("Binary F1 Score", 2, True),
+        ("F1 Score (\uc591\uc131 \ud074\ub798\uc2a4 1 \uae30\uc900)", 2, True),
+        ("F1 of the positive class", 2, True),
+        ("F1-score", 2, True),
+        ("Macro F1", 2, False),
+        ("F1-score", 3, False),
+        ("weighted F1", 3, True),
+    ],
+)
+def test_macro_f1_that_stands_for_another_f1_is_printed(
+    tmp_path: Path, text: str, num_classes: int, stands_in: bool
+) -> None:
+    root = tmp_path / "c"
+    asks(root, [number % num_classes for number in range(20)], "label", [0] * 8)
+    (root / "evaluation.md").write_text(f"Metric : {text}", encoding="utf-8")
+    found = recognise(root)
+    assert found.value("task.metric") == "macro_f1"
+    assert ("macro_f1 stands for it, another score" in said(found, "task.metric")) == stands_in
+
+
+@pytest.mark.parametrize("encoding", ["cp949", "utf-16", "utf-8-sig", "cp1252"])
+def test_a_text_is_read_in_its_encoding(tmp_path: Path, encoding: str) -> None:
+    root, text = tmp_path / "c", "\ud3c9\uac00 \uc0b0\uc2dd : Macro F1"
+    if encoding == "cp1252":
+        text = "Metric, \xe0 pr\xe9sent: Macro F1"
+    asks(root, [0, 1] * 10, "label", [0] * 8)
+    (root / "rules.txt").write_text(text, encoding=encoding)
+    found = recognise(root)
+    assert found.value("task.metric") == "macro_f1"
+    assert encoding == "cp1252" or f"rules.txt says: {text!r}." in said(found, "task.metric")
+
+
 def test_what_a_text_says_of_other_answers_is_printed_and_not_taken(tmp_path: Path) -> None:
     root = tmp_path / "c"
     asks(root, [number % 3 for number in range(20)], "label", [0] * 8)
