@@ -50,16 +50,42 @@ MOST_LOST = 0.05
 MANY_TAGS = 0.1
 
 # Names of a class in which there is nothing to find, or with which all is well: in detection of objects and marks, in
-# medicine, in the inspection of goods ("OK" and "NG"); the last three are Korean: normal, a good article, none.
+# medicine, in the inspection of goods ("OK" and "NG"); those in \u are Korean (normal, a good article, none, negative),
+# and Chinese and Japanese (normal, a good article, passed, negative in two spellings, none in three).
 NOTHING_THERE = (
-    *("cover", "normal", "negative", "none", "no", "background", "empty", "absent", "nothing", "control"),
+    *("cover", "normal", "negative", "neg", "none", "no", "background", "empty", "absent", "nothing", "control"),
     *("ok", "okay", "good", "clean", "clear", "healthy", "pass", "passed", "intact", "off", "false"),
-    *("\uc815\uc0c1", "\uc591\ud488", "\uc5c6\uc74c"),
+    *("uninfected", "undamaged", "unaffected"),
+    *("\uc815\uc0c1", "\uc591\ud488", "\uc5c6\uc74c", "\uc74c\uc131"),
+    *(
+        "\u6b63\u5e38",
+        "\u826f\u54c1",
+        "\u5408\u683c",
+        "\u9634\u6027",
+        "\u9670\u6027",
+        "\u65e0",
+        "\u7121",
+        "\u306a\u3057",
+    ),
 )
+# Names of what is as it should be, whose other is what is looked for (`fake`, `unsafe`): mostly, not always.
+ALL_IS_WELL = ("safe", "stable", "valid", "real", "genuine", "authentic", "original", "benign")
+# What names of the case that is looked for begin with or hold, in a column to fill: `defective`, `anomaly_score`.
+BAD_CASES = (
+    *("violat", "infring", "defect", "anomal", "abnormal", "fault", "damag", "fail", "fraud", "diseas", "infect"),
+    *("danger", "hazard", "threat", "attack", "fake", "crack", "fire", "smok"),
+)
+# Of them those by which something that must be there is missing: a helmet, a mask.
+VIOLATIONS = ("violat", "infring")
 # What turns a name into its negation, before it or joined to it: `no_fire`, `non-smoker`, `notumor`, `undamaged`.
 NEGATIONS = ("no", "non", "not", "un", "without")
+# What else does in the name of a column, before or after: `missing_helmet`, `defect_free`.
+LACKS = ("missing", "lack", "lacks", "lacking", "absence", "absent", "free")
 # Words about the answer, not about what is asked, in the name of a column to fill: `is_defect`, `label`.
-QUESTION_WORDS = ("is", "has", "label", "target", "class", "prob", "probability", "score", "pred", "result")
+QUESTION_WORDS = (
+    *("is", "are", "was", "has", "label", "target", "class", "prob", "probability", "proba", "likelihood"),
+    *("score", "pred", "predicted", "prediction", "result", "confidence"),
+)
 # Of two labels, a fraction of images that makes the rarer one rare: plain labels would be the common one throughout.
 RARE = 0.2
 # How many grades a scale has, such as one of severity; with fewer or more, numbers are rather names of classes.

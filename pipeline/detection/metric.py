@@ -22,7 +22,8 @@ class Evidence:
     """What labels and answers look like.
 
     sheet, labels: the train table and its labels; targets, answers: the columns to fill, and what stands in them.
-    binary: one label is told from all others, see `choose_negative`; named: a file says what the labels' numbers are.
+    binary: one label is told from all others, see `choose_negative`; named: a file says what the labels' numbers are;
+    versions: classes are versions of one image.
     """
 
     sheet: Sheet
@@ -31,6 +32,7 @@ class Evidence:
     answers: tuple[str, ...] = ()
     binary: bool = False
     named: bool = False
+    versions: bool = False
 
     @cached_property
     def cells(self) -> list[str]:
@@ -100,8 +102,13 @@ class Evidence:
 
     @property
     def unanswered(self) -> bool:
-        """Whether labels are 0 and 1, and the sample has one answer for all rows, or none."""
-        return {FLAGS.get(cell) for cell in self.cells} == {0, 1} and len(set(self.answers)) < 2
+        """Whether labels are 0 and 1, and the sample has one answer for all rows, or none; or names of which one counts
+        as 0, and the sample has one 0 or 1.
+        """
+        answers = set(self.answers)
+        if self.binary:
+            return self.num_classes == 2 and len(answers) == 1 and answers <= set(FLAGS) and not self.versions
+        return {FLAGS.get(cell) for cell in self.cells} == {0, 1} and len(answers) < 2
 
     @property
     def rarest(self) -> float:
@@ -146,7 +153,7 @@ RULES = (
         "roc_auc log_loss mcc macro_f1",
     ),
     Rule(
-        lambda e: e.binary,
+        lambda e: e.binary and not e.unanswered,
         "roc_auc",
         "One label against all others, and the sample has a number.",
         "weighted_auc log_loss probabilistic_f1 accuracy",
@@ -210,7 +217,7 @@ RULES = (
     Rule(
         lambda e: e.num_classes == 2 and e.unanswered and e.rarest < RARE,
         "roc_auc",
-        "Labels are 0 and 1, one of them of {rarest:.0%} of the images, and the sample leaves open whether labels or "
+        "Two labels, one of them of {rarest:.0%} of the images, and the sample leaves open whether labels or "
         "probabilities are wanted: of so rare a label a probability says more.",
         _TWO,
         said=True,
@@ -218,7 +225,7 @@ RULES = (
     Rule(
         lambda e: e.num_classes == 2 and e.unanswered and len(e.answers) > 0,
         "accuracy",
-        "Labels are 0 and 1, and the sample has one answer in every row, which leaves open whether labels or "
+        "Two labels, and the sample has one answer in every row, which leaves open whether labels or "
         "probabilities are wanted.",
         "roc_auc log_loss mcc macro_f1",
         said=True,
@@ -252,11 +259,17 @@ RULES = (
 
 
 def choose_metric(
-    sheet: Sheet, labels: Labels, sample: Sample | None, *, binary: bool = False, named: bool = False
+    sheet: Sheet,
+    labels: Labels,
+    sample: Sample | None,
+    *,
+    binary: bool = False,
+    named: bool = False,
+    versions: bool = False,
 ) -> Choice:
     """Choose the metric that the form of the answers suggests; which others would fit stands in its reason."""
     targets, answers = (sample.targets, tuple(sample.answers)) if sample else ((), ())
-    evidence = Evidence(sheet, labels, targets, answers, binary, named)
+    evidence = Evidence(sheet, labels, targets, answers, binary, named, versions)
     rule = next(rule for rule in RULES if rule.when(evidence))
     many = evidence.many_columns
     facts = {

@@ -4,10 +4,13 @@ import html
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 
 from pipeline.competition.answers import metrics
+from pipeline.competition.tables.encoding import decode
 from pipeline.detection.found import Choice
+from pipeline.files import InputError
 
 _ENDINGS = (".md", ".txt", ".html", ".htm", ".rst")
 # Larger files are data; so are texts where there are many.
@@ -17,6 +20,13 @@ _SCORES = re.compile(
     r"evaluat|scor(?:e|ing)|metric|ranked|judged|assess|\ud3c9\uac00|\uc0b0\uc2dd|\uc9c0\ud45c|\ub9ac\ub354\ubcf4\ub4dc",
     re.IGNORECASE,
 )
+# An F1 that no metric here is, binary or weighted; the last are Korean for positive and binary. And an F1 of which
+# nothing is said: of two classes it is mostly the binary one.
+OTHER_F1 = (
+    r"(?:binary|weighted)[ -]?(?:averaged?[ -]?)?f-?1?(?:[ -]?score|[ -]?measure)?\b|"
+    r"\bf-?1(?:[ -]?score)?[ :(]*(?:(?:of|for|on|in) )?(?:the )?(?:binary|weighted|positive|\uc591\uc131|\uc774\uc9c4)"
+)
+PLAIN_F1 = r"\bf-?1\b|\bf1[ -]?score|f-measure"
 # Phrases, the most special first, each with the metric of one label, of several tags, and of numbers; "" where there is
 # none. Those in \u are Korean: accuracy; logarithmic loss; mean absolute and squared error.
 PHRASES: tuple[tuple[str, str, str, str], ...] = (
@@ -24,16 +34,19 @@ PHRASES: tuple[tuple[str, str, str, str], ...] = (
     (r"mean column-?wise (?:roc )?(?:auc|area)", "mean_column_auc", "mean_column_auc", ""),
     (r"weighted (?:roc )?auc", "weighted_auc", "", ""),
     (r"probabilistic f", "probabilistic_f1", "", ""),
+    (r"(?:area under (?:the )?)?(?:precision[ -]recall|\bpr)[ -](?:curve|auc)|\bau-?prc?\b", "", "", ""),
     (r"(?:area under|\bauc\b|\bau-?roc\b|roc[ -]?curve|roc[ -_]auc)", "roc_auc", "mean_column_auc", ""),
     (r"\bm?ap ?@ ?(?P<top>\d+)|mean average precision (?:at|@) ?(?P<top2>\d+)", "map@{top}", "", ""),
+    (r"average[ -]precision|\ud3c9\uade0 ?\uc815\ubc00\ub3c4", "", "", ""),
     (r"top[ -]?(?P<top>\d+) (?:accuracy|error)", "top@{top}", "", ""),
     (r"log(?:arithmic)?[ -]?loss|cross[ -]?entropy|\ub85c\uadf8 ?\uc190\uc2e4", "log_loss", "log_loss", ""),
     (r"matthews|\bmcc\b", "mcc", "", ""),
     (r"balanced accuracy|mean (?:per[ -]class|class) accuracy|macro[ -]recall", "balanced_accuracy", "", ""),
-    (r"macro[ -]?(?:averaged?[ -]?)?f", "macro_f1", "macro_f1", ""),
-    (r"micro[ -]?(?:averaged?[ -]?)?f", "micro_f1", "micro_f1", ""),
+    (r"macro[ -]?(?:averaged?[ -]?)?f(?:-?1)?(?:[ -]?score|[ -]?measure)?", "macro_f1", "macro_f1", ""),
+    (r"micro[ -]?(?:averaged?[ -]?)?f(?:-?1)?(?:[ -]?score|[ -]?measure)?", "micro_f1", "micro_f1", ""),
     (r"(?:mean|sample[sd]?|average)[ -]?f-?1?(?:[ -]?score|[ -]?measure)?\b", "macro_f1", "samples_f1", ""),
-    (r"\bf-?1\b|\bf1[ -]?score|f-measure", "macro_f1", "micro_f1", ""),
+    (OTHER_F1, "macro_f1", "micro_f1", ""),
+    (PLAIN_F1, "macro_f1", "micro_f1", ""),
     (r"root mean squared?|\brmse\b", "", "", "rmse"),
     (r"mean absolute error|\bmae\b|\ud3c9\uade0 ?\uc808\ub300 ?\uc624\ucc28", "", "", "mae"),
     (r"mis-?classification|error rate|classification error", "error", "error", ""),
@@ -41,12 +54,39 @@ PHRASES: tuple[tuple[str, str, str, str], ...] = (
 )
 
 
+# What passes over the score that follows, and the one before. Those in \u are Korean, which negates behind: forms of
+# "not", "except", "instead".
+_BEFORE = re.compile(
+    r"(?:\b(?:not(?! only\b)|no longer|never|neither|without|instead of|rather than|unlike|other than|replac(?:es|ing)|"
+    r"(?:changed|switched|moved)\b.*\bfrom)\b|n't\b)(?!.*\b(?:is|are|was|were|will|we|you)\b)",
+    re.IGNORECASE,
+)
+_AFTER = re.compile(
+    r"\b(?:is|are|was|were|do|does|did|will|would|be|been|has|have|can|could|should)"
+    r"(?: ?not(?! only\b)| no longer| never|n't| \w*(?:replaced|dropped|removed|excluded))\b|"
+    r"\uc54a|\uc544\ub2c8|\uc544\ub2cc|\uc544\ub2d9|\uc544\ub2d8|\uc81c\uc678|\ub300\uc2e0",
+    re.IGNORECASE,
+)
+# Where a clause ends; the last are Korean endings: "but", "and", "and".
+_CLAUSE = re.compile(
+    r"[,;:(]| - |\b(?:but|while|whereas|although|though|which|that|where|because|and|so|since)\b|"
+    r"\uc9c0\ub9cc|\uba70 |\uace0 ",
+    re.IGNORECASE,
+)
+# What stands between two names of one score, or of several of which the same is said; the last are Korean.
+_JOINS = re.compile(r"[\s/(]*(?:(?:and|or|nor|\ubc0f|\uc640|\uacfc)\b)?\s*", re.IGNORECASE)
+_SINGULAR = re.compile(r"[)\s]*(?:\w+\s)?(?:is|was|does|has)", re.IGNORECASE)
+
+
 @dataclass(frozen=True)
 class Said:
-    """A sentence of a file that names a score, and the metrics that it may mean: of a label, of tags, of numbers."""
+    """A sentence of a file that names a score, by which of `PHRASES`, and the metrics that it may mean: of a label, of
+    tags, of numbers.
+    """
 
     file: str
     sentence: str
+    phrase: str
     metrics: tuple[str, str, str]
 
     def metric(self, *, tags: bool, numbers: bool) -> str:
@@ -57,15 +97,22 @@ class Said:
         return multi if tags else single
 
 
-def read_said(root: Path, files: Sequence[str]) -> Said | None:
-    """Find the first sentence that says what is scored: in files that say so by their names, then in others."""
+def read_said(root: Path, files: Sequence[str], encoding: str = "") -> Said | None:
+    """Find the first sentence that says what is scored: in files that say so by their names, then in others; `encoding`
+    is `data.encoding`.
+    """
     texts = [
         path
         for path in files
         if path.lower().endswith(_ENDINGS) and path.count("/") <= 1 and (root / path).stat().st_size < _LARGEST
     ]
     texts.sort(key=lambda path: (not _SCORES.search(path), not re.search("descri|overview|read", path.lower()), path))
-    found = (said for path in texts[:_MOST] for sentence in _sentences(root / path) if (said := _named(path, sentence)))
+    found = (
+        said
+        for path in texts[:_MOST]
+        for sentence in _sentences(root / path, encoding)
+        if (said := _named(path, sentence))
+    )
     return next(found, None)
 
 
@@ -89,6 +136,12 @@ def by_text(guess: Choice, said: Said | None, num_classes: int, num_targets: int
     if not metric or (needs_columns and num_classes > 2 and num_targets == 1):
         reason = f"{guess.reason} But {quote} No metric of that name scores such answers; set task.metric if one does."
         return Choice(guess.key, guess.value, reason, said=True)
+    if said.phrase == OTHER_F1 or (said.phrase == PLAIN_F1 and num_classes == 2 and not tags):
+        which = (
+            "a binary or weighted F1" if said.phrase == OTHER_F1 else "of two classes mostly the F1 of the positive one"
+        )
+        reason = f"{quote} That is {which}, which is none of the metrics here; {metric} stands for it, another score."
+        return Choice(guess.key, metric, reason, said=True)
     if metric == guess.value:
         return Choice(guess.key, metric, quote)
     return Choice(
@@ -96,9 +149,14 @@ def by_text(guess: Choice, said: Said | None, num_classes: int, num_targets: int
     )
 
 
-def _sentences(path: Path) -> Iterator[str]:
+def _sentences(path: Path, encoding: str) -> Iterator[str]:
     """Give the sentences of a text; of a saved page without its code and tags. A heading belongs to what follows it."""
-    text = path.read_text(encoding="utf-8", errors="replace")
+    data = path.read_bytes()
+    try:
+        text, _ = decode(path, data, encoding)
+    except InputError:
+        # Names of scores are ASCII in most texts, whatever else is in them; and no text has to be read.
+        text = data.decode("utf-8", "replace")
     if path.suffix.lower() in (".html", ".htm"):
         text = re.sub(r"(?is)<(script|style)\b.*?</\1>", " ", text)
         text = re.sub(r"(?i)</?(?:a|b|i|u|em|strong|span|code|sub|sup)\b[^>]*>", "", text)
@@ -115,11 +173,54 @@ def _named(file: str, sentence: str) -> Said | None:
     """Read the score that a sentence names; None where it names none."""
     if not _SCORES.search(sentence):
         return None
+    matches = _matches(sentence)
+    kept = [match for match, over in zip(matches, _passed_over(sentence, matches), strict=True) if not over]
     for phrase, single, multi, number in PHRASES:
-        if match := re.search(phrase, sentence, re.IGNORECASE):
-            top = next((value for value in match.groupdict().values() if value), "")
+        match = next((match for match in kept if match.re.pattern == phrase), None)
+        if match:
+            top = _top(match)
             found = tuple(name.format(top=top) for name in (single, multi, number))
-            if top and int(top) < 2:
-                continue
-            return Said(file, sentence, (found[0], found[1], found[2]))
+            return Said(file, sentence, phrase, (found[0], found[1], found[2]))
     return None
+
+
+def _matches(sentence: str) -> list[re.Match[str]]:
+    """Find all scores that a sentence names, in their order: of those that overlap the most special."""
+    found: list[re.Match[str]] = []
+    for phrase, *_ in PHRASES:
+        for match in re.finditer(phrase, sentence, re.IGNORECASE):
+            apart = all(match.end() <= other.start() or other.end() <= match.start() for other in found)
+            if apart and _top(match) not in ("0", "1"):
+                found.append(match)
+    return sorted(found, key=lambda match: match.start())
+
+
+def _top(match: re.Match[str]) -> str:
+    """The K of `map@K`; "" where there is none."""
+    return next((value for value in match.groupdict().values() if value), "")
+
+
+def _passed_over(sentence: str, matches: Sequence[re.Match[str]]) -> list[bool]:
+    """Say of each score that a sentence names whether its clause negates it: `not by accuracy`, `accuracy is not`."""
+    ends = [0, *(match.end() for match in matches)]
+    starts = [*(match.start() for match in matches), len(sentence)]
+    # What stands before the first score, between each two, and after the last; without what is in brackets.
+    gaps = [re.sub(r"\([^()]*\)", "", sentence[end:start]) for end, start in zip(ends, starts, strict=True)]
+    over = []
+    for number in range(len(matches)):
+        before, after = _CLAUSE.split(gaps[number])[-1], _CLAUSE.split(gaps[number + 1])[0]
+        over.append(bool(_BEFORE.search(before) or _AFTER.search(after)))
+    joined = [_are_joined(*pair, gap) for pair, gap in zip(pairwise(matches), gaps[1:-1], strict=True)]
+    for number, together in enumerate(joined, start=1):
+        if together and over[number - 1]:
+            over[number] = True
+    for number, together in reversed(list(enumerate(joined, start=1))):
+        one = matches[number - 1].re.pattern == matches[number].re.pattern
+        if together and over[number] and (one or not _SINGULAR.match(gaps[number + 1])):
+            over[number - 1] = True
+    return over
+
+
+def _are_joined(first: re.Match[str], second: re.Match[str], gap: str) -> bool:
+    """Whether the same is said of two scores: `accuracy and F1`, or one is the other's translation."""
+    return _JOINS.fullmatch(gap) is not None and (gap.strip() not in ("", "(") or first.re.pattern == second.re.pattern)

@@ -70,10 +70,12 @@ def recognise(folder: Path, opened: Path | None = None, *, name: str = "", given
     named = len(columns) == 1 and classes_are_named(
         inventory.opened, inventory.files, inventory.sheets, set(train.sheet.cells[columns[0]])
     )
-    metric = choose_metric(train.sheet, train.labels, sample, binary=bool(negative and negative.value), named=named)
+    binary = bool(negative and negative.value)
+    metric = choose_metric(train.sheet, train.labels, sample, binary=binary, named=named, versions=versions)
     num_targets = len(sample.targets) if sample else len(columns)
     num_classes, tags = len(train.labels.classes(train.sheet)), are_tags(train.sheet, train.labels)
-    text = read_said(inventory.opened, inventory.files)
+    encoding = inventory.encoding.value if inventory.encoding else given.get("data.encoding", "")
+    text = read_said(inventory.opened, inventory.files, str(encoding))
     metric = by_text(metric, text, num_classes, num_targets, tags=tags)
     if "task.metric" in given:
         metric = Choice("task.metric", given["task.metric"])
@@ -143,8 +145,11 @@ def _disagreement(sample: Sample | None, train: Candidate, negative: Choice | No
         return [f"{what} ({quoted(classes)}); data.train and data.labels say where these are"]
     placeholder = len(set(sample.answers)) == 1 and numbers_of([answer]) is not None
     if placeholder and len(sample.targets) == 1 and not negative and not any(numbers_of([name]) for name in classes):
+        hint = "data.negative names the label that counts as 0, where a number is wanted"
+        if len(classes) != 2:
+            hint = "where numbers are wanted, write them into the train table, in a column that data.labels names"
         return [
             f"the sample has {shown(answer)} in every row, the labels are names ({quoted(classes)}): these are "
-            "written; data.negative names the label that counts as 0, where a number is wanted"
+            f"written; {hint}"
         ]
     return []
