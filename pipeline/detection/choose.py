@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from pipeline.competition.answers.spelling import classes_of, same
+from pipeline.competition.answers.spelling import classes_of, same_among
 from pipeline.competition.answers.task import FLAGS
 from pipeline.detection.candidates import Candidate, Refusal
 from pipeline.detection.found import SAY, Given, first_problems, quoted
@@ -72,6 +72,7 @@ def are_among(sample: Sample | None, sheet: Sheet, labels: Labels) -> bool:
     """
     if sample is None or not sample.answers:
         return True
+    same = same_among(labels.classes(sheet))
     classes = {same(name) for name in labels.classes(sheet)}
     if len(sample.targets) > 1:
         by_name = bool(classes & {same(name) for name in sample.targets}) or set(sample.targets) <= set(labels.columns)
