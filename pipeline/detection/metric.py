@@ -81,8 +81,9 @@ class Evidence:
         words = {word for cell in self.answers for word in cell.split()}
         classes = {same(cell) for cell in self.cells}
         known = sum(same(word) in classes for word in words)
-        # A class and something else, such as its box.
-        return 0 if known < len(words) / 2 else counts.pop()
+        # A class and something else, such as its box. Of numbers that no train image has none may be known.
+        unseen = known == 0 and self.values is not None and numbers_of(list(words)) is not None
+        return 0 if known < len(words) / 2 and not unseen else counts.pop()
 
     @property
     def quantities(self) -> bool:

@@ -19,7 +19,7 @@ from pipeline.paths import data_dir
 from pipeline.quoting import shown
 
 # What separates tags, besides what does in the train table.
-_SEPARATORS = (",", ";", "|", " ")
+_SEPARATORS = (",", ";", "|", " + ", "+", " / ", "/", " ")
 Answer = Literal["label", "probability", "columns", "tags", "ranks", "number"]
 
 
@@ -153,7 +153,8 @@ def _spelled(form: Form, task: Task, sample: Table) -> Form:
                 f"{counted('are none', unknown)}; set data.labels to the column that has them, or empty this column"
             )
         log.info(
-            "submission: the sample's answer %s is none of the %s labels (%s, ...); data.labels says where these are",
+            "submission: the sample's answer %s is none of the %s labels (%s, ...), which are written; where others "
+            "are wanted, write those into the train table, or set data.labels to the column that has them",
             shown(unknown[0]),
             f"{len(task.classes):,}",
             shown(task.classes[0]),

@@ -1,7 +1,7 @@
 """Labels as text: which are numbers, which are the same label written in another way, and how the sample writes them.
 
-Where the train table has `3.0` and the sample submission `3`, or `1` and `01`, `cat` and `Cat`, `great_dane` and
-`great dane`, `False` and `0`, a submission with the train table's spelling would be refused, or every answer in it
+Where the train table has `3.0` and the sample submission `3`, or `1` and `01`, `cat` and `Cat`, `sea_lion` and
+`sea lion`, `False` and `0`, a submission with the train table's spelling would be refused, or every answer in it
 counted as wrong.
 """
 
@@ -209,10 +209,10 @@ def _cased(text: str, change: Rule) -> str:
 
 
 def _joined(text: str, old: str, new: str, change: Rule = str) -> str:
-    """`great_dane` as `great dane`, or in another case, as `Great Dane`."""
+    """`sea_lion` as `sea lion`, or in another case, as `Sea Lion`."""
     return change(_plain(text).replace(old, new))
 
 
 def _joined_by(text: str, mark: str, change: Rule) -> str:
-    """`great_dane-mix` as `great dane mix`."""
+    """`sea_lion-mix` as `sea lion mix`."""
     return change(_BETWEEN_WORDS.sub(mark, _plain(text)))
