@@ -123,7 +123,7 @@ def _with_commas(cfg: Config, form: Form, sample: Table) -> Form:
         return form
     table = read_csv(path, cfg.data.encoding, cfg.data.tag_separator, headerless=is_headerless(cfg, path))
     writings = table.dialect.writings
-    if DecimalComma() not in writings.values():
+    if not any(isinstance(writing, DecimalComma) for writing in writings.values()):
         return form
     known = {**sample.dialect.writings, **dict.fromkeys(form.targets, DecimalComma())}
     return replace(form, dialect=replace(sample.dialect, writings=known))
