@@ -46,7 +46,8 @@ competition/          what it gives and asks for, never torch
                       folds/ (splits, greedy_split, versions, fold_table)
 detection/            recognise a download: inventory (image_files, encodings, sheets, sample_table) -> readings/, a
                       file for each family of downloads (candidates) -> choose -> what is asked (asked, answerable),
-                      groups, box, extra, lost, unused, negative, metric, metric_text, survey -> found, config_text
+                      groups, box, extra, lost, unused, disagreement, negative, metric, metric_text, survey -> found,
+                      config_text
                       plain_template, find_template, second_images, folders, label_columns, name_lists: helpers of
                       readings
                       habits: words and thresholds

@@ -2,12 +2,12 @@
 
 from collections.abc import Sequence
 
-from pipeline.competition.answers.spelling import classes_of, same
+from pipeline.competition.answers.spelling import classes_of, same_among
 from pipeline.competition.answers.task import FLAGS
 from pipeline.detection.candidates import Candidate, Refusal
 from pipeline.detection.found import SAY, Given, first_problems, quoted
 from pipeline.detection.inventory import Inventory
-from pipeline.detection.label_columns import Labels
+from pipeline.detection.label_columns import TAG_SEPARATORS, Labels, tags_of
 from pipeline.detection.sample_table import Sample
 from pipeline.detection.sheets import Sheet, has_fractions, numbers_of
 from pipeline.files import InputError
@@ -72,6 +72,7 @@ def are_among(sample: Sample | None, sheet: Sheet, labels: Labels) -> bool:
     """
     if sample is None or not sample.answers:
         return True
+    same = same_among(labels.classes(sheet))
     classes = {same(name) for name in labels.classes(sheet)}
     if len(sample.targets) > 1:
         by_name = bool(classes & {same(name) for name in sample.targets}) or set(sample.targets) <= set(labels.columns)
@@ -81,5 +82,5 @@ def are_among(sample: Sample | None, sheet: Sheet, labels: Labels) -> bool:
     flags = len(classes) == 2 and {FLAGS.get(cell) for cell in answers} == {0, 1}
     if one_number or flags or has_fractions(sample.answers):
         return True
-    words = {word for cell in answers for word in (cell, *cell.replace(",", " ").replace("|", " ").split())}
+    words = {word for cell in answers for mark in TAG_SEPARATORS for word in (cell, *tags_of(cell, mark))}
     return bool(classes & {same(word) for word in words})

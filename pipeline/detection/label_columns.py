@@ -10,6 +10,11 @@ from pipeline.detection.habits import CLASS_OF_COCO, LABEL_WORDS
 from pipeline.detection.sample_table import Sample
 from pipeline.detection.sheets import Sheet, has_fractions, numbers_of
 
+# What may stand between two tags; of those that fit alike the first is taken.
+TAG_SEPARATORS = (" ", ",", "|", ";", " + ", "+", " / ", "/")
+# Of these, those that are no part of a name, so that cells may all have as many.
+_NO_PART_OF_NAMES = (",", "|", ";")
+
 
 @dataclass(frozen=True)
 class Labels:
@@ -148,11 +153,12 @@ def tag_separator(cells: Sequence[str]) -> str:
     """Find what separates several tags in one cell; "" where each cell is one label.
 
     Pieces of cells are tags where at least half of them are whole cells elsewhere (the words of a name are not), or
-    where few pieces make many cells: half as many or fewer, in cells of unlike lengths, or not separated by spaces.
+    where few pieces make many cells: half as many or fewer, in cells of unlike lengths, or separated by what is no part
+    of a name.
     """
     distinct = set(cells)
     best = (0.5, "")
-    for separator in (" ", ",", "|", ";"):
+    for separator in TAG_SEPARATORS:
         tag_lists = [tags_of(cell, separator) for cell in distinct]
         tags = {tag for row in tag_lists for tag in row}
         shared = {tag for row in tag_lists if len(row) > 1 for tag in row}
@@ -160,7 +166,7 @@ def tag_separator(cells: Sequence[str]) -> str:
             continue
         score = len(shared & distinct) / len(shared)
         several = sum(len(row) > 1 for row in tag_lists) > len(tag_lists) / 2
-        varies = separator != " " or len({len(row) for row in tag_lists}) > 1
+        varies = separator in _NO_PART_OF_NAMES or len({len(row) for row in tag_lists}) > 1
         if several and varies and 2 * len(tags) <= len(distinct):
             score = max(score, 0.75)
         best = max(best, (score, separator), key=lambda item: item[0])

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
+from pipeline.competition.answers.spelling import same
 from pipeline.competition.answers.task import FLAGS
 from pipeline.detection.found import Choice
 from pipeline.detection.habits import CLASS_OF_COCO, MOST_GRADES, NUM_GRADES, RARE
@@ -73,14 +74,18 @@ class Evidence:
 
     @property
     def num_ranks(self) -> int:
-        """How many classes each answer lists; 0 for one, where they differ, have spaces, or list other things too."""
+        """How many classes each answer lists; 0 for one, where they differ, have spaces, or list other things too, as
+        the words of a class that is written otherwise are.
+        """
         counts = {len(cell.split()) for cell in self.answers}
         if len(counts) != 1 or counts == {1} or any(" " in name for name in self.cells):
             return 0
         words = {word for cell in self.answers for word in cell.split()}
-        known = len(words & set(self.cells))
-        # A class and something else, such as its box; of classes that no train image has none may be known.
-        return 0 if 0 < known < len(words) / 2 else counts.pop()
+        classes = {same(cell) for cell in self.cells}
+        known = sum(same(word) in classes for word in words)
+        # A class and something else, such as its box. Of numbers that no train image has none may be known.
+        unseen = known == 0 and self.values is not None and numbers_of(list(words)) is not None
+        return 0 if known < len(words) / 2 and not unseen else counts.pop()
 
     @property
     def quantities(self) -> bool:
@@ -102,13 +107,14 @@ class Evidence:
 
     @property
     def unanswered(self) -> bool:
-        """Whether labels are 0 and 1, and the sample has one answer for all rows, or none; or names of which one counts
-        as 0, and the sample has one 0 or 1.
+        """Whether labels are 0 and 1, and the sample has one number for all rows, or no answer; or names of which one
+        counts as 0, and the sample has one 0 or 1.
         """
         answers = set(self.answers)
         if self.binary:
             return self.num_classes == 2 and len(answers) == 1 and answers <= set(FLAGS) and not self.versions
-        return {FLAGS.get(cell) for cell in self.cells} == {0, 1} and len(answers) < 2
+        a_word = len(answers) > 0 and numbers_of(self.answers) is None
+        return {FLAGS.get(cell) for cell in self.cells} == {0, 1} and len(answers) < 2 and not a_word
 
     @property
     def rarest(self) -> float:

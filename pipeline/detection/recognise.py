@@ -9,11 +9,12 @@ from pipeline.detection.answerable import must_be_answerable
 from pipeline.detection.asked import choose_test_images, test_sheet
 from pipeline.detection.box import choose_box
 from pipeline.detection.candidates import Candidate
-from pipeline.detection.choose import are_among, choose, in_words
+from pipeline.detection.choose import choose, in_words
 from pipeline.detection.config_text import render
+from pipeline.detection.disagreement import must_count_alike, say_disagreement
 from pipeline.detection.extra import choose_extra, labelled_too, settings_of_extra, tables_said
 from pipeline.detection.folders import are_versions
-from pipeline.detection.found import Choice, Facts, Found, Given, quoted
+from pipeline.detection.found import Choice, Facts, Found, Given
 from pipeline.detection.groups import choose_groups
 from pipeline.detection.inventory import Inventory, take_inventory
 from pipeline.detection.lost import choose_bad_images, find_lost
@@ -21,11 +22,8 @@ from pipeline.detection.metric import are_tags, choose_metric, classes_are_named
 from pipeline.detection.metric_text import by_text, read_said
 from pipeline.detection.negative import choose_negative
 from pipeline.detection.readings import read_all
-from pipeline.detection.sample_table import Sample
-from pipeline.detection.sheets import numbers_of
 from pipeline.detection.survey import survey_headers
 from pipeline.detection.unused import say_unused
-from pipeline.quoting import shown
 
 __all__ = ["Choice", "Found", "recognise", "render"]
 
@@ -83,6 +81,8 @@ def recognise(folder: Path, opened: Path | None = None, *, name: str = "", given
         kind = given["task.kind"]
         metric = Choice("task.metric", metrics.COMMON[kind], f"A common one of labels of kind {kind!r}.")
     numbers = metrics.get(str(metric.value)).kinds == ("number",)
+    if not numbers:
+        must_count_alike(inventory, sample, train)
     extra = choose_extra(inventory, train, others, choices, numbers=numbers) if "data.extra" not in given else []
     choices += settings_of_extra(train, extra, choices)
     known = tables_said(given) | {other.name for other in extra}
@@ -107,7 +107,7 @@ def recognise(folder: Path, opened: Path | None = None, *, name: str = "", given
         (Choice("data.root", str(folder)), *choices),
         facts,
         (
-            *_disagreement(sample, train, negative),
+            *say_disagreement(inventory, sample, train, negative, numbers=numbers),
             *say_unused(inventory, train, lost, lost_images, _value(asked, "data.test")),
         ),
     )
@@ -130,26 +130,3 @@ def _of_rows(inventory: Inventory, train: Candidate, asked: list[Choice], versio
 
 def _value(choices: list[Choice], key: str) -> str:
     return next((str(item.value) for item in choices if item.key == key), "")
-
-
-def _disagreement(sample: Sample | None, train: Candidate, negative: Choice | None) -> list[str]:
-    """Say where the sample's answers are no labels: what is written would not be what is asked for."""
-    if sample is None or not sample.answers:
-        return []
-    classes = sorted(train.labels.classes(train.sheet))
-    answer = sample.answers[0]
-    if not are_among(sample, train.sheet, train.labels):
-        what = (
-            f"{shown(answer)} in the sample's column {shown(sample.targets[0])} is none of the {len(classes):,} labels"
-        )
-        return [f"{what} ({quoted(classes)}); data.train and data.labels say where these are"]
-    placeholder = len(set(sample.answers)) == 1 and numbers_of([answer]) is not None
-    if placeholder and len(sample.targets) == 1 and not negative and not any(numbers_of([name]) for name in classes):
-        hint = "data.negative names the label that counts as 0, where a number is wanted"
-        if len(classes) != 2:
-            hint = "where numbers are wanted, write them into the train table, in a column that data.labels names"
-        return [
-            f"the sample has {shown(answer)} in every row, the labels are names ({quoted(classes)}): these are "
-            f"written; {hint}"
-        ]
-    return []

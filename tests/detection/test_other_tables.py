@@ -15,7 +15,7 @@ from pipeline.competition.answers.form import read_form
 from pipeline.competition.answers.probs import Probs
 from pipeline.competition.answers.task import make_task
 from pipeline.competition.tables.csv_table import read_csv
-from pipeline.competition.tables.other_tables import read_xlsx
+from pipeline.competition.tables.other_tables import read_parquet, read_xlsx
 from pipeline.detection.recognise import recognise
 from pipeline.files import InputError
 
@@ -55,11 +55,42 @@ def as_workbook(root: Path) -> None:
     book.save(root / "train.xlsx")
 
 
+def as_second_sheet(root: Path) -> None:
+    book = pytest.importorskip("openpyxl").Workbook()
+    for row in (["Version", "3"], ["Contact", "x@y.z"]):
+        book.active.append(row)
+    sheet = book.create_sheet("train")
+    for row in (["Labels of the train images"], [], ["file_name", "kind"], *ROWS):
+        sheet.append(row)
+    book.save(root / "train.xlsx")
+
+
+def as_parquet_index(root: Path) -> None:
+    pd.Series(dict(ROWS), name="kind", dtype="category").to_frame().to_parquet(root / "train.parquet")
+
+
+def as_named_index(root: Path) -> None:
+    pd.DataFrame(ROWS, columns=["file_name", "kind"]).set_index("file_name").to_parquet(root / "train.parquet")
+
+
 def without_header(root: Path) -> None:
     (root / "train.csv").write_text("".join(f"{name},{label}\n" for name, label in ROWS))
 
 
-@pytest.mark.parametrize("form", [as_parquet, as_lines, as_list, as_tabs, as_workbook, without_header])
+@pytest.mark.parametrize(
+    "form",
+    [
+        as_parquet,
+        as_lines,
+        as_list,
+        as_tabs,
+        as_workbook,
+        as_second_sheet,
+        as_parquet_index,
+        as_named_index,
+        without_header,
+    ],
+)
 def test_labels_in_a_file_are_read_and_not_the_folders(tmp_path: Path, form: Callable[[Path], None]) -> None:
     root = tmp_path / "c"
     site_folders(root)
@@ -215,13 +246,33 @@ def test_a_workbook_as_it_was_written(tmp_path: Path) -> None:
         read_xlsx(tmp_path / "a.xlsx")
 
 
-def test_a_workbook_is_read_or_says_what_it_takes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(
+    ("rows", "columns"),
+    [
+        ([["id", "label"], ["a", "x"]], {"id": ["a"], "label": ["x"]}),
+        ([["Title"], [], ["id", "label"], ["a", "x"], ["b"]], {"id": ["a", "b"], "label": ["x", ""]}),
+        ([[None, "label"], [0, "x"], [1, "y"]], {"Unnamed: 0": ["0", "1"], "label": ["x", "y"]}),  # an index
+        ([["id"], ["a"], ["b"]], {"id": ["a", "b"]}),
+    ],
+)
+def test_a_title_above_a_worksheet_is_no_header(tmp_path: Path, rows: list[list], columns: dict) -> None:
+    book = pytest.importorskip("openpyxl").Workbook()
+    for row in rows:
+        book.active.append(row)
+    book.create_sheet("notes").append(["a", "b"])
+    book.save(tmp_path / "a.xlsx")
+    assert read_xlsx(tmp_path / "a.xlsx").to_dict("list") == columns
+
+
+def test_an_index_that_counts_rows_is_no_column(tmp_path: Path) -> None:
+    pd.DataFrame({"id": list("abc")})[1:].to_parquet(tmp_path / "a.parquet")
+    assert list(read_parquet(tmp_path / "a.parquet")) == ["id"]
+
+
+def test_a_workbook_says_what_it_takes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     root = tmp_path / "c"
     site_folders(root)
     (root / "train.xlsx").write_bytes(b"PK")
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
     with pytest.raises(InputError, match=r"train\.xlsx is read by openpyxl.*pip install openpyxl"):
         recognise(root)
-    monkeypatch.setattr("importlib.util.find_spec", lambda name: name)
-    monkeypatch.setattr(pd, "read_excel", lambda *_, **__: pd.DataFrame(ROWS, columns=["file_name", "kind "]))
-    assert recognise(root).value("data.labels") == ("kind",)

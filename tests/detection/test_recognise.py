@@ -131,6 +131,9 @@ def test_the_samples_columns_are_the_labels_values(tmp_path: Path) -> None:
         (["scab", "rust", "scab rust", "healthy"] * 5, "healthy", "micro_f1", " "),
         (["Ankle boot", "Rain boot", "Shirt", "Coat"] * 5, "Shirt", "accuracy", ""),
         ([n % 7 for n in range(20)], "1 2 3 4 5", "map@5", ""),
+        (["sea_lion", "sea_otter"] * 10, "Sea Lion", "accuracy", ""),
+        (["sea_lion", "sea_otter", "pug"] * 6 + ["pug"] * 2, "pug Sea_Lion", "map@2", ""),
+        (["0"] * 19 + ["1"], "no", "accuracy", ""),
     ],
 )
 def test_metric_from_the_form_of_labels_and_sample(

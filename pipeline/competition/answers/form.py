@@ -5,7 +5,7 @@ from dataclasses import dataclass, field, replace
 from typing import Literal
 
 from pipeline.competition.answers import metrics
-from pipeline.competition.answers.spelling import classes_of, same, spellings
+from pipeline.competition.answers.spelling import classes_of, same, same_among, spellings
 from pipeline.competition.answers.task import Task, split_tags
 from pipeline.competition.tables.cells import BETWEEN, DecimalComma, ListAsText, Writing
 from pipeline.competition.tables.csv_table import Dialect, Table, counted, duplicates, read_csv, require_columns
@@ -19,7 +19,7 @@ from pipeline.paths import data_dir
 from pipeline.quoting import shown
 
 # What separates tags, besides what does in the train table.
-_SEPARATORS = (",", ";", "|", " ")
+_SEPARATORS = (",", ";", "|", " + ", "+", " / ", "/", " ")
 Answer = Literal["label", "probability", "columns", "tags", "ranks", "number"]
 
 
@@ -123,7 +123,7 @@ def _with_commas(cfg: Config, form: Form, sample: Table) -> Form:
         return form
     table = read_csv(path, cfg.data.encoding, cfg.data.tag_separator, headerless=is_headerless(cfg, path))
     writings = table.dialect.writings
-    if DecimalComma() not in writings.values():
+    if not any(isinstance(writing, DecimalComma) for writing in writings.values()):
         return form
     known = {**sample.dialect.writings, **dict.fromkeys(form.targets, DecimalComma())}
     return replace(form, dialect=replace(sample.dialect, writings=known))
@@ -137,13 +137,14 @@ def _spelled(form: Form, task: Task, sample: Table) -> Form:
     """
     cells = sample.column(form.targets[0])
     where = f"{sample.path}, column {shown(form.targets[0])}"
-    known = {same(name) for name in task.classes}
+    alike = same_among(task.classes)
+    known = {alike(name) for name in task.classes}
     if form.answer == "tags":
         form = replace(form, separator=_separator(cells, known, task, sample.dialect.writings.get(form.targets[0])))
     # "none" may be a class.
-    rows = [form.labels_in(cell) for cell in cells if gives_an_answer(cell) or same(cell) in known]
+    rows = [form.labels_in(cell) for cell in cells if gives_an_answer(cell) or alike(cell) in known]
     answers = frozenset(name for names in rows for name in names)
-    unknown = sorted(name for name in answers if same(name) not in known)
+    unknown = sorted(name for name in answers if alike(name) not in known)
     if unknown and len(unknown) == len(answers):
         # One answer for all rows, or another text in each: what stands there until it is filled.
         if 1 < len(set(cells)) < len(cells):
@@ -152,7 +153,8 @@ def _spelled(form: Form, task: Task, sample: Table) -> Form:
                 f"{counted('are none', unknown)}; set data.labels to the column that has them, or empty this column"
             )
         log.info(
-            "submission: the sample's answer %s is none of the %s labels (%s, ...); data.labels says where these are",
+            "submission: the sample's answer %s is none of the %s labels (%s, ...), which are written; where others "
+            "are wanted, write those into the train table, or set data.labels to the column that has them",
             shown(unknown[0]),
             f"{len(task.classes):,}",
             shown(task.classes[0]),

@@ -1,7 +1,8 @@
 """Labels as text: which are numbers, which are the same label written in another way, and how the sample writes them.
 
-Where the train table has `3.0` and the sample submission `3`, or `1` and `01`, `cat` and `Cat`, `False` and `0`, a
-submission with the train table's spelling would be refused, or every answer in it counted as wrong.
+Where the train table has `3.0` and the sample submission `3`, or `1` and `01`, `cat` and `Cat`, `sea_lion` and
+`sea lion`, `False` and `0`, a submission with the train table's spelling would be refused, or every answer in it
+counted as wrong.
 """
 
 import re
@@ -15,7 +16,15 @@ from pipeline.quoting import cut, shown
 
 Rule = Callable[[str], str]
 
-_FLAGS = {"false": "0", "true": "1"}
+_FLAGS = {"false": "0", "true": "1", "no": "0", "yes": "1"}
+# Of two labels alone: among more they are letters.
+_LETTERS = {"f": "0", "t": "1", "n": "0", "y": "1"}
+# The words for 0 and 1.
+_TRUTHS = (("False", "True"), ("No", "Yes"), ("F", "T"), ("N", "Y"))
+# What stands between two words of a name.
+_BETWEEN_WORDS = re.compile(r"(?<=[^\W_])[\s_-]+(?=[^\W_])")
+_MARKS = (" ", "_", "-")
+_CASES: tuple[Rule, ...] = (str.lower, str.upper, str.capitalize, str.title)
 
 
 def as_number(text: str) -> Decimal | None:
@@ -24,10 +33,25 @@ def as_number(text: str) -> Decimal | None:
 
 
 def same(text: str) -> str:
-    """What all spellings of one label share: its value, or its letters whatever their case, form and outer spaces."""
+    """What all spellings of one label share: its value, or its words whatever their case, form and outer spaces, and
+    what stands between them: a space, `_` or `-`.
+    """
     plain = _plain(text).casefold()
     number = as_number(_FLAGS.get(plain, plain))
-    return plain if number is None else str(number.as_integer_ratio())
+    return _BETWEEN_WORDS.sub(" ", plain) if number is None else str(number.as_integer_ratio())
+
+
+def same_among(classes: Collection[str]) -> Rule:
+    """How spellings of these classes are compared: by `same`; where they are a yes and a no, letters stand for these
+    too, as in `y` and `n`.
+    """
+    both = {_same_of_two("0"), _same_of_two("1")}
+    return _same_of_two if len(classes) == 2 and {_same_of_two(name) for name in classes} == both else same
+
+
+def _same_of_two(text: str) -> str:
+    plain = _plain(text).casefold()
+    return same(_LETTERS.get(plain, plain))
 
 
 def spellings(classes: Sequence[str], answers: Collection[str]) -> dict[str, str]:
@@ -43,14 +67,15 @@ def spellings(classes: Sequence[str], answers: Collection[str]) -> dict[str, str
     Raises:
         ValueError: how a class is to be written is not clear; why.
     """
+    form = same_among(classes)
     written: dict[str, list[str]] = {}
     for answer in answers:
-        written.setdefault(same(answer), []).append(answer)
-    alike = Counter(same(name) for name in classes)
+        written.setdefault(form(answer), []).append(answer)
+    alike = Counter(form(name) for name in classes)
     found = {
-        name: written[same(name)] if alike[same(name)] == 1 else [name]
+        name: written[form(name)] if alike[form(name)] == 1 else [name]
         for name in classes
-        if same(name) in written and (alike[same(name)] == 1 or name in answers)
+        if form(name) in written and (alike[form(name)] == 1 or name in answers)
     }
     if all(name in ways for name, ways in found.items()):
         return {}
@@ -128,14 +153,20 @@ def _by_rule(name: str, known: Mapping[str, str], num_classes: int) -> str:
 def _rules(answers: Iterable[str], num_classes: int) -> list[list[Rule]]:
     """Ways of writing, those that change least first; rules in one list are equally good."""
     padded = {len(answer) for answer in answers if answer.startswith("0")}
-    truths: list[list[Rule]] = [[_flag], [_truth, _truth_in_lower_case]]
+    cases: tuple[Rule, ...] = (str, str.lower, str.upper)
+    anyhow: tuple[Rule, ...] = (str, *_CASES)
+    truths: list[list[Rule]] = [[_flag], [partial(_truth, words=words, change=to) for words in _TRUTHS for to in cases]]
+    marks = [(old, new) for old in _MARKS for new in _MARKS if old != new]
     return [
         [_plain],
         [_whole],
         [partial(_padded, width=width) for width in padded],
         [_fraction],
         *(truths if num_classes == 2 else []),
-        [partial(_cased, change=change) for change in (str.lower, str.upper, str.capitalize, str.title)],
+        [partial(_cased, change=change) for change in _CASES],
+        [partial(_joined, old=old, new=new) for old, new in marks],
+        [partial(_joined, old=old, new=new, change=change) for old, new in marks for change in _CASES],
+        [partial(_joined_by, mark=mark, change=change) for mark in _MARKS for change in anyhow],
     ]
 
 
@@ -162,19 +193,26 @@ def _fraction(text: str) -> str:
 
 def _flag(text: str) -> str:
     """`True` as `1`."""
-    return _FLAGS.get(_plain(text).casefold(), text)
+    plain = _plain(text).casefold()
+    return {**_FLAGS, **_LETTERS}.get(plain, text)
 
 
-def _truth(text: str) -> str:
-    """`1` as `True`."""
-    return {"0": "False", "1": "True"}.get(_whole(text), text)
-
-
-def _truth_in_lower_case(text: str) -> str:
-    """`1` as `true`."""
-    return _truth(text).lower()
+def _truth(text: str, words: tuple[str, str], change: Rule) -> str:
+    """`1` or another word for it as the second of two words."""
+    flag = _whole(_flag(text))
+    return change(words[int(flag)]) if flag in ("0", "1") else text
 
 
 def _cased(text: str, change: Rule) -> str:
     """`cat` as `Cat`, or otherwise."""
     return change(_plain(text))
+
+
+def _joined(text: str, old: str, new: str, change: Rule = str) -> str:
+    """`sea_lion` as `sea lion`, or in another case, as `Sea Lion`."""
+    return change(_plain(text).replace(old, new))
+
+
+def _joined_by(text: str, mark: str, change: Rule) -> str:
+    """`sea_lion-mix` as `sea lion mix`."""
+    return change(_BETWEEN_WORDS.sub(mark, _plain(text)))

@@ -1,7 +1,8 @@
-"""Columns whose cells are written in a way of their own: numbers with a decimal comma, lists as text.
+"""Columns whose cells are written in a way of their own: numbers with a decimal comma, with points between thousands
+or without, and lists as text.
 
-They are read as plain cells, `0,25` as `0.25` and `['a', 'b']` as `a|b`, and written back as they were: a column is
-taken for one of these only where each of its cells comes back to the letter.
+They are read as plain cells, `0,25` as `0.25`, `1.234,5` as `1234.5` and `['a', 'b']` as `a|b`, and written back as they
+were: a column is taken for one of these only where each of its cells comes back to the letter.
 """
 
 import re
@@ -11,6 +12,7 @@ from dataclasses import dataclass
 # What separates the items of a list in a plain cell.
 BETWEEN = "|"
 _DECIMAL = re.compile(r"[+-]?\d+(,\d+)?([eE][+-]?\d+)?")
+_THOUSANDS = re.compile(r"([+-]?)(\d{1,3}(?:\.\d{3})*)(,\d+)?")
 _QUOTES = ("'", '"', "")
 _SEPARATORS = (", ", ",", " ")
 
@@ -26,6 +28,23 @@ class DecimalComma:
     def write(self, cell: str) -> str:
         """A plain cell as the column writes it."""
         return cell.replace(".", ",")
+
+
+@dataclass(frozen=True)
+class DecimalCommaAndPoints(DecimalComma):
+    """Numbers with a decimal comma and a point between thousands, as in `1.234,5`."""
+
+    def read(self, cell: str) -> str | None:
+        """The plain cell; None where it is written otherwise."""
+        return cell.replace(".", "").replace(",", ".") if not cell or _THOUSANDS.fullmatch(cell) else None
+
+    def write(self, cell: str) -> str:
+        """A plain cell as the column writes it."""
+        parts = re.fullmatch(r"([+-]?)(\d+)(\.\d+)?", cell)
+        if parts is None:
+            return super().write(cell)
+        sign, whole, fraction = parts.groups(default="")
+        return f"{sign}{re.sub(r'(?<=[0-9])(?=([0-9]{3})+$)', '.', whole)}{super().write(fraction)}"
 
 
 @dataclass(frozen=True)
@@ -77,6 +96,9 @@ def find_writing(cells: Sequence[str], *, may_be_decimal: bool) -> Writing | Non
     """
     if may_be_decimal and _are_decimal(cells):
         return DecimalComma()
+    if may_be_decimal and any("." in cell and "," in cell for cell in cells):
+        style = DecimalCommaAndPoints()
+        return style if all(style.read(cell) is not None for cell in cells) else None
     if not any(cell.startswith("[") for cell in cells):
         return None
     styles = (ListAsText(quote, separator) for quote in _QUOTES for separator in _SEPARATORS)

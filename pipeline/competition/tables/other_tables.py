@@ -5,6 +5,7 @@ import json
 import posixpath
 import zipfile
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -12,16 +13,21 @@ import pandas as pd
 
 from pipeline.competition.tables.encoding import decode
 from pipeline.files import InputError
+from pipeline.log import log
+from pipeline.quoting import shown
 
 # An extra of pyproject.toml.
 INSTALL_XLSX = "pip install openpyxl"
 # The columns of a list, `train/a/1.jpg 0`: the path, the label, and the file's name without folders and ending.
 LIST_COLUMNS = ("path", "label", "name")
 LISTS = (".txt", ".lst")
+# Lines that a title above a workbook's table may have.
+_MOST_TITLE_LINES = 20
 
 
 def read_xlsx(path: Path) -> pd.DataFrame:
-    """Read a workbook's first sheet, every cell as text.
+    """Read a workbook's table, every cell as text: its first sheet; where another one has more than twice its rows, the
+    longest, which is said. Lines of a title above the header are left out.
 
     Raises:
         InputError: openpyxl is not installed, or it is no workbook.
@@ -29,14 +35,29 @@ def read_xlsx(path: Path) -> pd.DataFrame:
     if importlib.util.find_spec("openpyxl") is None:
         raise InputError(f"{path} is read by openpyxl, which must be installed: {INSTALL_XLSX}; or save it as csv")
     try:
-        frame = pd.read_excel(path, dtype=str, keep_default_na=False, engine="openpyxl")
+        with pd.ExcelFile(path, engine="openpyxl") as book:
+            frames = {str(name): _read_worksheet(book, str(name)) for name in book.sheet_names}
     except (ValueError, KeyError, OSError, zipfile.BadZipFile) as error:
         raise InputError(f"{path} must be a workbook. Got: {error}; save it as csv") from None
-    return _as_text(frame)
+    first, longest = next(iter(frames)), max(frames, key=lambda name: len(frames[name]))
+    if len(frames[longest]) > 2 * len(frames[first]):
+        log.info("%s: sheet %s is read, the longest of %s", path, shown(longest), f"{len(frames):,}")
+        return _as_text(frames[longest])
+    return _as_text(frames[first])
+
+
+def _read_worksheet(book: pd.ExcelFile, name: str) -> pd.DataFrame:
+    """Read a sheet from its header on: the first line that has more than its first cell."""
+    read = partial(pd.read_excel, book, name, dtype=str, keep_default_na=False)
+    top = read(header=None, nrows=_MOST_TITLE_LINES)
+    wide = (top.iloc[:, 1:] != "").any(axis=1).tolist()
+    num_titles = wide.index(True) if True in wide else 0
+    return read(skiprows=num_titles)
 
 
 def read_parquet(path: Path) -> pd.DataFrame:
-    """Read a parquet file's flat columns, every cell as text.
+    """Read a parquet file's flat columns, every cell as text, and the index that pandas keeps in it, where it is more
+    than a count of the rows.
 
     Raises:
         InputError: it is none.
@@ -45,6 +66,8 @@ def read_parquet(path: Path) -> pd.DataFrame:
         frame = pd.read_parquet(path)
     except (ValueError, OSError) as error:
         raise InputError(f"{path} must be a parquet file. Got: {error}") from None
+    counts = frame.index.name is None and pd.api.types.is_integer_dtype(frame.index)
+    frame = frame if counts or frame.index.name in frame else frame.reset_index()
     flat = [name for name in frame if not frame[name].map(lambda cell: isinstance(cell, (bytes, dict, list))).any()]
     return _as_text(frame[flat])
 

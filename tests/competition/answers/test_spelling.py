@@ -23,6 +23,18 @@ from pipeline.competition.answers.spelling import as_number, classes_of, same, s
         (["CAT", "DOG"], ["cat"], ["cat", "dog"]),
         (["sea lion", "cat"], ["Sea Lion"], ["Sea Lion", "Cat"]),
         (["cafe\u0301"], ["caf\u00e9"], ["caf\u00e9"]),
+        (["great_dane", "shih_tzu"], ["great dane"], ["great dane", "shih tzu"]),
+        (["great_dane", "shih_tzu"], ["Great Dane"], ["Great Dane", "Shih Tzu"]),
+        (["Great Dane", "pug"], ["great-dane"], ["great-dane", "pug"]),
+        (["Class 1", "Class 2"], ["class_2"], ["class_1", "class_2"]),
+        (["a_b-c", "d_e-f"], ["a b c"], ["a b c", "d e f"]),
+        (["a_b", "d_e-f"], ["a b"], ["a b", "d e-f"]),  # a hyphen may be a part of the name
+        (["0", "1"], ["no"], ["no", "yes"]),
+        (["0", "1"], ["YES"], ["NO", "YES"]),
+        (["False", "True"], ["No"], ["No", "Yes"]),
+        (["0", "1"], ["y"], ["n", "y"]),
+        (["no", "yes"], ["T", "F"], ["F", "T"]),
+        (["n", "y"], ["1"], ["0", "1"]),
     ],
 )
 def test_the_samples_spelling(classes: list[str], answers: list[str], written: list[str]) -> None:
@@ -42,6 +54,9 @@ def test_the_samples_spelling(classes: list[str], answers: list[str], written: l
         (["1", "01", "2"], ["1"]),
         (["1", "True", "2"], ["1"]),
         (["0.10", "0.1x"], ["0.10"]),
+        (["a_b", "a-b", "c_d"], ["a_b"]),
+        (["n", "t", "0"], ["n", "0"]),  # letters
+        (["-", "+"], ["-"]),
     ],
 )
 def test_what_is_written_alike_stays(classes: list[str], answers: list[str]) -> None:
@@ -66,6 +81,8 @@ def test_what_is_not_clear_is_not_guessed(classes: list[str], answers: list[str]
 def test_labels_that_are_the_same() -> None:
     assert len({same(text) for text in ("1", "01", "1.0", " 1 ", "1e0", "+1", "True", "true")}) == 1
     assert len({same(text) for text in ("1", "11", "-1", "0.1", "one", "1a", "10")}) == 7
+    assert len({same(text) for text in ("a b", "A_b", " a-B", "a - b")}) == 1
+    assert len({same(text) for text in ("ab", "a b", "-", "_", "f", "0", "n")}) == 7
     long = "1234567890123456789012345678901"
     assert same(long) != same(long[:-1] + "2") and same("-0") == same("0")
 

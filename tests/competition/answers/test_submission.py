@@ -166,6 +166,9 @@ def test_a_sample_of_another_stage_is_said_with_counts(
         (",", ["ant bee", "cow"], "ant bee"),
         ("|", ["ant; bee", "bee; cow"], "ant; bee"),
         (",", ["ant", "cow"], "ant,bee"),
+        (" + ", ["ant", "cow"], "ant + bee"),
+        (",", ["ant + bee", "cow"], "ant + bee"),
+        ("/", ["ant", "ant/cow"], "ant/bee"),
         (",", ["", ""], "ant,bee"),
         ("|", ["['ant', 'bee']", "[]"], "['ant', 'bee']"),
         ("|", ["[]", "[]"], "['ant', 'bee']"),
@@ -199,7 +202,9 @@ def test_numbers_are_written_with_the_samples_decimal_comma(competition: Callabl
     assert path.read_bytes().startswith(b"id;y;note\r\n000;0,25;1,0000\r\n")
 
 
-@pytest.mark.parametrize(("train", "expected"), [("0,25", b"000;0,25\n"), ("0.25", b"000;0.25\n")])
+@pytest.mark.parametrize(
+    ("train", "expected"), [("0,25", b"000;0,25\n"), ("1.234,5", b"000;0,25\n"), ("0.25", b"000;0.25\n")]
+)
 def test_where_the_sample_has_no_fraction_the_train_table_shows_the_decimal_comma(
     competition: Callable[..., Config], train: str, expected: bytes
 ) -> None:
