@@ -147,17 +147,17 @@ def test_a_table_of_other_labels_of_other_images_is_said(tmp_path: Path) -> None
     root = tmp_path / "c"
     put(root, [f"train/{name}/{n}.png" for name in NAMES for n in range(5)] + [f"test/t{n}.png" for n in range(6)])
     write_table(root / "sample_submission.csv", ["id", "label"], [[f"t{n}.png", "ant"] for n in range(6)])
-    put(root, [f"validation/v{n}.png" for n in range(9)])
-    write_table(root / "validation_labels.csv", ["file", "category"], [[f"v{n}.png", n % 3 + 1] for n in range(9)])
+    put(root, [f"validation/v{n:02d}.png" for n in range(19)])
+    # An image that is not there, and one that is to be predicted, are nothing to train on.
+    files = [*(f"validation/v{n:02d}.png" for n in range(20)), "test/t0.png"]
+    write_table(root / "validation.csv", ["file", "category"], [[name, n % 3 + 1] for n, name in enumerate(files)])
     assert recognise(root).said == (
-        "validation_labels.csv has labels in column 'category' of 9 more images, which are not used: to train on them "
-        "too, give them the form and the labels of train/{label}/{file}",
+        "validation.csv has labels in column 'category' of 19 more images, which are not used: to train on them too, "
+        "give them the form and the labels of train/{label}/{file}",
     )
-    # What it says of images to be predicted, or that are not there, is nothing to train on.
-    for name in ("t{}.png", "other{}.png"):
-        rows = [[name.format(n), n % 3 + 1] for n in range(6)]
-        write_table(root / "validation_labels.csv", ["file", "category"], rows)
-        assert recognise(root).said == ()
+    rows = [[f"test/t{n}.png", n % 3 + 1] for n in range(6)]
+    write_table(root / "validation.csv", ["file", "category"], rows)
+    assert recognise(root).said == ()
 
 
 def test_images_under_the_names_of_used_ones_are_said(tmp_path: Path) -> None:
