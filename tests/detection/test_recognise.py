@@ -517,6 +517,19 @@ def test_a_folder_of_nothing_to_find_is_zero_and_versions_are_groups(tmp_path: P
     assert list(train.labels["label"]).count("0") == 9 or alike > 1
 
 
+def test_zeros_for_two_versions_of_an_image_ask_for_a_probability(tmp_path: Path) -> None:
+    root = tmp_path / "c"
+    noise = np.random.default_rng(0).integers(0, 250, (9, 16, 16, 3), np.uint8)
+    for step, folder in enumerate(("cover", "stego")):
+        (root / folder).mkdir(parents=True)
+        for number in range(9):
+            Image.fromarray(noise[number] + step).save(root / folder / f"{number}.png")
+    put(root, [f"test/{number}.png" for number in range(6)])
+    write_table(root / "sample_submission.csv", ["Id", "score"], [[f"{number}.png", 0] for number in range(6)])
+    _, cfg, _, _ = read(root, tmp_path)
+    assert (cfg.data.negative, cfg.data.group, cfg.task.metric) == ("cover", "file", "roc_auc")
+
+
 def test_labels_of_which_none_says_nothing(tmp_path: Path) -> None:
     root = tmp_path / "c"
     plain(root)

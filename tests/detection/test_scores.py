@@ -111,6 +111,11 @@ def test_one_whole_number_in_every_row_asks_for_numbers_where_names_leave_no_dou
         assert line.endswith("write them into the train table, in a column that data.labels names")
 
 
+def test_another_whole_number_than_0_and_1_is_a_placeholder_for_names(tmp_path: Path) -> None:
+    found = asks(tmp_path / "c", ["OK", "NG"] * 10, "label", [5] * 8)
+    assert not found.value("data.negative") and any("has '5' in every row" in line for line in found.said)
+
+
 def test_a_rare_name_and_one_whole_number_speak_for_probabilities(tmp_path: Path) -> None:
     found = asks(tmp_path / "c", ["NG", *["OK"] * 19], "label", [0] * 8)
     assert (found.value("data.negative"), found.value("task.metric")) == ("OK", "roc_auc")
