@@ -1,8 +1,8 @@
 """Columns whose cells are written in a way of their own: numbers with a decimal comma, with points between thousands
 or without, and lists as text.
 
-They are read as plain cells, `0,25` as `0.25`, `1.234,5` as `1234.5` and `['a', 'b']` as `a|b`, and written back as they
-were: a column is taken for one of these only where each of its cells comes back to the letter.
+They are read as plain cells, `0,25` as `0.25`, `1.234,5` as `1234.5` and `['a', 'b']` as `a|b`, and written back as
+they were: a column is taken for one of these only where each of its cells comes back to the letter.
 """
 
 import re
