@@ -38,5 +38,28 @@ def test_the_rows_of_an_image_are_its_tags(tmp_path: Path, names: list[str], sep
 
 def test_rows_that_differ_in_more_than_the_tag_are_no_tags(tmp_path: Path) -> None:
     download(tmp_path / "c", NAMES, ("id", "label", "annotation"), more=True)
-    with pytest.raises(InputError, match="5 ids appear more than once"):
+    with pytest.raises(InputError, match=r"5 ids appear more than once .*; leave one row of each image there"):
         recognise(tmp_path / "c")
+
+
+@pytest.mark.parametrize(("num_people", "joined"), [(2, False), (3, False), (1, True)])
+def test_rows_of_people_of_whom_most_agree_are_no_tags(tmp_path: Path, num_people: int, joined: bool) -> None:
+    root = tmp_path / "c"
+    download(root, NAMES)
+    rows = [[f"{id_}.png", NAMES[int(id_) % 2]] for id_ in TRAIN for _ in range(num_people)]
+    rows += [[f"{id_}.png", NAMES[2 if int(id_) % 5 == 0 else int(id_) % 2]] for id_ in TRAIN]
+    write_table(root / "train.csv", ["id", "label"], rows)
+    if joined:
+        rows = [row for place, row in enumerate(rows) if row not in rows[:place]]
+        write_table(root / "train.csv", ["id", "label"], rows)
+        assert recognise(root).value("data.tag_separator") == ","
+        return
+    with pytest.raises(InputError, match=r"20 ids appear more than once .* one with the label that most of them gave"):
+        recognise(root)
+    assert recognise(root, given={"data.tag_separator": "|"}).value("task.metric") == "micro_f1"
+
+
+def test_the_user_can_say_that_rows_are_not_joined(tmp_path: Path) -> None:
+    download(tmp_path / "c", NAMES)
+    with pytest.raises(InputError, match="ids appear more than once"):
+        recognise(tmp_path / "c", given={"data.tag_separator": ""})

@@ -132,7 +132,10 @@ def _no_id(path: str, sheet: Sheet, column: str) -> str:
     if column not in sheet.cells:
         return f"{path} must have the column data.id = {shown(column)}. Got {quoted(list(sheet.cells))}{way_on}"
     if problems := duplicates(f"{path}, column {shown(column)}", sheet.cells[column]):
-        return problems[0] + way_on
+        return (
+            f"{problems[0]}; leave one row of each image there (of several people's, one with the label that most of "
+            f"them gave){way_on}"
+        )
     wrong = "Some are empty" if sheet.cells[column] else "There is a header only"
     return f"{path}: column {shown(column)} must have an id in every row. {wrong}{way_on}"
 

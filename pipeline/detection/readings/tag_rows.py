@@ -1,6 +1,11 @@
-"""A row for each tag of an image: `1.jpg,red` and below it `1.jpg,green`, as tables of image-level labels have."""
+"""A row for each tag of an image: `1.jpg,red` and below it `1.jpg,green`, as tables of image-level labels have.
+
+Rows of which most say the same of their image are several people's, who were asked for one label.
+"""
 
 from dataclasses import replace
+
+import pandas as pd
 
 from pipeline.detection.candidates import Candidate, Refusal
 from pipeline.detection.found import Choice, quoted
@@ -15,8 +20,10 @@ _SEPARATORS = (" ", ",", "|", ";")
 
 
 def read(inventory: Inventory) -> list[Candidate | Refusal]:
-    """Read the tables in which the rows of an image differ in one column alone."""
+    """Read the tables in which the rows of an image differ in one column alone, if the user lets rows be joined."""
     sample = inventory.sample
+    if inventory.said.get("data.tag_separator") == "":
+        return []
     found: list[Candidate | Refusal] = []
     for sheet in inventory.sheets:
         if sheet.is_test or sample_rank(sheet) < 3 or (sample and sheet is sample.sheet):
@@ -52,6 +59,8 @@ def _read_rows(inventory: Inventory, sheet: Sheet, id_: str) -> list[Candidate]:
     if len(columns) != 1 or num_ids < 2 or num_repeated < MANY_TAGS * num_ids:
         return []
     (column,) = columns
+    if "data.tag_separator" not in inventory.said and _agree(named, id_, column):
+        return []
     rows = named.drop_duplicates()
     tags = sorted(set(rows[column]) - {""})
     separator = next((mark for mark in _SEPARATORS if not any(mark in tag for tag in tags)), None)
@@ -77,3 +86,9 @@ def _read_rows(inventory: Inventory, sheet: Sheet, id_: str) -> list[Candidate]:
             evidence=reason,
         )
     ]
+
+
+def _agree(frame: pd.DataFrame, id_: str, column: str) -> bool:
+    """Whether most images have several rows that say the same."""
+    is_copy = frame.duplicated([id_, column])
+    return 2 * frame.loc[is_copy, id_].nunique() > frame[id_].nunique()
