@@ -66,7 +66,8 @@ def say_disagreement(
     one_number = len(set(sample.answers)) == 1 and numbers_of([answer]) is not None
     if not one_number or len(sample.targets) > 1 or negative:
         return []
-    if not any(numbers_of([name]) for name in classes):
+    form = same_among(classes)
+    if not any(numbers_of([name]) or form(name) == form(answer) for name in classes):
         what = f"the sample has {shown(answer)} in every row, the labels are names ({quoted(classes)}): these are "
         if told := _told(inventory, sample, train, classes):
             return [f"{what}written; {told}"]

@@ -7,6 +7,7 @@ import pytest
 
 from downloads import NAMES, TEST, plain
 from making import write_table
+from pipeline.competition.answers.spelling import spellings
 from pipeline.detection.recognise import recognise
 from pipeline.files import InputError
 
@@ -85,13 +86,23 @@ def test_a_map_of_names_to_the_numbers_that_are_asked(tmp_path: Path) -> None:
     assert "'0' in every row, the labels are names" in said and "label_map.json tells which is which" in said
 
 
+@pytest.mark.parametrize("words", [("N", "Y"), ("False", "True"), ("f", "t")])
+def test_words_that_stand_for_0_and_1_are_written_so_and_nothing_is_said(
+    tmp_path: Path, words: tuple[str, str]
+) -> None:
+    plain(tmp_path, labels=[words[number % 2] for number in range(20)])
+    answer(tmp_path, [0])
+    assert recognise(tmp_path).said == ()
+    assert spellings(words, {"0"}) == dict(zip(words, "01", strict=True))
+
+
 @pytest.mark.parametrize(
     ("labels", "sample", "separator"),
     [
         (["red, dark", "green", "blue", "red, dark + green", "green + blue"], "green", " + "),
         (["red", "green", "blue", "red/green", "green/blue"], "green", "/"),
         (["red", "green", "blue", "red;green", "green;blue"], "green | red", ";"),
-        (["a/x", "a/y", "a/z", "b/x", "b/y", "b/z", "c/x", "c/y", "c/z", "d/x"], "a/x", ""),  # a name of two parts
+        ([f"{first}/{second}" for first in "abcd" for second in "wxyz"], "a/x", ""),  # names of two parts
     ],
 )
 def test_separators_of_tags(tmp_path: Path, labels: list[str], sample: str, separator: str) -> None:
