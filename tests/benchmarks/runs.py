@@ -23,6 +23,7 @@ import torch
 from measure import machine_line
 
 from making import TOML, tiny_competition, write_table
+from pipeline.combinations import WIDE
 
 Done = subprocess.CompletedProcess[str]
 
@@ -37,7 +38,7 @@ TRAININGS = (
 BATCH_SIZE, NUM_EPOCHS = 16, 3
 SETTINGS = (
     *(f"train.batch_size={BATCH_SIZE}", f"train.num_epochs={NUM_EPOCHS}", "train.checkpoint_minutes=0"),
-    *("train.deterministic=true", "train.ema=0.9", "model.width=16", "augment.policy=randaugment", "augment.mixup=0.2"),
+    *("train.deterministic=true", "train.ema=0.9", "augment.policy=randaugment", "augment.mixup=0.2"),
 )
 
 
@@ -76,6 +77,8 @@ def trained(settings: Sequence[str], num_images: int, kill_at: str = "") -> list
 def resume(name: str, size: int, num_images: int, optimizer: str) -> bool:
     """Whether a training that was killed and resumed gives the models of an unbroken one."""
     settings = (*SETTINGS, f"model.name={name}", f"image.size={size}", f"train.optimizer={optimizer}")
+    if name in WIDE:
+        settings = (*settings, "model.width=16")
     num_steps = num_images // 2 // BATCH_SIZE * NUM_EPOCHS
     try:
         # At once: most of the time is the start of processes.

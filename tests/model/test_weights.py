@@ -1,3 +1,4 @@
+import inspect
 import logging
 import os
 import pickle
@@ -170,10 +171,12 @@ def test_another_number_of_classes_gets_a_new_head(name, head, tmp_path, caplog)
 @pytest.mark.parametrize(("name", "conv"), [("resnet9", "prep.conv"), ("test_resnet", "conv1.0"), ("net", "conv1")])
 @pytest.mark.parametrize(("before", "after"), [(3, 1), (3, 4), (1, 3), (4, 3), (1, 4)])
 def test_first_convolution_is_adapted(name, conv, before, after, tmp_path):
-    source = build(name, channels=before, seed=1)
-    model = build(name, channels=after, weights=store(source, tmp_path / "w.safetensors"))
     from timm.models import adapt_input_conv
 
+    if len(inspect.signature(adapt_input_conv).parameters) < 3:
+        pytest.skip("this timm adapts from three channels alone")
+    source = build(name, channels=before, seed=1)
+    model = build(name, channels=after, weights=store(source, tmp_path / "w.safetensors"))
     weight = source.state_dict()[f"{conv}.weight"]
     torch.testing.assert_close(model.state_dict()[f"{conv}.weight"], adapt_input_conv(after, weight, before))
     if after == 1 or after % before == 0:
