@@ -3,7 +3,8 @@
 detect    input/<competition>/ as downloaded     -> configs/<competition>.toml (only where there is none)
 prepare   tables, images, archives               -> output/cache/..., output/<run>/audit.csv
 folds     train table, audit                     -> folds/<competition>-<hash of settings>.csv, its certificate
-probe     folds, cache, published weights        -> output/<run>/probe/{oof,test}.parquet: a first submission
+probe     folds, cache, published weights        -> output/<run>/probe/{oof,test}.parquet: a first submission;
+                                                    output/<run>/alike.csv, images that may be one
 train     folds, cache, the probe's classifier   -> output/<run>/fold<K>/{model.safetensors, history.csv, valid.parquet}
 infer     models, cache                          -> output/<run>/fold<K>/{oof.parquet, test.parquet}
 ensemble  every oof.parquet, test.parquet        -> output/<run>/{oof,test}.parquet, scores.json, submission.csv
@@ -57,6 +58,7 @@ audit/                what speaks against images and labels: doubts, labels that
                       plain_features, and drift: what differs between train and test images, and what is said of them
                       audit_table: a row for each image
                       duplicates: versions of one image, by hashes of pixels and looks, and by what is near
+                      alike: pairs of images by their features; alike_table: what is said of them
                       certificate: what folds hold and what they split; certificate_lines: what is said of it
 recipes               image size, network and training by rule, from what detection knows
 model/                networks, build, trial, sizes, weights, weight_file, checkpoint, fuse_norms, convolutions

@@ -35,6 +35,11 @@ def probe_dir(cfg: Config) -> Path:
     return run_dir(cfg) / "probe"
 
 
+def alike_path(cfg: Config) -> Path:
+    """The pairs of images that are alike to the probe's network."""
+    return run_dir(cfg) / "alike.csv"
+
+
 def heads_dir(cfg: Config) -> Path:
     """The folder of the classifiers of images of this size: the probe's, or those of a plan's smaller one."""
     return probe_dir(cfg) / f"{cfg.image.size}px" if cfg.trains_smaller else probe_dir(cfg)

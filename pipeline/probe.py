@@ -1,4 +1,6 @@
-"""folds, cache, published weights -> output/<run>/probe/{oof,test}.parquet, by a classifier on the frozen network."""
+"""folds, cache, published weights -> output/<run>/probe/{oof,test}.parquet, by a classifier on the frozen network, and
+alike.csv, the images that are alike to it.
+"""
 
 import sys
 from collections.abc import Sequence
@@ -21,7 +23,7 @@ from pipeline.freshness import (
 )
 from pipeline.log import log
 from pipeline.model.chosen import chosen_weights
-from pipeline.paths import all_folds, head_path, probe_dir
+from pipeline.paths import alike_path, all_folds, head_path, probe_dir
 from pipeline.plan import plan_is_due
 from pipeline.stamps import stamped, write_stamp
 
@@ -59,6 +61,7 @@ def probe(cfg: Config) -> None:
 
 def _probe(cfg: Config, inputs: Inputs) -> None:
     """Make the probe; without train images predict with the classifiers that are there."""
+    from pipeline.audit.alike_table import tell_alike
     from pipeline.audit.shift import find_shift, tell_shift
     from pipeline.competition.answers.form import read_form
     from pipeline.competition.folds.fold_table import read_labelled
@@ -77,21 +80,24 @@ def _probe(cfg: Config, inputs: Inputs) -> None:
     if labelled:
         try_start(cfg, labelled, open_images(cfg, "train", labelled.samples.keys))
         inputs = replace(inputs, weights=chosen_weights(cfg.model))  # which that has fetched where they were not here
-        frozen, fitted, features = fit(cfg, labelled, inputs.train or "")
-        oof = [probe_dir(cfg) / "oof.parquet"] if cfg.folds.num_folds else []
+        frozen, fitted, train = fit(cfg, labelled, inputs.train or "")
+        products = [probe_dir(cfg) / "oof.parquet"] if cfg.folds.num_folds else []
     else:
         known = fitted_before(cfg, task)
         if known is None:
             return
-        (frozen, fitted), features = known, None
-        oof = _measured_before(cfg)
+        frozen, fitted = known
+        products = _measured_before(cfg)
     of_test = predict_test(cfg, frozen, fitted, inputs.test)
-    if features is not None:
-        shift = find_shift(features, of_test, cfg.folds.seed)
+    if labelled:
+        shift = find_shift(train.features, of_test.features, cfg.folds.seed)
         tell_shift(shift, probe_dir(cfg) / "shift.json", "probe", "the network's features")
+        ids = {"train": train.ids, "test": of_test.ids}
+        tell_alike(cfg, alike_path(cfg), labelled, ids, {"train": train.features, "test": of_test.features})
+        products.append(alike_path(cfg))
     made_from = probed_from(cfg, inputs)
     heads = [head_path(cfg, fold) for fold in fitted]
-    write_stamp(probe_stamp(cfg), made_from, [*heads, *oof, probe_dir(cfg) / "test.parquet"], task=asdict(task))
+    write_stamp(probe_stamp(cfg), made_from, [*heads, *products, probe_dir(cfg) / "test.parquet"], task=asdict(task))
 
 
 def _measured_before(cfg: Config) -> list[Path]:
