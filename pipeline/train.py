@@ -57,6 +57,7 @@ def train(cfg: Config, fold: int | str, inputs: Inputs, num_models: int = 0) -> 
     from pipeline.engine.resume import Store
     from pipeline.images.cache import open_images
     from pipeline.model.checkpoint import save_checkpoint
+    from pipeline.scores.spent import add_epoch, fold_seconds
 
     folder = fold_dir(cfg, fold)
     with lock(folder / "lock", f"fold {fold} of {cfg.name}"):
@@ -74,7 +75,12 @@ def train(cfg: Config, fold: int | str, inputs: Inputs, num_models: int = 0) -> 
             head = first_classifier(cfg, fold, labelled, inputs) if cfg.train.head == "probe" else None
             with open_board(cfg, fold) as board:
                 trainer = Trainer(cfg, fold, labelled, images, store, num_models, head)
+                if trainer.begins:
+                    fold_seconds(cfg, fold).unlink(missing_ok=True)
                 for epoch in fit(trainer):
+                    not_kept = len(images) - images.num_stored
+                    counts = {"images": epoch.num_images, "not_kept": not_kept, "memory": trainer.machine.peak_memory()}
+                    add_epoch(fold_seconds(cfg, fold), {"epoch": epoch.row["epoch"], **counts}, epoch.seconds)
                     said = line(epoch.name, epoch.row, cfg.task.metric)
                     log.info("train %s, %.0f images/s", said, epoch.images_per_second)
                     board.add(epoch.row, epoch.images_per_second)

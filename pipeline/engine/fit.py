@@ -1,7 +1,7 @@
 """The training of one model, epoch by epoch, from its images to its checkpoint."""
 
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -34,7 +34,9 @@ from pipeline.images.cache import Images
 from pipeline.log import log
 from pipeline.model.checkpoint import Checkpoint
 from pipeline.randomness import derived_seed, epoch_order, id_keys
+from pipeline.scores.spent import TRAINING
 from pipeline.signals import stops_after_step
+from pipeline.stopwatch import Stopwatch
 
 Array = np.ndarray[Any, Any]
 
@@ -45,11 +47,19 @@ class Diverged(InputError):
 
 @dataclass(frozen=True)
 class Epoch:
-    """What an epoch gave: what it is called, its row of the history, and how fast it was trained."""
+    """What an epoch gave, or what was left of it: what it is called, its row of the history, the images that it trained
+    on, and the seconds of its parts.
+    """
 
     name: str
     row: Row
-    images_per_second: float
+    num_images: int
+    seconds: Mapping[str, float]
+
+    @property
+    def images_per_second(self) -> float:
+        """How fast it was trained; its validation does not count."""
+        return self.num_images / max(sum(self.seconds.get(part, 0.0) for part in TRAINING), 1e-9)
 
 
 def fit(trainer: "Trainer") -> Iterator[Epoch]:
@@ -124,6 +134,7 @@ class Trainer:
         # A pipeline of the user's own changes the pixels on the CPU.
         self.resident = None if cfg.augment.albumentations else on_device(self.images, machine.device)
         num_classes = task.num_outputs if task.activation == "softmax" else 0
+        self.stopwatch = Stopwatch()
         mix_seed = derived_seed("mix", settings.seed, self.fold)
         keys = id_keys(self.labelled.samples.ids)
         self.changes = EpochChanges(cfg.augment, self.start.sizes, settings.seed, mix_seed, keys, num_classes)
@@ -134,7 +145,7 @@ class Trainer:
         state = TrainState(
             settings, self.fold, self.start.model, machine, [stop - start for start, stop in bounds], gathered
         )
-        self.training = Training(state, store, self._forecast(num_models))
+        self.training = Training(state, store, self._forecast(num_models), self.stopwatch)
         self.valid_batch = evaluation_batch(cfg.infer, settings.batch_size)
         self.predicted: Predicted | None = None
 
@@ -179,6 +190,11 @@ class Trainer:
         return self.training.state.history
 
     @property
+    def begins(self) -> bool:
+        """Whether no step is made yet."""
+        return self.training.state.at == (0, 0)
+
+    @property
     def is_done(self) -> bool:
         """Whether all epochs are trained."""
         return self.training.state.epoch == self.cfg.train.num_epochs
@@ -197,10 +213,12 @@ class Trainer:
         batches, name = self.batches(state.epoch), self._name_of(state.epoch)
         num_left = batches.num_images - sum(state.batch_sizes[: state.step])
         began = time.perf_counter()
+        self.stopwatch.take()  # of an epoch that diverged
         with stops_after_step():
             run_model(state.model, batches, "train", self.machine, state.gathered, self.loss, self.training)
         is_sound = self.training.is_sound()  # waits for the device
-        seconds = time.perf_counter() - began
+        waited = sum(self.stopwatch.seconds.values())
+        self.stopwatch.add("step", time.perf_counter() - began - waited)
         if not is_sound:
             bad_step = state.gathered.bad_step
             raise self._diverged(f"epoch {state.epoch + 1}", batches, bad_step if bad_step >= 0 else state.step - 1)
@@ -208,9 +226,11 @@ class Trainer:
         row: Row = {"epoch": state.epoch + 1, "lr": state.epoch_lr}
         row |= {"train_loss": state.gathered.loss, "train_score": score}
         state.forget_gathered()  # the device needs the room for the validation
-        row |= self.validate(f"train {name} valid")
-        self._end_epoch(row)
-        return Epoch(name, row, num_left / max(seconds, 1e-9))
+        with self.stopwatch.of("validate"):
+            row |= self.validate(f"train {name} valid")
+        with self.stopwatch.of("save"):
+            self._end_epoch(row)
+        return Epoch(name, row, num_left, self.stopwatch.take())
 
     def _end_epoch(self, row: Row) -> None:
         """Go on to the next epoch, and have the state saved where that saves a validation, or it may be gone `back` to.
@@ -238,6 +258,7 @@ class Trainer:
             changes=self.changes.of(epoch),
             resident=self.resident,
             name=self._name_of(epoch),
+            stopwatch=self.stopwatch,
         )
 
     def validate(self, name: str) -> Row:

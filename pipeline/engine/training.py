@@ -4,6 +4,7 @@ from pipeline.engine.forecast import Forecast
 from pipeline.engine.resume import Store
 from pipeline.engine.state import TrainState
 from pipeline.signals import stop_now, stop_requested
+from pipeline.stopwatch import Stopwatch
 
 
 class Training:
@@ -13,12 +14,20 @@ class Training:
         state: of the training.
         store: where the state is kept, to go on from; None: nowhere.
         forecast: says how long it will take; None: nobody does.
+        stopwatch: counts what saving takes (`save`).
     """
 
-    def __init__(self, state: TrainState, store: Store | None = None, forecast: Forecast | None = None) -> None:
+    def __init__(
+        self,
+        state: TrainState,
+        store: Store | None = None,
+        forecast: Forecast | None = None,
+        stopwatch: Stopwatch | None = None,
+    ) -> None:
         self.state = state
         self.store = store
         self.forecast = forecast
+        self.stopwatch = stopwatch or Stopwatch()
 
     def count_images(self, num_images: int) -> None:
         """Take note of a step's images, for the forecast."""
@@ -41,6 +50,7 @@ class Training:
         """Have the state saved, and stop the process where it is asked to, once it is on the disk."""
         assert self.store is not None
         stop = stop_requested()
-        self.store.save(self.state, wait=stop)
+        with self.stopwatch.of("save"):
+            self.store.save(self.state, wait=stop)
         if stop:
             stop_now()
