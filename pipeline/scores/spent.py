@@ -1,7 +1,8 @@
 """Where the time of a run went, by the seconds of its epochs and of its decoding, and what would make it shorter."""
 
+import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 
 from pipeline.config import Config
@@ -12,6 +13,7 @@ from pipeline.paths import all_folds, decoding_path, fold_dir
 # on CUDA with what changes the images there. Then it is validated, and saved.
 TRAINING = ("gather", "augment", "step")
 PARTS = (*TRAINING, "validate", "save")
+_NUMBER = re.compile(r"\d+(\.\d+)?")
 _COUNTS = ("epoch", "images", "not_kept", "memory")
 # Part of a training that it may wait for images before that is said: without the wait it would be a quarter faster.
 LARGE = 0.2
@@ -45,7 +47,7 @@ class Spent:
 class Decoded:
     """What was read and decoded: files, megabytes, seconds that passed, and seconds of all threads for both."""
 
-    files: int
+    files: float
     megabytes: float
     seconds: float
     reading: float
@@ -69,7 +71,7 @@ def read_spent(cfg: Config) -> dict[str, Spent]:
     """What was spent on each model, as far as it is trained."""
     found = {}
     for fold in all_folds(cfg):
-        rows = [row for row in map(_numbers, read_rows(fold_seconds(cfg, fold))) if row is not None]
+        rows = _numbers(fold_seconds(cfg, fold), (*_COUNTS, *PARTS))
         if rows:
             seconds = {part: sum(row[part] for row in rows) for part in PARTS}
             images, memory = sum(int(row["images"]) for row in rows), max(int(row["memory"]) for row in rows)
@@ -77,21 +79,23 @@ def read_spent(cfg: Config) -> dict[str, Spent]:
     return found
 
 
-def _numbers(row: Mapping[str, str | None]) -> dict[str, float] | None:
-    """The numbers of a line; None where a process that was killed has left a part of one: nothing depends on it."""
-    try:
-        return {name: float(row[name] or "") for name in (*_COUNTS, *PARTS)}
-    except (KeyError, ValueError):
-        return None
+def _numbers(path: Path, names: Sequence[str]) -> list[dict[str, float]]:
+    """The numbers of a table's whole lines. A process that was killed may have left a part of one; nothing depends on
+    these tables, so nothing guards them.
+    """
+    rows = read_rows(path)
+    return [
+        {name: float(row[name]) for name in names}
+        for row in rows
+        if all(_NUMBER.fullmatch(row.get(name) or "") for name in names)
+    ]
 
 
 def read_decoded(cfg: Config) -> Decoded | None:
     """What `prepare` has read and decoded for this run, all splits together; None where that was nothing."""
-    rows = read_rows(decoding_path(cfg))
-    if not rows:
-        return None
-    totals = {name: sum(float(row[name]) for row in rows) for name in rows[0] if name != "split"}
-    return Decoded(int(totals.pop("files")), **totals)
+    names = [field.name for field in fields(Decoded)]
+    rows = _numbers(decoding_path(cfg), names)
+    return Decoded(**{name: sum(row[name] for row in rows) for name in names}) if rows else None
 
 
 def together(spent: Sequence[Spent]) -> Spent:

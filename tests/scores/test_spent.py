@@ -103,6 +103,9 @@ def test_epochs_add_up_over_lines_and_a_part_of_one_counts_nothing(competition: 
     assert found["0"].seconds == {"gather": 2.0, "augment": 4.0, "step": 9.0, "validate": 0.0, "save": 1.0}
     assert (found["0"].images, found["0"].not_kept, found["0"].memory) == (30, 3, 200)
     assert found["0"].waited == pytest.approx(6 / 16)
+    assert read_decoded(cfg) is None
+    decoding_path(cfg).write_text("split,files,megabytes,seconds,reading,decoding\ntrain,2,1.5,3.0,4.0,2.0\ntest,2,1.")
+    assert read_decoded(cfg) == Decoded(2, 1.5, 3.0, 4.0, 2.0)
     both = together([found["0"], found["0"]])
     assert both.total == 32.0 and both.images == 60 and both.memory == 200
 
