@@ -7,7 +7,7 @@ import numpy as np
 
 from pipeline.page.blocks import Block, Gallery, Picture, Section, Text
 from pipeline.page.facts import Facts, in_words
-from pipeline.page.pictures import data_uri
+from pipeline.page.pictures import shown
 
 Array = np.ndarray[Any, Any]
 
@@ -41,20 +41,20 @@ def versions_section(facts: Facts) -> Section:
     for row in facts.audit:
         if row.get("duplicates"):
             groups.setdefault(row["duplicates"], []).append((row["split"], row["id"]))
-    shown = [member for own in list(groups.values())[:_MOST_GROUPS] for member in own[:_MOST_VERSIONS]]
+    chosen = [member for own in list(groups.values())[:_MOST_GROUPS] for member in own[:_MOST_VERSIONS]]
     pixels = {
         (split, id_): found
         for split in ("train", "test")
-        for id_, found in facts.pixels_of(split, [id_ for part, id_ in shown if part == split]).items()
+        for id_, found in facts.pixels_of(split, [id_ for part, id_ in chosen if part == split]).items()
     }
     labels = facts.labels_by_id if groups else {}
     pictures = [
-        Picture(
-            data_uri(pixels[split, id_]),
+        shown(
+            pixels[split, id_],
             f"{split} image {id_}",
             (id_, split, *([f"label: {labels[id_]}"] if split == "train" and id_ in labels else [])),
         )
-        for split, id_ in shown
+        for split, id_ in chosen
         if (split, id_) in pixels
     ]
     blocks: list[Block] = []
@@ -85,7 +85,7 @@ def picture(facts: Facts, row: int) -> Picture:
     pixels = facts.images.gather(facts.indices[[row]])[0]
     id_, label = facts.oof.ids[row], in_words(facts.task, facts.targets[row])
     said = said_in_words(facts, row)
-    return Picture(data_uri(pixels), f"image {id_}, label {label}", (id_, f"label: {label}", f"said: {said}"))
+    return shown(pixels, f"image {id_}, label {label}", (id_, f"label: {label}", f"said: {said}"))
 
 
 def said_in_words(facts: Facts, row: int) -> str:
