@@ -26,6 +26,7 @@ config_file           reading them from TOML
 log, text_table, signals
                       what is said, in lines and tables; how a stage stops
 cores                 how many cores there are to keep busy
+bars                  progress bars, and where one is drawn
 durations, stopwatch  time spans in settings and in words; what parts of a loop take
 files, paths          how files are found, written, locked; where they live
 stamps, freshness     what a product was made from, what it must be made from

@@ -14,7 +14,7 @@ from pipeline.competition.answers.linear import Linear
 from pipeline.competition.folds.fold_table import Labelled
 from pipeline.competition.tables.csv_table import counted
 from pipeline.config import Config
-from pipeline.engine.forecast import VALIDATION, Forecast
+from pipeline.engine.forecast import VALIDATION, Forecast, Rest, Work
 from pipeline.engine.gathered import Gathered
 from pipeline.engine.limit import fewest_epochs
 from pipeline.engine.losses import class_weights, make_loss
@@ -90,7 +90,7 @@ class Trainer:
         labelled: the labelled images with their folds.
         images: their pixels, in the same order.
         store: where the training is kept while it is under way, to go on from; None: nowhere.
-        num_models: how many will be trained from here on, for a forecast of the time; 0 for none.
+        rest: of the run from here on, for a forecast of the time; None: nobody asks for one.
         head: the classifier that the training starts from; None: a random one.
 
     Raises:
@@ -105,7 +105,7 @@ class Trainer:
         labelled: Labelled,
         images: Images,
         store: Store | None = None,
-        num_models: int = 0,
+        rest: Rest | None = None,
         head: Linear | None = None,
     ) -> None:
         self.cfg, self.fold, self.labelled, self.images = cfg, fold, labelled, images
@@ -117,9 +117,9 @@ class Trainer:
             raise InputError(f"fold {fold} leaves no image to train on. Lower folds.num_folds")
         self.prior = labelled.prior(self.train_indices)
         with memory_named("to train", SMALLER):
-            self._make(store, num_models)
+            self._make(store, rest)
 
-    def _make(self, store: Store | None, num_models: int) -> None:
+    def _make(self, store: Store | None, rest: Rest | None) -> None:
         """Make the network and what trains it, and go on from where the training was left."""
         cfg, task, settings = self.cfg, self.labelled.task, self.cfg.train
         seed = derived_seed("weights", settings.seed, self.fold)
@@ -145,7 +145,7 @@ class Trainer:
         state = TrainState(
             settings, self.fold, self.start.model, machine, [stop - start for start, stop in bounds], gathered
         )
-        self.training = Training(state, store, self._forecast(num_models), self.stopwatch)
+        self.training = Training(state, store, self._forecast(rest), self.stopwatch)
         self.valid_batch = evaluation_batch(cfg.infer, settings.batch_size)
         self.predicted: Predicted | None = None
 
@@ -171,14 +171,20 @@ class Trainer:
         standard = (targets - task.mean) / task.std if task.kind == "number" else targets
         return torch.from_numpy(standard.astype(targets.dtype))
 
-    def _forecast(self, num_models: int) -> Forecast | None:
-        """Who says how long these and the models behind it will take."""
-        if not num_models:
+    def _forecast(self, rest: Rest | None) -> Forecast | None:
+        """Who says how long this and the models behind it will take."""
+        if rest is None:
             return None
-        num_epochs, num_views = self.cfg.train.num_epochs, len(self.cfg.infer.views)
-        seen = num_epochs * (len(self.train_indices) + VALIDATION * num_views * len(self.valid_indices))
+        each = VALIDATION * len(self.cfg.infer.views)
+        work = Work(
+            parts=[(size / self.cfg.image.size) ** 2 for size in self.changes.sizes],
+            num_train=len(self.train_indices),
+            predicted=each * len(self.valid_indices),
+            inferred=each * rest.num_test,
+            num_models=rest.num_models,
+        )
         fewest = 0 if self.cfg.train.time_limit else fewest_epochs(self.cfg)
-        return Forecast(num_models * seen, num_models, num_epochs, fewest)
+        return Forecast(work, fewest, self.cfg.train.freeze_epochs)
 
     @property
     def _may_go_back(self) -> bool:
@@ -230,7 +236,10 @@ class Trainer:
             row |= self.validate(f"train {name} valid")
         with self.stopwatch.of("save"):
             self._end_epoch(row)
-        return Epoch(name, row, num_left, self.stopwatch.take())
+        parts = self.stopwatch.take()
+        if self.training.forecast is not None:
+            self.training.forecast.end_epoch(row["epoch"] - 1, num_left, sum(parts.values()))
+        return Epoch(name, row, num_left, parts)
 
     def _end_epoch(self, row: Row) -> None:
         """Go on to the next epoch, and have the state saved where that saves a validation, or it may be gone `back` to.

@@ -1,5 +1,6 @@
 """What a pass in mode `train` works on: a state, where that is kept, and a forecast of how long the rest will take."""
 
+from pipeline.durations import span_of
 from pipeline.engine.forecast import Forecast
 from pipeline.engine.resume import Store
 from pipeline.engine.state import TrainState
@@ -32,7 +33,19 @@ class Training:
     def count_images(self, num_images: int) -> None:
         """Take note of a step's images, for the forecast."""
         if self.forecast is not None:
-            self.forecast.step(num_images)
+            self.forecast.step(self.state.epoch, num_images)
+
+    def in_short(self, loss: float) -> str:
+        """Say for the progress bar how long the run still takes, the epoch's loss, and the score of the one before."""
+        state, said = self.state, [f"loss {loss:.3f}"]
+        left = self.forecast.left(state.epoch, sum(state.batch_sizes[: state.step])) if self.forecast else None
+        if left is not None:
+            said.insert(0, f"run {span_of(left)} left")
+        row = state.history[-1] if state.history else {}
+        score = row.get("valid_score", row.get("train_score"))
+        if score is not None:
+            said.append(f"{state.gathered.task.metric} {score:.3f}")
+        return ", ".join(said)
 
     def checkpoint_is_due(self) -> bool:
         """Whether the state is to be saved after this step: when it is time to, after an epoch's last, and where the

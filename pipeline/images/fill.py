@@ -10,11 +10,11 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from tqdm import tqdm
 
+from pipeline.bars import bar
 from pipeline.config import Config
 from pipeline.cores import num_cores
 from pipeline.files import atomic_write, changed_ns, digest_file, lock, says_missing
@@ -25,6 +25,9 @@ from pipeline.images.grey import FULL, GreyRange
 from pipeline.images.index import NOT_STORED, Entry, Index
 from pipeline.log import log
 from pipeline.paths import data_dir
+
+if TYPE_CHECKING:
+    from tqdm import tqdm
 
 Array = np.ndarray[Any, Any]
 
@@ -152,12 +155,12 @@ def _decode_all(source: Source, index: Index, kept: list[str], rest: list[str], 
     per_shard = max(1, min(SHARD_IMAGES, SHARD_BYTES // (side * side * channels)))
     if rest:
         log.info("prepare: no room to keep %s of them: they are decoded whenever they are needed", f"{len(rest):,}")
-    with tqdm(total=len(kept) + len(rest), desc="decode", unit="img", disable=None, smoothing=0.1, delay=1) as bar:
+    with bar(len(kept) + len(rest), "decode") as shown:
         for start in range(0, len(kept), per_shard):
-            _decode_shard(source, index, kept[start : start + per_shard], pool, bar)
+            _decode_shard(source, index, kept[start : start + per_shard], pool, shown)
         for start in range(0, len(rest), SHARD_IMAGES):
             paths = rest[start : start + SHARD_IMAGES]
-            entries = _in_jobs(partial(decode_file, source, None, NOT_STORED), paths, pool, bar)
+            entries = _in_jobs(partial(decode_file, source, None, NOT_STORED), paths, pool, shown)
             index.write(index.next_number(), list(entries))
 
 
@@ -173,7 +176,7 @@ def _in_jobs(
     work: Callable[[str, list[tuple[int, str]]], list[Entry]],
     paths: Sequence[str],
     pool: ThreadPoolExecutor,
-    bar: "tqdm[None]",
+    shown: "tqdm[None]",
 ) -> Iterator[Entry]:
     """Call a function for every file with its rows and boxes, on all threads, some at a time; results in order."""
     keys = ((row, *file_and_box(path)) for row, path in enumerate(paths))
@@ -185,11 +188,13 @@ def _in_jobs(
         return [entry for file in files[start : start + _JOB_IMAGES] for entry in work(*file)]
 
     for done in pool.map(job, range(0, len(files), _JOB_IMAGES)):
-        bar.update(len(done))
+        shown.update(len(done))
         yield from done
 
 
-def _decode_shard(source: Source, index: Index, paths: list[str], pool: ThreadPoolExecutor, bar: "tqdm[None]") -> None:
+def _decode_shard(
+    source: Source, index: Index, paths: list[str], pool: ThreadPoolExecutor, shown: "tqdm[None]"
+) -> None:
     """Decode some files into one shard; it has its name and index only when it is whole."""
     number = index.next_number()
     file = index.folder / f"{number:05d}.npy"
@@ -209,7 +214,7 @@ def _decode_shard(source: Source, index: Index, paths: list[str], pool: ThreadPo
         pixels = np.memmap(stream, np.uint8, "r+", offset, shape)
         work = partial(decode_file, source, pixels, number)
         entries, checksum = [], hashlib.sha256(header.getvalue())
-        for entry in _in_jobs(work, paths, pool, bar):
+        for entry in _in_jobs(work, paths, pool, shown):
             checksum.update(pixels[entry.row])  # while the threads decode what comes next
             entries.append(entry)
         pixels.flush()
