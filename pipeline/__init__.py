@@ -27,7 +27,8 @@ config_file           reading them from TOML
 log, text_table, signals
                       what is said, in lines and tables; how a stage stops
 cores                 how many cores there are to keep busy
-durations             time spans in settings and in words
+bars                  progress bars, and where one is drawn
+durations, stopwatch  time spans in settings and in words; what parts of a loop take
 files, paths          how files are found, written, locked; where they live
 stamps, freshness     what a product was made from, what it must be made from
 plan                  what a run within a time limit decided, and the settings that follow
@@ -52,7 +53,7 @@ detection/            recognise a download: inventory (image_files, encodings, s
                       plain_template, find_template, second_images, folders, label_columns, name_lists: helpers of
                       readings
                       habits: words and thresholds
-images/               headers, grey, decode, index, cache, fill, batches: from files to batches
+images/               headers, grey, decode, index, cache, fill, batches: from files to batches; decoding: its time
                       augment/ (augment, policies, geometry, colour, erasing, mix, albumentations_file, epoch_changes)
 audit/                what speaks against images and labels: doubts, labels that may be wrong; shift, by features or
                       plain_features, and drift: what differs between train and test images, and what is said of them
@@ -66,6 +67,7 @@ model/                networks, build, trial, sizes, weights, weight_file, check
                       chosen: which file of them that is, for stamps
 scores/               what a run's predictions are worth: measure, by its folds, as brought along, on hidden answers
                       products: its tables, scores, submission; interval: how sure; summary: what is said of them;
+                      spent: where the time went, and what bounds it;
                       advice: what to do next; ledger: all finished runs
 engine/               run_model, the one loop, over a network on its machine; what it says is gathered
                       fit, start, training, learn, state, norms, freezing, recompute, optimizer, muon, losses, resume,

@@ -78,7 +78,7 @@ def _turns(options: list[str], *, after_probe: bool) -> list[Step]:
     is_first = after_probe and has_probe(cfg) and not is_trained(cfg)
     steps: list[Step] = [("ensemble", options)] if is_first else []
     for fold in folds:
-        of_fold = [*options, "--fold", str(fold)]
+        of_fold = [*options, "--fold", str(fold), "--in-turn"]
         steps += [("train", of_fold), ("infer", of_fold)]
         if fold in due or fold == folds[-1]:
             steps.append(("ensemble", options))

@@ -25,6 +25,11 @@ def prepare_stamp(cfg: Config) -> Path:
     return run_dir(cfg) / "prepare.json"
 
 
+def decoding_path(cfg: Config) -> Path:
+    """The table of how long reading and decoding the run's images took."""
+    return run_dir(cfg) / "decoding.csv"
+
+
 def fold_dir(cfg: Config, fold: int | str) -> Path:
     """The folder of one fold's model and predictions; `full` is the model trained on every image."""
     return run_dir(cfg) / ("full" if fold == "full" else f"fold{fold}")

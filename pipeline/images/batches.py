@@ -1,10 +1,11 @@
 """The images of a fold -> batches: one gather each from the mapped array, prefetched, no per-image Python."""
 
+import contextlib
 import math
 from collections import deque
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
 import numpy as np
@@ -13,6 +14,7 @@ from torch import Tensor
 
 from pipeline.images.augment.augment import resize_to
 from pipeline.images.cache import Images
+from pipeline.stopwatch import Stopwatch
 
 Array = np.ndarray[Any, Any]
 Statistics = tuple[tuple[float, ...], tuple[float, ...]]
@@ -68,6 +70,8 @@ class Batches:
     changes: what happens to the images.
     resident: the pixels of all images on the device, from `on_device`; None: they are gathered batch by batch.
     name: what a progress bar calls the pass.
+    stopwatch: counts what the loop waits for: images to be gathered (`gather`), then changed and normalised
+        (`augment`). On CUDA the latter belongs to the step: the device does it, and nobody waits for it.
     """
 
     images: Images
@@ -81,6 +85,7 @@ class Batches:
     changes: Changes = Changes()
     resident: Tensor | None = None
     name: str = ""
+    stopwatch: Stopwatch = field(default_factory=Stopwatch)
 
     @property
     def num_images(self) -> int:
@@ -111,12 +116,18 @@ class Batches:
             )
         else:
             # The thread gathers (and pins), the device augments: a thread for both is 10 % slower on two cores.
-            pieces = prefetch(self._gathered(first_step))
+            pieces = self.stopwatch.waiting("gather", prefetch(self._gathered(first_step)))
         for pixels, group in pieces:
-            images = self._prepared(pixels, group, constants)
+            with self._augmenting():
+                images = self._prepared(pixels, group, constants)
             first = group[0][1]
             for step, start, stop in (item for item in group if item[0] >= first_step):
-                yield self._batch(images[start - first : stop - first], step, start, stop)
+                with self._augmenting():
+                    batch = self._batch(images[start - first : stop - first], step, start, stop)
+                yield batch
+
+    def _augmenting(self) -> contextlib.AbstractContextManager[None]:
+        return contextlib.nullcontext() if self.device.type == "cuda" else self.stopwatch.of("augment")
 
     def _groups(self, first_step: int) -> Iterator[Group]:
         """Group batches that are gathered and augmented together, as small ones cost less so, from the group of a step

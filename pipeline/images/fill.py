@@ -5,24 +5,29 @@ import io
 import itertools
 import os
 import shutil
+import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from tqdm import tqdm
 
-from pipeline.config import Config, ImageConfig
+from pipeline.bars import bar
+from pipeline.config import Config
 from pipeline.cores import num_cores
 from pipeline.files import atomic_write, changed_ns, digest_file, lock, says_missing
 from pipeline.images.cache import Images, cache_dir, decode_pool, file_and_box, identity_of, open_images
 from pipeline.images.decode import BadImage, ImageInfo, crop_and_resize, read_pixels
+from pipeline.images.decoding import Decoding
 from pipeline.images.grey import FULL, GreyRange
 from pipeline.images.index import NOT_STORED, Entry, Index
 from pipeline.log import log
 from pipeline.paths import data_dir
+
+if TYPE_CHECKING:
+    from tqdm import tqdm
 
 Array = np.ndarray[Any, Any]
 
@@ -38,7 +43,22 @@ _JOB_IMAGES = 16
 _MISSING = (0, 0)
 
 
-def decode_missing(cfg: Config, split: str, paths: Sequence[str], grey: GreyRange = FULL) -> Images:
+class Source:
+    """Where files are read and how they are decoded.
+
+    Args:
+        cfg: the settings.
+        grey: the range of 16-bit values.
+        decoding: takes note of the time that it takes.
+    """
+
+    def __init__(self, cfg: Config, grey: GreyRange, decoding: Decoding) -> None:
+        self.root, self.settings, self.grey, self.decoding = data_dir(cfg), cfg.image, grey, decoding
+
+
+def decode_missing(
+    cfg: Config, split: str, paths: Sequence[str], grey: GreyRange = FULL, decoding: Decoding | None = None
+) -> Images:
     """Decode what is not decoded yet, on all cores, and map the images of these paths.
 
     A file that cannot be read, or is not there, is an entry with a reason; nothing replaces it.
@@ -48,7 +68,9 @@ def decode_missing(cfg: Config, split: str, paths: Sequence[str], grey: GreyRang
         split: `train` or `test`.
         paths: of the images.
         grey: the range of 16-bit values.
+        decoding: takes note of the time that it takes.
     """
+    decoding = decoding or Decoding()
     folder = cache_dir(cfg, split, grey)
     with lock(folder / "lock", f"the cache {folder}"):
         index = Index(folder)
@@ -62,7 +84,9 @@ def decode_missing(cfg: Config, split: str, paths: Sequence[str], grey: GreyRang
                 # What is known and was not kept is decoded for keeping where there is room by now.
                 new = _by_file(new)
                 kept, rest = [*new, *known][:room], new[room:]
-                _decode_all(cfg, index, kept, rest, pool, grey)
+                began = time.perf_counter()
+                _decode_all(Source(cfg, grey, decoding), index, kept, rest, pool)
+                decoding.seconds += time.perf_counter() - began
     return open_images(cfg, split, paths, grey, described=True)
 
 
@@ -125,20 +149,18 @@ def _size_time(path: str) -> tuple[int, int]:
     return status.st_size, changed_ns(status)
 
 
-def _decode_all(
-    cfg: Config, index: Index, kept: list[str], rest: list[str], pool: ThreadPoolExecutor, grey: GreyRange
-) -> None:
+def _decode_all(source: Source, index: Index, kept: list[str], rest: list[str], pool: ThreadPoolExecutor) -> None:
     """Decode files, the first into shards, the rest only to know that they can be read."""
-    side, channels = cfg.image.stored, cfg.image.channels
+    side, channels = source.settings.stored, source.settings.channels
     per_shard = max(1, min(SHARD_IMAGES, SHARD_BYTES // (side * side * channels)))
     if rest:
         log.info("prepare: no room to keep %s of them: they are decoded whenever they are needed", f"{len(rest):,}")
-    with tqdm(total=len(kept) + len(rest), desc="decode", unit="img", disable=None, smoothing=0.1, delay=1) as bar:
+    with bar(len(kept) + len(rest), "decode") as shown:
         for start in range(0, len(kept), per_shard):
-            _decode_shard(cfg, index, kept[start : start + per_shard], pool, bar, grey)
+            _decode_shard(source, index, kept[start : start + per_shard], pool, shown)
         for start in range(0, len(rest), SHARD_IMAGES):
             paths = rest[start : start + SHARD_IMAGES]
-            entries = _in_jobs(partial(decode_file, data_dir(cfg), cfg.image, grey, None, NOT_STORED), paths, pool, bar)
+            entries = _in_jobs(partial(decode_file, source, None, NOT_STORED), paths, pool, shown)
             index.write(index.next_number(), list(entries))
 
 
@@ -154,7 +176,7 @@ def _in_jobs(
     work: Callable[[str, list[tuple[int, str]]], list[Entry]],
     paths: Sequence[str],
     pool: ThreadPoolExecutor,
-    bar: "tqdm[None]",
+    shown: "tqdm[None]",
 ) -> Iterator[Entry]:
     """Call a function for every file with its rows and boxes, on all threads, some at a time; results in order."""
     keys = ((row, *file_and_box(path)) for row, path in enumerate(paths))
@@ -166,17 +188,18 @@ def _in_jobs(
         return [entry for file in files[start : start + _JOB_IMAGES] for entry in work(*file)]
 
     for done in pool.map(job, range(0, len(files), _JOB_IMAGES)):
-        bar.update(len(done))
+        shown.update(len(done))
         yield from done
 
 
 def _decode_shard(
-    cfg: Config, index: Index, paths: list[str], pool: ThreadPoolExecutor, bar: "tqdm[None]", grey: GreyRange
+    source: Source, index: Index, paths: list[str], pool: ThreadPoolExecutor, shown: "tqdm[None]"
 ) -> None:
     """Decode some files into one shard; it has its name and index only when it is whole."""
     number = index.next_number()
     file = index.folder / f"{number:05d}.npy"
-    shape = (len(paths), cfg.image.stored, cfg.image.stored, cfg.image.channels)
+    image = source.settings
+    shape = (len(paths), image.stored, image.stored, image.channels)
     with atomic_write(file, "w+b") as stream:
         header = io.BytesIO()
         np.lib.format.write_array_header_1_0(header, {"descr": "|u1", "fortran_order": False, "shape": shape})
@@ -189,9 +212,9 @@ def _decode_shard(
         else:
             stream.truncate(offset + num_bytes)
         pixels = np.memmap(stream, np.uint8, "r+", offset, shape)
-        work = partial(decode_file, data_dir(cfg), cfg.image, grey, pixels, number)
+        work = partial(decode_file, source, pixels, number)
         entries, checksum = [], hashlib.sha256(header.getvalue())
-        for entry in _in_jobs(work, paths, pool, bar):
+        for entry in _in_jobs(work, paths, pool, shown):
             checksum.update(pixels[entry.row])  # while the threads decode what comes next
             entries.append(entry)
         pixels.flush()
@@ -208,22 +231,18 @@ def _num_threads(root: Path, paths: Sequence[str]) -> int:
 
 
 def decode_file(
-    root: Path,
-    settings: ImageConfig,
-    grey: GreyRange,
-    pixels: Array | None,
-    shard: int,
-    file: str,
-    boxes: Sequence[tuple[int, str]],
+    source: Source, pixels: Array | None, shard: int, file: str, boxes: Sequence[tuple[int, str]]
 ) -> list[Entry]:
     """Read, hash and decode one file, and put each of its boxes ("": all of it) into its row where pixels are kept."""
-    data, (size, mtime_ns) = _read_whole(f"{root}/{file}")
+    settings, began = source.settings, time.perf_counter()
+    data, (size, mtime_ns) = _read_whole(f"{source.root}/{file}")
+    read = time.perf_counter()
     sha256 = hashlib.sha256(data).hexdigest() if data is not None else ""
     info, unreadable, decoded = ImageInfo(), "", None
     try:
         if data is None:
             raise BadImage("the file is missing")
-        decoded, info = read_pixels(data, settings, whole=any(box for _, box in boxes), grey=grey)
+        decoded, info = read_pixels(data, settings, whole=any(box for _, box in boxes), grey=source.grey)
     except BadImage as error:
         unreadable = str(error)
     entries = []
@@ -238,6 +257,7 @@ def decode_file(
                 bad = str(error)
         what = (info.format, info.mode, info.width, info.height, bad)
         entries.append(Entry(key, size, mtime_ns, identity_of(sha256, box), shard, row, *what))
+    source.decoding.add(size, read - began, time.perf_counter() - read)
     return entries
 
 

@@ -7,7 +7,7 @@ import numpy as np
 
 from pipeline.page.blocks import Block, Gallery, Picture, Section, Text
 from pipeline.page.facts import Facts, in_words
-from pipeline.page.pictures import data_uri
+from pipeline.page.pictures import shown
 
 Array = np.ndarray[Any, Any]
 
@@ -43,10 +43,10 @@ def versions_section(facts: Facts) -> Section:
     for row in facts.audit:
         if row.get("duplicates"):
             groups.setdefault(row["duplicates"], []).append((row["split"], row["id"]))
-    shown = [(*member, "") for own in list(groups.values())[:_MOST_GROUPS] for member in own[:_MOST_VERSIONS]]
+    versions = [(*member, "") for own in list(groups.values())[:_MOST_GROUPS] for member in own[:_MOST_VERSIONS]]
     caption = f"Versions of one image stand together: {min(len(groups), _MOST_GROUPS):,} of {len(groups):,} groups"
     blocks: list[Block] = []
-    if pictures := _of_parts(facts, shown):
+    if pictures := _of_parts(facts, versions):
         blocks.append(Gallery(caption, pictures))
     nearest = facts.alike[:_MOST_GROUPS]
     pairs = [
@@ -62,17 +62,17 @@ def versions_section(facts: Facts) -> Section:
     return Section("versions", "Images that are there more than once", blocks)
 
 
-def _of_parts(facts: Facts, shown: Sequence[tuple[str, str, str]]) -> list[Picture]:
+def _of_parts(facts: Facts, asked: Sequence[tuple[str, str, str]]) -> list[Picture]:
     """Pictures of images by split and id, those that are here, with a last line of their own, or "" for none."""
     pixels = {
         (split, id_): found
         for split in ("train", "test")
-        for id_, found in facts.pixels_of(split, [id_ for part, id_, _ in shown if part == split]).items()
+        for id_, found in facts.pixels_of(split, [id_ for part, id_, _ in asked if part == split]).items()
     }
     labels = facts.labels_by_id if pixels else {}
     return [
-        Picture(
-            data_uri(pixels[split, id_]),
+        shown(
+            pixels[split, id_],
             f"{split} image {id_}",
             (
                 id_,
@@ -81,7 +81,7 @@ def _of_parts(facts: Facts, shown: Sequence[tuple[str, str, str]]) -> list[Pictu
                 *([line] if line else []),
             ),
         )
-        for split, id_, line in shown
+        for split, id_, line in asked
         if (split, id_) in pixels
     ]
 
@@ -107,7 +107,7 @@ def picture(facts: Facts, row: int) -> Picture:
     pixels = facts.images.gather(facts.indices[[row]])[0]
     id_, label = facts.oof.ids[row], in_words(facts.task, facts.targets[row])
     said = said_in_words(facts, row)
-    return Picture(data_uri(pixels), f"image {id_}, label {label}", (id_, f"label: {label}", f"said: {said}"))
+    return shown(pixels, f"image {id_}, label {label}", (id_, f"label: {label}", f"said: {said}"))
 
 
 def said_in_words(facts: Facts, row: int) -> str:

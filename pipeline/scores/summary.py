@@ -11,6 +11,7 @@ from pipeline.freshness import Inputs
 from pipeline.log import log
 from pipeline.paths import all_folds, data_dir, fold_dir, run_dir
 from pipeline.scores.ledger import seconds_of
+from pipeline.scores.spent import LARGE, bound_by, read_spent, together
 from pipeline.text_table import text_table
 
 # Why the images are left out, without which scores.json has a score too.
@@ -46,6 +47,7 @@ def say(cfg: Config, ready: Sequence[int | str], scores: Mapping[str, Any], inpu
         _say_score_on_answers(cfg, inputs, scores)
     if is_whole:
         log.info("files: %s/ (%s)", run_dir(cfg), ", ".join(_files(cfg)))
+        _say_time(cfg)
         for step in scores.get("next", []):
             log.info("next: %s", step)
     for line in scores.get("warnings", []):
@@ -66,6 +68,13 @@ def _models(cfg: Config, scores: Mapping[str, Any]) -> list[str]:
         minutes = f"{seconds[fold] / 60:.1f}" if fold in seconds else "-"
         rows.append([fold, "-" if score is None else f"{score:.5f}", str(epochs or "-"), minutes])
     return text_table(("fold", scores["metric"], "epochs", "minutes"), rows)
+
+
+def _say_time(cfg: Config) -> None:
+    """Say what training waited for, where that was long."""
+    spent = together(list(read_spent(cfg).values()))
+    if spent.waited >= LARGE:
+        log.info("time: %s", bound_by(cfg, spent))
 
 
 def _files(cfg: Config) -> list[str]:
