@@ -30,7 +30,7 @@ def facts_of(task: Task, targets: np.ndarray, probs: np.ndarray, scores: dict | 
     labelled = Labelled(Samples(ids, [f"{id_}.png" for id_ in ids], frame), task, targets, np.arange(len(ids)) % 2)
     oof = Predictions(ids[:0:-1], task.classes, Probs.dense(probs[:0:-1]))
     test = Predictions(ids[:10], task.classes, Probs.dense(probs[:10]))
-    return Facts(Config(), labelled, task, scores or {}, oof, test, None, {}, [], [], [])
+    return Facts(Config(), labelled, task, scores or {}, oof, test, None, {}, [], [], [], [])
 
 
 def table(section: Section, caption: str) -> Table:
