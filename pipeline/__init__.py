@@ -31,6 +31,7 @@ bars                  progress bars, and where one is drawn
 durations, stopwatch  time spans in settings and in words; what parts of a loop take
 files, paths          how files are found, written, locked; where they live
 stamps, freshness     what a product was made from, what it must be made from
+as_made               a run's settings as its stamps hold them, and what has changed since
 plan                  what a run within a time limit decided, and the settings that follow
 randomness            what is drawn: counted, not carried
 nearest               which known names may be meant

@@ -27,7 +27,13 @@ def main(argv: Sequence[str] | None = None) -> int:
         got = repr(unknown[0]) if unknown else "none"
         print(f"python -m pipeline: name stages, of {', '.join(STAGES)}, then --config. Got {got}", file=sys.stderr)
         return 2
-    after = names[-1:] if names[-1] == "report" else ()
+    if names[0] == "detect":  # it may make the config, which says what training needs
+        if status := _run(_with(options, names[:1])):
+            return status
+        names = names[1:]
+    if "train" in names and (status := _lacks_packages(options)):
+        return status
+    after = names[-1:] if names[-1:] == ("report",) else ()
     before = names[: len(names) - len(after)]
     if before[-len(TURNS) :] != TURNS:
         return _run(_with(options, names))
@@ -49,6 +55,26 @@ def _run(steps: Iterable[Step]) -> int:
         status: int = importlib.import_module(f"pipeline.{name}").main(options)
         if status:
             return status
+    return 0
+
+
+def _lacks_packages(options: list[str]) -> int:
+    """Say which package a training would lack before the stages that come first, which may take hours: 2; else 0."""
+    from pipeline.cli import load_target, parse
+    from pipeline.config import ConfigError
+    from pipeline.engine.board import must_be_installed
+    from pipeline.log import say
+
+    arguments = parse("train", "", options, fold=True)
+    try:
+        cfg = load_target(arguments.config, arguments.set)
+    except ConfigError:
+        return 0  # the first of the stages says what is wrong
+    try:
+        must_be_installed(cfg)
+    except ConfigError as error:
+        say(f"train: {error}", sys.stderr)
+        return 2
     return 0
 
 

@@ -3,6 +3,7 @@
 import argparse
 import errno
 import os
+import shlex
 import sys
 import time
 from collections.abc import Callable, Sequence
@@ -85,7 +86,9 @@ def load_target(target: Path, overrides: Sequence[str]) -> Config:
     """
     path = config_path(target)
     if target.is_dir() and not path.is_file():
-        raise ConfigError(f"{path} does not exist. It is made by: python -m pipeline.detect --config {target}")
+        raise ConfigError(
+            f"{path} does not exist. It is made by: python -m pipeline.detect --config {shlex.quote(str(target))}"
+        )
     cfg = load(path, overrides)
     if target.is_dir() and cfg.root.resolve() != target.resolve():
         raise ConfigError(
@@ -172,10 +175,14 @@ def _in_words(error: Exception) -> str:
 class Parser(argparse.ArgumentParser):
     """The arguments of `python -m pipeline.<command>`; usage errors are one line and exit 2, not the whole usage."""
 
-    def __init__(self, command: str, about: str) -> None:
+    def __init__(self, command: str, about: str, names: str = "") -> None:
+        """Make a parser; `names` are the arguments that begin with a name, which may begin with a dash."""
         super().__init__(f"python -m pipeline.{command}", description=about, allow_abbrev=False)
+        self.names = names
 
     def error(self, message: str) -> NoReturn:
         """Say what is wrong, and end."""
+        if self.names and message.startswith(("unrecognized arguments", "the following arguments are required")):
+            message += f". A name that begins with a dash stands behind --: {self.prog} -- {self.names}"
         say(f"{self.prog}: {message}", sys.stderr)
         raise SystemExit(2)

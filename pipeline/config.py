@@ -280,8 +280,14 @@ class Config(Section):
     @property
     def options(self) -> str:
         """The options that give these settings to another stage."""
+        return f"--config {self.target}"
+
+    @property
+    def target(self) -> str:
+        """The config and what `--set` changed, as run.sh takes them from a shell."""
         changed = " --set " + shlex.join(self.overrides) if self.overrides else ""
-        return f"--config {shlex.quote(self.path)}{changed}"
+        path = f"./{self.path}" if self.path.startswith("-") else self.path  # else it were an option
+        return f"{shlex.quote(path)}{changed}"
 
     @property
     def of_probe(self) -> "Config":

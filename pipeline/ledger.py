@@ -4,13 +4,12 @@ python -m pipeline.ledger RUN SCORE [--replace]
 """
 
 import argparse
-import math
 import sys
 from collections.abc import Sequence
 
 from pipeline.cli import Parser, guarded
 from pipeline.log import log
-from pipeline.scores.ledger import LEDGER, fill_in
+from pipeline.scores.ledger import LEDGER, fill_in, score_of
 
 
 def note(run: str, score: float, *, replaces: bool) -> None:
@@ -21,17 +20,18 @@ def note(run: str, score: float, *, replaces: bool) -> None:
     )
 
 
-def _finite(text: str) -> float:
-    if not math.isfinite(value := float(text)):
-        raise argparse.ArgumentTypeError(f"SCORE must be a number. Got {text!r}")
-    return value
+def _score(text: str) -> float:
+    try:
+        return score_of(text)
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"must be a number, with a point. Got {text!r}") from None
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command."""
-    parser = Parser("ledger", __doc__ or "")
+    parser = Parser("ledger", __doc__ or "", "RUN SCORE")
     parser.add_argument("run", metavar="RUN", help="the run's name: that of its config, without .toml")
-    parser.add_argument("score", metavar="SCORE", type=_finite, help="what the leaderboard says")
+    parser.add_argument("score", metavar="SCORE", type=_score, help="what the leaderboard says")
     parser.add_argument("--replace", action="store_true", help="overwrite another score")
     arguments = parser.parse_args(argv)
     return guarded("ledger", lambda: note(arguments.run, arguments.score, replaces=arguments.replace), None)

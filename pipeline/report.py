@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from pipeline.as_made import changed_since
 from pipeline.cli import Parser, guarded, run_stage
 from pipeline.config import Config
 from pipeline.files import InputError, atomic_write, read_json
@@ -30,13 +31,20 @@ def report(cfg: Config) -> None:
     Raises:
         InputError: nothing of the run is there yet.
     """
-    made_from, inputs = reported_from(cfg), read_inputs(cfg)
-    stamp = report_stamp(cfg)
-    if inputs.has_train and is_whole(cfg, inputs):
-        enter(cfg, read_json(run_dir(cfg) / "scores.json"))
+    inputs, stamp = read_inputs(cfg), report_stamp(cfg)
+    changed = changed_since(cfg, inputs)
+    made_from = {**reported_from(cfg), **({"changed since": changed} if changed else {})}
+    for line in changed:
+        log.warning("report: warning: %s", line)
+    if not changed and inputs.has_train and is_whole(cfg, inputs):
+        try:
+            enter(cfg, read_json(run_dir(cfg) / "scores.json"))
+        except (InputError, OSError) as error:  # a table that everybody edits, or has open, stops no page
+            log.warning("report: warning: the run is not in the ledger. %s", error)
     if stale(stamp, made_from) is None:
         log.info("report: up to date (%s)", run_dir(cfg) / "report.html")
         return
+    from pipeline.page.blocks import Section, Text
     from pipeline.page.classes import balance_section, classes_section
     from pipeline.page.data import data_section, folds_section, shift_section
     from pipeline.page.facts import read_facts
@@ -47,7 +55,8 @@ def report(cfg: Config) -> None:
     from pipeline.page.score import score_section, sureness_section, training_section
 
     facts = read_facts(cfg, inputs)
-    sections = [
+    sections = [Section("changed", "Changed since it was made", [Text(line, is_warning=True) for line in changed])]
+    sections += [
         make(facts)
         for make in (
             *(score_section, training_section, classes_section, sureness_section, images_section),
@@ -71,7 +80,7 @@ def _headline(cfg: Config, facts: "Facts") -> list[tuple[str, str]]:
     lines = []
     if scores.get("cv") is not None:
         interval = " ({:.4f} to {:.4f})".format(*scores["interval"]) if "interval" in scores else ""
-        lines.append((f"CV {facts.task.metric}", f"{scores['cv']:.5f}{interval}"))
+        lines.append((f"CV {scores.get('metric', facts.task.metric)}", f"{scores['cv']:.5f}{interval}"))
     lines.append(("models", f"{len(scores.get('models', []))} of {len(all_folds(cfg))}"))
     lines.append(("network", f"{cfg.model.name}, {cfg.image.size} px"))
     if facts.labelled is not None:
@@ -107,8 +116,9 @@ def compare(names: Sequence[str]) -> None:
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the stage."""
     arguments = list(sys.argv[1:] if argv is None else argv)
-    if arguments and not arguments[0].startswith("-"):
-        parser = Parser("report", __doc__ or "")
+    # Options have two dashes; what has one is meant to be a name.
+    if arguments and arguments[0] != "-h" and (arguments[0] == "--" or not arguments[0].startswith("--")):
+        parser = Parser("report", __doc__ or "", "RUN RUN ...")
         parser.add_argument("runs", nargs="+", metavar="RUN", help="names of runs")
         runs = parser.parse_args(arguments).runs
         return guarded("report", lambda: compare(runs), None)

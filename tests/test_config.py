@@ -11,6 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from pipeline.cli import load_target
 from pipeline.combinations import DETECTED_WIDTH, WIDE
 from pipeline.config import Config, ConfigError, sections
 from pipeline.config_file import check, load, to_toml
@@ -150,6 +151,14 @@ def test_what_a_message_tells_to_run_has_the_settings_of_this_call(tmp_path: Pat
     again = load(Path(words[1]), words[3:])
     assert again.train.lr == 0.5 and again.infer.views == ("identity", "hflip")
     assert load(path).options == f"--config '{path}'"
+
+
+def test_names_that_a_shell_or_a_parser_would_read_otherwise_are_quoted(workplace: Path) -> None:
+    Path("-x.toml").write_text("")
+    assert load(Path("-x.toml")).options == "--config ./-x.toml"
+    Path("input/a b").mkdir()
+    with pytest.raises(ConfigError, match=r"python -m pipeline\.detect --config 'input/a b'$"):
+        load_target(Path("input/a b"), [])
 
 
 def test_a_wrong_value_names_where_it_came_from(tmp_path: Path) -> None:

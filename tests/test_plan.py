@@ -190,6 +190,7 @@ def test_every_stage_keeps_to_the_plan(limited: Config, capsys: pytest.CaptureFi
     assert run_sh(LIMIT) == 0
     said = capsys.readouterr().out
     assert all(f"{stage} {fold}: up to date" in said for stage in ("train", "infer") for fold in (0, 1))
+    assert "changed since" not in said, "what is planned is what the run was made with"
     (RUN / "fold1" / "infer.json").unlink()
     assert infer.main([*CONFIG, "--fold", "1", "--set", LIMIT]) == 0
     assert "infer 1: 8 test images, 12 oof" in capsys.readouterr().out

@@ -2,15 +2,22 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pipeline.config import Config, ConfigError
-from pipeline.engine.state import Row
 from pipeline.paths import fold_dir, run_dir
 
 if TYPE_CHECKING:
     from torch.utils.tensorboard import SummaryWriter
+
+    from pipeline.engine.state import Row
+
+_MISSING = (
+    "train.tensorboard = true needs the package tensorboard, which is not installed. Install it (pip install "
+    "tensorboard), or set train.tensorboard = false"
+)
 
 
 class Board:
@@ -19,7 +26,7 @@ class Board:
     def __init__(self, writer: "SummaryWriter | None" = None) -> None:
         self._writer = writer
 
-    def add(self, row: Row, images_per_second: float) -> None:
+    def add(self, row: "Row", images_per_second: float) -> None:
         """Add the figures of an epoch."""
         if self._writer is None:
             return
@@ -27,6 +34,16 @@ class Board:
             if name != "epoch" and value is not None:
                 self._writer.add_scalar(name, value, row["epoch"])
         self._writer.flush()
+
+
+def must_be_installed(cfg: Config) -> None:
+    """Refuse to begin what leads to a training that could not begin; no package is imported for it.
+
+    Raises:
+        ConfigError: TensorBoard is asked for, and not installed.
+    """
+    if cfg.train.tensorboard and find_spec("tensorboard") is None:
+        raise ConfigError(_MISSING)
 
 
 @contextmanager
@@ -42,10 +59,7 @@ def open_board(cfg: Config, fold: int | str) -> Iterator[Board]:
     try:
         from torch.utils.tensorboard import SummaryWriter
     except ImportError:
-        raise ConfigError(
-            "train.tensorboard = true needs the package tensorboard, which is not installed. Install it (pip install "
-            "tensorboard), or set train.tensorboard = false"
-        ) from None
+        raise ConfigError(_MISSING) from None
     with SummaryWriter(str(board_dir(cfg, fold))) as writer:
         yield Board(writer)
 

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from pipeline.as_made import changed_since, settings_as_made
 from pipeline.competition.answers import metrics
 from pipeline.competition.answers.scoring import pooled_predictions
 from pipeline.config import Config, sections
@@ -18,9 +19,10 @@ from pipeline.freshness import config_hash, read_inputs, report_stamp
 from pipeline.page import charts
 from pipeline.page.blocks import Block, Cell, Chart, Section, Table, Text
 from pipeline.page.facts import Facts, read_facts
+from pipeline.paths import run_dir
 from pipeline.plan import planned
 from pipeline.scores.interval import Interval, difference
-from pipeline.scores.ledger import read_ledger, seconds_by_stage
+from pipeline.scores.ledger import leaderboard_of, seconds_by_stage
 from pipeline.stamps import made_from
 from pipeline.text_table import text_table
 
@@ -29,10 +31,15 @@ Array = np.ndarray[Any, Any]
 
 @dataclass(frozen=True)
 class Run:
-    """A run that is compared. leaderboard: its score there; None where that is not known."""
+    """A run that is compared, with the settings that its products were made with.
+
+    leaderboard: its score there; None where that is not known.
+    warnings: what speaks against its figures, such as what has changed since it was made.
+    """
 
     facts: Facts
     leaderboard: float | None
+    warnings: Sequence[str] = ()
 
     @property
     def name(self) -> str:
@@ -63,18 +70,33 @@ class Run:
         true, scored = pooled_predictions(self.facts.task, self.facts.labelled.targets, self.facts.by_fold)
         return self.facts.labelled.ids(indices), true, scored
 
+    @cached_property
+    def identities(self) -> dict[str, str]:
+        """The hash of each train image's bytes by its id, as the audit lists them."""
+        return {row["id"]: row["sha256"] for row in self.facts.audit if row["split"] == "train"}
+
 
 @dataclass(frozen=True)
 class Difference:
     """The score of a run less that of the first, on the images that both predict.
 
+    num_other_images, num_other_labels: ids that both predict, left out as they name other images, or have other labels.
     why_none: why there is no such number; "" where there is one.
     """
 
     num_images: int = 0
     value: float | None = None
     interval: Interval | None = None
+    num_other_images: int = 0
+    num_other_labels: int = 0
     why_none: str = ""
+
+    @property
+    def left_out(self) -> str:
+        """How many ids are in both runs and not compared, in words; "" for none."""
+        counts = ((self.num_other_images, "name other images"), (self.num_other_labels, "have other labels"))
+        said = [f"{count:,} {what}" for count, what in counts if count]
+        return f"of the ids in both are left out: {', '.join(said)}" if said else ""
 
     def verdict(self, higher_is_better: bool) -> str:
         """What the interval says: better, worse, or that it cannot tell."""
@@ -86,30 +108,43 @@ class Difference:
 
 
 def read_run(name: str) -> Run:
-    """Read a run by its name, with the settings that its page was made with.
+    """Read a run by its name, with the settings that its products were made with.
 
     Raises:
-        InputError: it has no page, or its config has changed since.
+        InputError: it has no page, or its config has changed since that; or the page is another run's.
     """
     stamp = report_stamp(Config(name=name))
     made = made_from(stamp)
     if not {"config", "set", "config hash"} <= set(made):
         raise InputError(
             f"RUN must be the name of a run that has a page. Got {name}: {stamp} is not there or older. It is made by: "
-            f"python -m pipeline.report --config configs/{name}.toml"
+            f"python -m pipeline.report {Config(name=name, path=f'configs/{name}.toml').options}"
         )
-    cfg, known = planned(load(Path(made["config"]), made["set"])), made["config hash"]
-    if config_hash(cfg) != known:
+    cfg = planned(load(Path(made["config"]), made["set"]))
+    if cfg.name != name:
+        raise InputError(
+            f"a run's folder must have the run's name. {stamp.parent} holds a page of {cfg.name}, moved or copied: "
+            f"compare {cfg.name}, whose folder is {run_dir(cfg)}; or give {name} a config of its own, and its page by: "
+            f"python -m pipeline.report {Config(name=name, path=f'configs/{name}.toml').options}"
+        )
+    if config_hash(cfg) != made["config hash"]:
         raise InputError(
             f"the settings of a run must be those that it was made with. Those of {name} are others than its page's: "
             f"run it again, or undo the change in {made['config']}"
         )
-    lines = [line for line in read_ledger() if (line.run, line.config) == (name, known) and line.leaderboard]
-    return Run(read_facts(cfg, read_inputs(cfg)), float(lines[-1].leaderboard) if lines else None)
+    inputs = read_inputs(cfg)
+    warnings = changed_since(cfg, inputs)
+    cfg = settings_as_made(cfg)
+    leaderboard = None
+    try:
+        leaderboard = leaderboard_of(cfg)
+    except InputError as error:  # a table that everybody edits stops no comparison
+        warnings.append(str(error))
+    return Run(read_facts(cfg, inputs), leaderboard, warnings)
 
 
 def compared(first: Run, other: Run) -> Difference:
-    """Compare two runs on the images that both predict."""
+    """Compare two runs on the images that both predict: those of the same id, bytes and label."""
     if not (first.facts.is_scored and other.facts.is_scored):
         return Difference(why_none="no predictions out of fold")
     one, two = first.facts.task, other.facts.task
@@ -117,10 +152,13 @@ def compared(first: Run, other: Run) -> Difference:
         return Difference(why_none="another metric or other classes")
     (ids, true, said), (other_ids, other_true, other_said) = first.pooled, other.pooled
     place = {id_: row for row, id_ in enumerate(other_ids)}
-    pairs = [(row, place[id_]) for row, id_ in enumerate(ids) if id_ in place]
-    pairs = [(row, other_row) for row, other_row in pairs if np.array_equal(true[row], other_true[other_row])]
+    named = [(row, place[id_]) for row, id_ in enumerate(ids) if id_ in place]
+    known = first.identities.items() & other.identities.items()
+    alike = [(row, other_row) for row, other_row in named if (ids[row], first.identities.get(ids[row])) in known]
+    pairs = [(row, other_row) for row, other_row in alike if np.array_equal(true[row], other_true[other_row])]
+    left_out = len(named) - len(alike), len(alike) - len(pairs)
     if not pairs:
-        return Difference(why_none="no image in common")
+        return Difference(0, None, None, *left_out, why_none="no image in common")
     rows, other_rows = np.array(pairs, np.int64).T
     both = said[rows], other_said[other_rows]
     scores = [metrics.score(one.metric, true[rows], predicted) for predicted in both]
@@ -129,7 +167,7 @@ def compared(first: Run, other: Run) -> Difference:
     groups = first.facts.labelled.samples.groups
     group_of = dict(zip(first.facts.labelled.samples.ids, groups, strict=True)) if groups else {}
     own = [group_of[ids[row]] for row in rows] if groups else None
-    return Difference(len(rows), value, difference(one.metric, true[rows], both, own))
+    return Difference(len(rows), value, difference(one.metric, true[rows], both, own), *left_out)
 
 
 def settings_that_differ(runs: Sequence[Run]) -> list[tuple[str, ...]]:
@@ -160,7 +198,14 @@ def in_short(runs: Sequence[Run], differences: Sequence[Difference]) -> list[str
     for setting, first, *others in settings_that_differ(runs):
         changed = [f"{value} in {run.name}" for run, value in zip(runs[1:], others, strict=True) if value != first]
         lines.append(f"{setting}: {first} in {runs[0].name}, {', '.join(changed)}")
-    return lines
+    return [*lines, *(f"warning: {line}" for line in _warnings(runs, differences))]
+
+
+def _warnings(runs: Sequence[Run], differences: Sequence[Difference]) -> list[str]:
+    """What speaks against the comparison: images that are not compared, and what has changed since a run was made."""
+    pairs = zip(runs[1:], differences, strict=True)
+    left_out = [f"{run.name} against {runs[0].name}: {found.left_out}" for run, found in pairs if found.left_out]
+    return [*left_out, *(f"{run.name}: {line}" for run in runs for line in run.warnings)]
 
 
 def _against(found: Difference | None, better: bool) -> str:
@@ -181,12 +226,12 @@ def comparison(runs: Sequence[Run], differences: Sequence[Difference]) -> list[S
         runs: each is compared with the first.
         differences: of all but the first.
     """
-    return [_scores(runs), _differences(runs, differences), _settings(runs), _time(runs)]
+    return [_scores(runs, differences), _differences(runs, differences), _settings(runs), _time(runs)]
 
 
-def _scores(runs: Sequence[Run]) -> Section:
+def _scores(runs: Sequence[Run], differences: Sequence[Difference]) -> Section:
     metric = runs[0].facts.task.metric
-    blocks: list[Block] = []
+    blocks: list[Block] = [Text(line, is_warning=True) for line in _warnings(runs, differences)]
     if same := {
         run.name: (run.cv, *run.interval) for run in runs if run.facts.task.metric == metric and run.cv is not None
     }:

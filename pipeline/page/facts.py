@@ -12,15 +12,16 @@ from pipeline.competition.answers.decide import PLAIN, Decision, decide
 from pipeline.competition.answers.predictions import Predictions, read_predictions
 from pipeline.competition.answers.probs import Probs
 from pipeline.competition.answers.scoring import Folds
-from pipeline.competition.answers.task import Task
+from pipeline.competition.answers.task import Task, make_task
 from pipeline.competition.folds.fold_table import Labelled, read_labelled
-from pipeline.competition.tables.table import Samples, read_test
+from pipeline.competition.tables.table import Samples, read_test, read_train
 from pipeline.config import Config
 from pipeline.files import InputError, read_json, read_rows
 from pipeline.freshness import Inputs
 from pipeline.images.cache import Images, open_images
-from pipeline.paths import alike_path, all_folds, fold_dir, probe_dir, run_dir
+from pipeline.paths import alike_path, all_folds, fold_dir, folds_path, prepare_stamp, probe_dir, run_dir
 from pipeline.scores.measure import decision_of, known_task
+from pipeline.stamps import made_from
 
 Array = np.ndarray[Any, Any]
 Row = Mapping[str, str]
@@ -30,12 +31,13 @@ Row = Mapping[str, str]
 class Facts:
     """A run, as far as it is.
 
-    labelled: the train images with labels and folds; None where they are not here.
+    labelled: the train images with labels and folds; None where they are not here, or not split yet.
     oof: what was said of train images by models that have not seen them, by id; test: of the test images.
     probe: what the probe said out of fold.
     histories: the rows of each model's epochs.
     shifts: how well train and test images are told apart, by what.
     audit: a row for each image; doubts: for each label in doubt; alike: for each pair of images that are.
+    train: the train images, split or not; None where they are not here.
     """
 
     cfg: Config
@@ -50,6 +52,7 @@ class Facts:
     audit: Sequence[Row]
     doubts: Sequence[Row]
     alike: Sequence[Row]
+    train: Samples | None = None
 
     @cached_property
     def indices(self) -> Array:
@@ -116,9 +119,9 @@ class Facts:
 
     def pixels_of(self, split: str, ids: Sequence[str]) -> dict[str, Array]:
         """The pixels of some images of a part, by their ids: uint8 (height, width, channels), where they are here."""
-        if split == "train" and self.labelled is None:
+        samples = self.train if split == "train" else read_test(self.cfg)
+        if samples is None:
             return {}
-        samples = self.labelled.samples if split == "train" and self.labelled else read_test(self.cfg)
         images = _open(self.cfg, split, samples)
         if images is None:
             return {}
@@ -131,15 +134,24 @@ def read_facts(cfg: Config, inputs: Inputs) -> Facts:
     """Read what there is of a run.
 
     Raises:
-        InputError: nothing says what it predicts, or a table is broken.
+        InputError: there is nothing of it yet, nothing says what it predicts, or a table is broken.
     """
     folder = run_dir(cfg)
-    labelled = read_labelled(cfg) if inputs.has_train else None
+    is_split = folds_path(cfg).is_file()
+    if inputs.has_train and not is_split and not made_from(prepare_stamp(cfg)):
+        raise InputError(
+            f"there must be something of {cfg.name} to tell of, its audit at least. Got nothing in {folder}. It is "
+            f"made by: python -m pipeline.prepare {cfg.options}"
+        )
+    labelled = read_labelled(cfg) if inputs.has_train and is_split else None
+    train = labelled.samples if labelled else None
+    if inputs.has_train and train is None:
+        train = read_train(cfg)
     scores = read_json(folder / ("scores.json" if inputs.has_train else "scores_elsewhere.json"))
     return Facts(
         cfg,
         labelled,
-        labelled.task if labelled else known_task(cfg),
+        _task(cfg, labelled, train),
         scores if isinstance(scores, dict) else {},
         _predictions(folder / "oof.parquet"),
         _predictions(folder / "test.parquet"),
@@ -149,7 +161,15 @@ def read_facts(cfg: Config, inputs: Inputs) -> Facts:
         read_rows(folder / "audit.csv"),
         read_rows(folder / "doubts.csv"),
         read_rows(alike_path(cfg)),
+        train,
     )
+
+
+def _task(cfg: Config, labelled: Labelled | None, train: Samples | None) -> Task:
+    """What is predicted: by the train table where that is here, else by what made a model."""
+    if labelled is not None:
+        return labelled.task
+    return make_task(cfg, train) if train is not None else known_task(cfg)
 
 
 def in_words(task: Task, target: Any) -> str:

@@ -79,9 +79,14 @@ def making_section(facts: Facts) -> Section:
     """The config, versions, hashes of what was made, and the command that makes it again."""
     folder = run_dir(facts.cfg)
     config, blocks = folder / "config.toml", list[Block]()
-    repeat = f"bash run.sh {config if config.is_file() else facts.cfg.options.removeprefix('--config ')}"
-    blocks.append(Source("The command that repeats it", repeat))
+    blocks.append(Source("The command that repeats it", f"bash run.sh {facts.cfg.target}"))
     if config.is_file():
+        said = (
+            f"It goes on where {folder} is, and makes everything again once that is moved away. Where the config has "
+            "changed since, or another machine is faster under a time limit: save the settings below as "
+            f"{facts.cfg.name}.toml elsewhere, and name that instead."
+        )
+        blocks.append(Text(said))
         blocks.append(Source("Every setting", config.read_text(encoding="utf-8")))
     blocks.append(Table("Versions here", ("package", "version"), list(versions().items())))
     files = [folds_path(facts.cfg), *(folder / name for name in ("oof.parquet", "test.parquet", "submission.csv"))]

@@ -9,9 +9,11 @@ from typing import Any
 import pytest
 
 from pipeline import folds, prepare, train
+from pipeline.__main__ import main
 from pipeline.config import Config
+from pipeline.engine import board
 from pipeline.files import read_rows
-from running import CONFIG, RUN
+from running import CONFIG, RUN, run_sh
 
 
 class Writer:
@@ -79,3 +81,16 @@ def test_where_it_is_not_installed_that_is_said_before_training(
     assert said.err.startswith("train: train.tensorboard = true needs the package tensorboard, which is not installed.")
     assert "epoch" not in said.out and not (RUN / "fold0" / "model.safetensors").exists()
     assert not Path("output/tiny/tensorboard").exists()
+
+
+def test_run_sh_says_so_before_it_decodes_anything(
+    competition: Callable[..., Config], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    competition()
+    monkeypatch.setattr(board, "find_spec", lambda name: None)
+    assert run_sh("train.tensorboard=true") == 2
+    said = capsys.readouterr()
+    assert said.err.startswith("train: train.tensorboard = true needs the package tensorboard")
+    assert not (RUN / "audit.csv").exists()
+    assert main(["prepare", "infer", *CONFIG, "--set", "train.tensorboard=true"]) == 1
+    assert (RUN / "audit.csv").exists(), "who trains nothing needs no TensorBoard"

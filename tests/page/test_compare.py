@@ -13,6 +13,7 @@ from pipeline.competition.answers.predictions import Predictions
 from pipeline.competition.answers.probs import Probs
 from pipeline.config import Config
 from pipeline.page.compare import compared, read_run, settings_that_differ
+from pipeline.scores.ledger import LEDGER
 from running import CONFIG, RUN
 
 OTHER = ["--config", "configs/other.toml"]
@@ -76,6 +77,50 @@ def test_images_are_paired_by_their_ids(two: None) -> None:
     assert found.value != 0 and found.interval is not None and found.interval.low < found.value < found.interval.high
 
 
+def test_ids_that_name_other_images_or_have_other_labels_are_left_out_and_counted(two: None) -> None:
+    first, other = read_run("tiny"), read_run("other")
+    assert first.facts.labelled is not None and first.facts.oof is not None and other.facts.oof is not None
+    ids, targets = first.facts.labelled.samples.ids, first.facts.labelled.targets
+    audit = [{**row, "sha256": "another"} if row["id"] in ids[:5] else row for row in other.facts.audit]
+    relabelled = targets.copy()
+    relabelled[3:9] = (relabelled[3:9] + 1) % 3
+    facts = replace(other.facts, audit=audit, labelled=replace(first.facts.labelled, targets=relabelled))
+    found = compared(first, replace(other, facts=facts))
+    assert (found.num_images, found.num_other_images, found.num_other_labels) == (15, 5, 4)
+    assert found.left_out == "of the ids in both are left out: 5 name other images, 4 have other labels"
+    hits = []
+    for oof in (first.facts.oof, other.facts.oof):
+        said = dict(zip(oof.ids, oof.probs.full().argmax(1), strict=True))
+        hits.append(np.mean([said[id_] == target for id_, target in list(zip(ids, targets, strict=True))[9:]]))
+    assert found.value == pytest.approx(hits[1] - hits[0])
+    nothing = compared(first, replace(other, facts=replace(other.facts, audit=[])))
+    assert (nothing.value, nothing.num_other_images) == (None, 24), "unless an audit says so, nothing is the same"
+
+
+def test_settings_are_those_that_models_were_trained_with(two: None, capsys: pytest.CaptureFixture[str]) -> None:
+    assert ledger.main(["other", "0.25"]) == 0
+    path = Path("configs/other.toml")
+    path.write_text(path.read_text().replace("num_epochs = 2", "num_epochs = 7"))
+    assert report.main(OTHER) == 0
+    warning = "warning: model 0, model 1: train.num_epochs (2 -> 7) changed since"
+    assert f"report: {warning}" in capsys.readouterr().out
+    assert report.main(["tiny", "other"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert " 0.25 " in lines[2], "the score on the leaderboard is of the run as it was made"
+    assert [line for line in lines if line.startswith("train.")] == []
+    assert warning.replace("warning:", "warning: other:") in lines
+    assert warning.removeprefix("warning: ") in Path("output/compare.html").read_text().replace("&gt;", ">")
+
+
+def test_a_page_that_was_moved_or_copied_is_another_runs(two: None, capsys: pytest.CaptureFixture[str]) -> None:
+    shutil.copytree("output/other", "output/a b")
+    Path("output/other").rename("output/moved")
+    for name, quoted in (("moved", "moved"), ("a b", "'configs/a b.toml'")):
+        assert report.main(["tiny", name]) == 1
+        said = capsys.readouterr().err
+        assert f"output/{name} holds a page of other, moved or copied: compare other" in said and quoted in said
+
+
 def test_settings_are_those_of_the_call_too(trained: Config) -> None:
     assert report.main([*CONFIG, "--set", "train.checkpoint_minutes=7"]) == 0
     run = read_run("tiny")
@@ -95,12 +140,28 @@ def test_another_metric_is_not_compared(two: None) -> None:
     [
         (["tiny"], "two runs or more must be named to be compared, each once. Got: tiny"),
         (["tiny", "tiny"], "each once"),
+        (["--", "-dash", "tiny"], "Got -dash: output/-dash/report.json is not there or older"),
+        (["tiny", "no body"], "made by: python -m pipeline.report --config 'configs/no body.toml'"),
         (["tiny", "nobody"], "RUN must be the name of a run that has a page. Got nobody"),
     ],
 )
 def test_mistakes(two: None, capsys: pytest.CaptureFixture[str], names: list[str], said: str) -> None:
     assert report.main(names) == 1
     assert said in capsys.readouterr().err
+
+
+def test_a_name_that_begins_with_a_dash(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        report.main(["-dash", "tiny"])
+    said = capsys.readouterr().err
+    assert "A name that begins with a dash stands behind --: python -m pipeline.report -- RUN RUN ..." in said
+
+
+def test_a_ledger_that_is_none_stops_no_comparison(two: None, capsys: pytest.CaptureFixture[str]) -> None:
+    LEDGER.write_text("a,b\n1,2\n")
+    assert report.main(["tiny", "other"]) == 0
+    out = capsys.readouterr().out
+    assert "warning: tiny: output/ledger.csv must have the columns" in out and "report: output/compare.html" in out
 
 
 def test_a_config_that_was_changed_since_is_said(two: None, capsys: pytest.CaptureFixture[str]) -> None:

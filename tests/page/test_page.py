@@ -2,14 +2,17 @@
 
 import json
 import re
+import subprocess
 from collections.abc import Callable
 from html.parser import HTMLParser
+from pathlib import Path
 
 import pytest
 
 from making import write_table
 from pipeline import report
 from pipeline.config import Config
+from pipeline.config_file import load
 from pipeline.page.blocks import Chart, Gallery, Picture, Section, Source, Table, Text
 from pipeline.page.charts import bars, curves, dots, matrix
 from pipeline.page.render import render
@@ -75,6 +78,28 @@ def test_a_page_that_is_current_is_left_as_it_is(trained: Config, capsys: pytest
     assert page()[0] == first
 
 
+def test_what_has_changed_since_is_said_on_the_page(trained: Config, capsys: pytest.CaptureFixture[str]) -> None:
+    """Labels of another table speak of other models: the score stays that of the old ones, with a warning."""
+    assert report.main(CONFIG) == 0
+    assert "Changed since it was made" not in page()[1].words
+    table = trained.root / "train.csv"
+    header, *rows = table.read_text().splitlines()
+    ids, labels = zip(*(row.split(",", 1) for row in rows), strict=True)
+    turned = [f"{id_},{label}" for id_, label in zip(ids, [*labels[1:], labels[0]], strict=True)]
+    table.write_text("\n".join([header, *turned, ""]))
+    capsys.readouterr()
+    for _ in range(2):
+        assert report.main(CONFIG) == 0
+        said = capsys.readouterr().out
+        assert "report: warning: images: tables.train.csv changed since" in said
+        assert "report: warning: folds: table changed since" in said
+    assert "up to date" in said
+    assert {"Changed since it was made", "folds: table changed since"} <= set(page()[1].words)
+    table.write_text("\n".join([header, *rows, ""]))
+    assert report.main(CONFIG) == 0
+    assert "Changed since it was made" not in page()[1].words
+
+
 @pytest.mark.parametrize("kind", KINDS)
 def test_every_kind_of_labels(competition: Callable[..., Config], kind: str) -> None:
     column, labels, settings = KINDS[kind]
@@ -90,12 +115,42 @@ def test_every_kind_of_labels(competition: Callable[..., Config], kind: str) -> 
 def test_a_run_that_has_only_begun(competition: Callable[..., Config], capsys: pytest.CaptureFixture[str]) -> None:
     competition()
     assert report.main(CONFIG) == 1
-    assert "python -m pipeline.folds" in capsys.readouterr().err
+    said = capsys.readouterr().err
+    assert said.strip().endswith("made by: python -m pipeline.prepare --config configs/tiny.toml")
     from pipeline import folds, prepare
 
-    assert prepare.main(CONFIG) == folds.main(CONFIG) == report.main(CONFIG) == 0
+    assert prepare.main(CONFIG) == report.main(CONFIG) == 0
     _, reader = page()
+    assert "Images" in reader.words and "Folds" not in reader.words
     assert any(word.startswith("No score is known yet") for word in reader.words)
+    assert folds.main(CONFIG) == report.main(CONFIG) == 0
+    _, reader = page()
+    assert "Folds" in reader.words and any(word.startswith("No score is known yet") for word in reader.words)
+
+
+@pytest.mark.parametrize("name", ["tiny", "a[1]", "a b$(id)", "it's", "-x"])
+def test_the_command_that_repeats_it_gives_the_same_run(competition: Callable[..., Config], name: str) -> None:
+    """As a shell reads it: the run's name and its settings."""
+    from pipeline import prepare
+
+    competition()
+    path = Path("configs") / f"{name}.toml"
+    Path("configs/tiny.toml").rename(path)
+    settings = ["data.test_image=test/{id}.png", "train.lr=0.5", "data.answers=it's $(id).csv"]
+    asked = ["--config", str(path), "--set", *settings]
+    assert prepare.main(asked) == report.main(asked) == 0
+    words = Reader(Path(f"output/{name}/report.html").read_text(encoding="utf-8")).words
+    command = next(word for word in words if word.startswith("bash run.sh "))
+    printed = subprocess.run(
+        ["bash", "-c", f"""printf '%s\\0' {command.removeprefix("bash run.sh ")}"""],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    target, option, *overrides = printed.stdout.split("\0")[:-1]
+    assert (target, option) == (str(path), "--set")
+    again = load(Path(target), overrides)
+    assert again == load(path, settings) and again.name == name
 
 
 def test_copies_stand_together_and_folds_are_shown(competition: Callable[..., Config]) -> None:
@@ -105,11 +160,14 @@ def test_copies_stand_together_and_folds_are_shown(competition: Callable[..., Co
     cfg = competition()
     for copy in ("train/006.png", "test/001.png"):
         (cfg.root / copy).write_bytes((cfg.root / "train/003.png").read_bytes())
-    assert prepare.main(CONFIG) == folds.main(CONFIG) == report.main(CONFIG) == 0
-    text, reader = page()
+    alts = []
+    # Before there are folds too.
+    for stage in (prepare, folds):
+        assert stage.main(CONFIG) == report.main(CONFIG) == 0
+        alts.append(sorted(re.findall(r'alt="((?:train|test) image [^"]+)"', page()[0])))
+    assert alts == [["test image 001", "train image 003", "train image 006"]] * 2
+    _, reader = page()
     assert "Versions of one image stand together: 1 of 1 groups" in reader.words
-    alts = re.findall(r'alt="((?:train|test) image [^"]+)"', text)
-    assert sorted(alts) == ["test image 001", "train image 003", "train image 006"]
     assert "No group lies in several folds, nor do versions of one image; no two have different labels." in reader.words
     (cfg.root / "train/007.png").write_bytes((cfg.root / "train/003.png").read_bytes())
     assert prepare.main(CONFIG) == folds.main(CONFIG) == report.main(CONFIG) == 0

@@ -30,6 +30,8 @@ class Metric:
     grades: float (num_images,), the values of `Task.grades`;
     probs: `Probs`; targets as `Task.encode` gives them;
     numbers: float (num_images,).
+
+    lowest: what it cannot be below; a score of which higher is better is 1 at most.
     """
 
     name: str
@@ -38,6 +40,7 @@ class Metric:
     kinds: tuple[Literal["single", "multi", "ordinal", "number"], ...]
     function: Callable[[Array, Any], float]
     top: int = 1
+    lowest: float = 0.0
 
 
 def score(name: str, targets: Array, predicted: Predicted) -> float | None:
@@ -241,8 +244,8 @@ METRICS = {
         Metric("mean_column_auc", "probs", True, ("single", "multi"), _mean_column_auc),
         Metric("weighted_auc", "probs", True, ("single",), _weighted_auc),
         Metric("probabilistic_f1", "probs", True, ("single",), _probabilistic_f1),
-        Metric("quadratic_kappa", "grades", True, ("ordinal", "single"), quadratic_kappa),
-        Metric("mcc", "labels", True, ("single", "ordinal"), _mcc),
+        Metric("quadratic_kappa", "grades", True, ("ordinal", "single"), quadratic_kappa, lowest=-1.0),
+        Metric("mcc", "labels", True, ("single", "ordinal"), _mcc, lowest=-1.0),
         Metric("map@5", "probs", True, ("single",), _map_at(5), top=5),
         Metric("top@5", "probs", True, ("single",), _top_at(5), top=5),
         Metric("rmse", "numbers", False, ("number",), _rmse),
