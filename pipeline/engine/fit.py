@@ -29,10 +29,11 @@ from pipeline.engine.training import Training
 from pipeline.files import InputError
 from pipeline.freshness import training_settings
 from pipeline.images.augment.epoch_changes import EpochChanges
-from pipeline.images.batches import Batches, on_device
+from pipeline.images.batches import Batches, Part, on_device
 from pipeline.images.cache import Images
 from pipeline.log import log
 from pipeline.model.checkpoint import Checkpoint
+from pipeline.processes import team
 from pipeline.randomness import derived_seed, epoch_order, id_keys
 from pipeline.signals import stops_after_step
 
@@ -74,6 +75,8 @@ def fit(trainer: "Trainer") -> Iterator[Epoch]:
 class Trainer:
     """One model under training: its images, its losses, its state, what it says of the fold that it has not seen.
 
+    The processes of a team train it together: each makes a trainer, and all do the same.
+
     Args:
         cfg: the settings.
         fold: the fold that validates it, or `full` for a model of all images.
@@ -99,7 +102,7 @@ class Trainer:
         head: Linear | None = None,
     ) -> None:
         self.cfg, self.fold, self.labelled, self.images = cfg, fold, labelled, images
-        self.head = head
+        self.head, self.members = head, team()
         train, self.held_out = labelled.split(fold)
         self.train_indices = train[images.readable[train]]
         self.valid_indices = self.held_out[images.readable[self.held_out]]
@@ -129,11 +132,9 @@ class Trainer:
         self.changes = EpochChanges(cfg.augment, self.start.sizes, settings.seed, mix_seed, keys, num_classes)
 
         top, num_images = metrics.get(task.metric).top, len(self.train_indices)
-        gathered = Gathered(task, num_images, machine.device, top=top, with_true=True)
-        bounds = self.batches(0).bounds()
-        state = TrainState(
-            settings, self.fold, self.start.model, machine, [stop - start for start, stop in bounds], gathered
-        )
+        gathered = Gathered(task, num_images, machine.device, top=top, with_true=True, members=self.members)
+        sizes = [stop - start for start, stop in self.batches(0).bounds()]
+        state = TrainState(settings, self.fold, self.start.model, machine, sizes, gathered, self.members)
         self.training = Training(state, store, self._forecast(num_models))
         self.valid_batch = evaluation_batch(cfg.infer, settings.batch_size)
         self.predicted: Predicted | None = None
@@ -198,13 +199,16 @@ class Trainer:
         num_left = batches.num_images - sum(state.batch_sizes[: state.step])
         began = time.perf_counter()
         with stops_after_step():
-            run_model(state.model, batches, "train", self.machine, state.gathered, self.loss, self.training)
+            run_model(state.network(), batches, "train", self.machine, state.gathered, self.loss, self.training)
         is_sound = self.training.is_sound()  # waits for the device
         seconds = time.perf_counter() - began
         if not is_sound:
             bad_step = state.gathered.bad_step
             raise self._diverged(f"epoch {state.epoch + 1}", batches, bad_step if bad_step >= 0 else state.step - 1)
-        score = scoring.score(task, self.labelled.targets[batches.indices], state.gathered.probs())
+        state.gathered.join()
+        state.have_all_alike()
+        targets = self.labelled.targets[batches.indices]
+        score = self.members.first(lambda: scoring.score(task, targets, state.gathered.probs()))
         row: Row = {"epoch": state.epoch + 1, "lr": state.epoch_lr}
         row |= {"train_loss": state.gathered.loss, "train_score": score}
         state.forget_gathered()  # the device needs the room for the validation
@@ -238,6 +242,7 @@ class Trainer:
             changes=self.changes.of(epoch),
             resident=self.resident,
             name=self._name_of(epoch),
+            part=Part(self.members.rank, self.members.size, by_image=True),
         )
 
     def validate(self, name: str) -> Row:
@@ -257,9 +262,10 @@ class Trainer:
             where = f"the validation of epoch {self.training.state.epoch + 1}"
             readable = replace(batches, indices=self.valid_indices, batch_size=self.valid_batch)
             raise self._diverged(where, readable, self.predicted.bad_step)
-        probs = self.predicted.probs[self.images.readable[self.held_out]]
-        score = scoring.score(task, self.labelled.targets[self.valid_indices], probs)
-        return {"valid_loss": self.predicted.loss, "valid_score": score}
+        predicted, targets = self.predicted, self.labelled.targets[self.valid_indices]
+        is_readable = self.images.readable[self.held_out]
+        score = self.members.first(lambda: scoring.score(task, targets, predicted.probs[is_readable]))
+        return {"valid_loss": predicted.loss, "valid_score": score}
 
     def predictor(self) -> Predictor:
         """The network with its weights after the last step, as it predicts."""

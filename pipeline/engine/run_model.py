@@ -21,12 +21,13 @@ class Gatherer(Protocol):
     """What takes in what a network says of the images of a pass, batch by batch."""
 
     loss_sum: Tensor
+    num_seen: int
 
-    def add(self, batch: Batch, step: int, logits: Tensor, losses: Tensor | None) -> None:
+    def begin(self, batches: Batches, first_step: int = 0) -> None:
+        """Begin a pass, or go on with it at a step."""
+
+    def add(self, batch: Batch, logits: Tensor, losses: Tensor | None) -> None:
         """Take the next batch in."""
-
-    def reset(self) -> None:
-        """Begin a pass anew."""
 
 
 def run_model(
@@ -75,7 +76,8 @@ def run_model(
         tqdm(total=batches.num_images, desc=name, unit="img", disable=None, leave=False, delay=1) as bar,
     ):
         bar.update(batches.bounds()[first_step - 1][1] if first_step else 0)
-        for step, batch in enumerate(batches.starting_at(first_step), first_step):
+        gathered.begin(batches, first_step)
+        for batch in batches.starting_at(first_step):
             losses = None
             if training is not None and loss is not None:
                 logits, losses = learn(model, batch, machine, loss, training.state)
@@ -85,15 +87,16 @@ def run_model(
                     logits = model(batch.images)
                 if loss is not None and batch.targets is not None:
                     losses = loss(logits, batch.targets)
-            gathered.add(batch, step, logits, losses)
+            gathered.add(batch, logits, losses)
             if training is not None:
-                training.count_images(len(batch))
+                training.count_images(batch.num_images)
                 if training.checkpoint_is_due():
                     if not training.is_sound():
                         break
                     training.save_checkpoint()
-            bar.update(len(batch))
-            if not bar.disable and losses is not None and (mean := shown.of(gathered.loss_sum, bar.n)) is not None:
+            bar.update(batch.num_images)
+            seen = gathered.num_seen
+            if not bar.disable and losses is not None and (mean := shown.of(gathered.loss_sum, seen)) is not None:
                 bar.set_postfix(loss=f"{mean:.4f}", refresh=False)
 
 
