@@ -156,8 +156,8 @@ def guarded(
         except (InputError, OSError, MemoryError) as error:
             return _failed(stage, _in_words(error), 1)
         except (KeyboardInterrupt, Stopped) as error:
-            _failed(stage, "stopped; the same command goes on from here", 1)
-            return error.status if isinstance(error, Stopped) else 130
+            status = error.status if isinstance(error, Stopped) else 130
+            return _failed(stage, "stopped; the same command goes on from here", status, names_process=False)
         except OtherFailed:
             return 1
         except RuntimeError as error:
@@ -167,10 +167,10 @@ def guarded(
     return 0
 
 
-def _failed(stage: str, message: str, status: int) -> int:
-    """Say what went wrong, once where several processes meet it, and of which it is; gives the exit status."""
+def _failed(stage: str, message: str, status: int, *, names_process: bool = True) -> int:
+    """Say what went wrong, once where several processes meet it, and in which; gives the exit status."""
     if must_say(message):
-        of_process = f"process {rank()}: " if count() > 1 else ""
+        of_process = f"process {rank()}: " if names_process and count() > 1 else ""
         if log.handlers:
             log.error("%s: %s%s", stage, of_process, message)
         else:

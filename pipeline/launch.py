@@ -47,7 +47,7 @@ def launch(number: int, arguments: Sequence[str]) -> int:
     # What they share, where the user has not said: the cores.
     os.environ.setdefault("OMP_NUM_THREADS", str(max(1, num_cores() // number)))
     # Each process says itself what is wrong with it.
-    logging.getLogger("torch.distributed.elastic").setLevel(logging.CRITICAL)
+    logging.disable(logging.CRITICAL)
     config = LaunchConfig(
         min_nodes=1,
         max_nodes=1,
