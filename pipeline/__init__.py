@@ -3,7 +3,8 @@
 detect    input/<competition>/ as downloaded     -> configs/<competition>.toml (only where there is none)
 prepare   tables, images, archives               -> output/cache/..., output/<run>/audit.csv
 folds     train table, audit                     -> folds/<competition>-<hash of settings>.csv, its certificate
-probe     folds, cache, published weights        -> output/<run>/probe/{oof,test}.parquet: a first submission
+probe     folds, cache, published weights        -> output/<run>/probe/{oof,test}.parquet: a first submission;
+                                                    output/<run>/alike.csv, images that may be one
 train     folds, cache, the probe's classifier   -> output/<run>/fold<K>/{model.safetensors, history.csv, valid.parquet}
 infer     models, cache                          -> output/<run>/fold<K>/{oof.parquet, test.parquet}
 ensemble  every oof.parquet, test.parquet        -> output/<run>/{oof,test}.parquet, scores.json, submission.csv
@@ -26,7 +27,10 @@ config_file           reading them from TOML
 log, text_table, signals
                       what is said, in lines and tables; how a stage stops
 cores                 how many cores there are to keep busy
-durations             time spans in settings and in words
+bars                  progress bars, and where one is drawn
+processes, dealing, launch, gpus
+                      several processes at one run: what they tell each other, which models each makes, how they start
+durations, stopwatch  time spans in settings and in words; what parts of a loop take
 files, paths          how files are found, written, locked; where they live
 stamps, freshness     what a product was made from, what it must be made from
 plan                  what a run within a time limit decided, and the settings that follow
@@ -51,12 +55,13 @@ detection/            recognise a download: inventory (image_files, encodings, s
                       plain_template, find_template, second_images, folders, label_columns, name_lists: helpers of
                       readings
                       habits: words and thresholds
-images/               headers, grey, decode, index, cache, fill, batches: from files to batches
+images/               headers, grey, decode, index, cache, fill, batches: from files to batches; decoding: its time
                       augment/ (augment, policies, geometry, colour, erasing, mix, albumentations_file, epoch_changes)
 audit/                what speaks against images and labels: doubts, labels that may be wrong; shift, by features or
                       plain_features, and drift: what differs between train and test images, and what is said of them
                       audit_table: a row for each image
                       duplicates: versions of one image, by hashes of pixels and looks, and by what is near
+                      alike: pairs of images by their features; alike_table: what is said of them
                       certificate: what folds hold and what they split; certificate_lines: what is said of it
 recipes               image size, network and training by rule, from what detection knows
 model/                networks, build, trial, sizes, weights, weight_file, checkpoint, fuse_norms, convolutions
@@ -64,10 +69,11 @@ model/                networks, build, trial, sizes, weights, weight_file, check
                       chosen: which file of them that is, for stamps
 scores/               what a run's predictions are worth: measure, by its folds, as brought along, on hidden answers
                       products: its tables, scores, submission; interval: how sure; summary: what is said of them;
+                      spent: where the time went, and what bounds it;
                       advice: what to do next; ledger: all finished runs
 engine/               run_model, the one loop, over a network on its machine; what it says is gathered
-                      fit, start, training, learn, state, norms, freezing, recompute, optimizer, muon, losses, resume,
-                      nested, history, forecast: training
+                      fit, start, training, learn, together, whole_batch, state, norms, freezing, recompute, optimizer,
+                      muon, losses, resume, nested, history, forecast: training
                       pace, limit, planning: what fits into a time limit
                       predictor, predict, held_out: validation and inference
                       features, heads, probing: of the network as it starts, for the probe

@@ -118,7 +118,7 @@ def _turns(options: list[str], *, after_probe: bool) -> list[Step]:
 
 def _of_model(options: list[str], fold: int | str, *, submits: bool = True, is_own: bool = False) -> list[Step]:
     """The steps that make one model and its predictions, and a submission with it."""
-    of_fold = [*options, "--fold", str(fold)]
+    of_fold = [*options, "--fold", str(fold), "--in-turn"]
     steps = [Step("train", of_fold, is_own), Step("infer", of_fold, is_own)]
     return [*steps, Step("ensemble", options, is_own)] if submits else steps
 

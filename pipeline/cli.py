@@ -61,6 +61,7 @@ def parse(
     )
     if fold:
         parser.add_argument("--fold", metavar="K", help="a fold's number, or full (default: each in turn)")
+        parser.add_argument("--in-turn", action="store_true", help="the other folds follow: the time left is of all")
     return parser.parse_args(argv)
 
 
@@ -123,6 +124,7 @@ def run_stage(
     except ConfigError as error:
         return _failed(stage, str(error), 2)
     asked = getattr(arguments, "fold", None)
+    cfg = cfg.model_copy(update={"in_turn": getattr(arguments, "in_turn", False)})
     return guarded(stage, lambda: work(planned(cfg), asked), run_dir(cfg), asked or "", together=together)
 
 

@@ -261,13 +261,15 @@ class Config(Section):
     """All settings of a run.
 
     `name` is the run's name: the config file's stem; `path` is that file's, `overrides` what `--set` changed;
-    `planned` says that they are those of the plan of its time limit, `asked_image` how images were before it.
+    `planned` says that they are those of the plan of its time limit, `asked_image` how images were before it;
+    `in_turn` that a fold which is asked for is one of all, which take turns.
     """
 
     name: str = Field("digits", exclude=True)
     path: str = Field("configs/digits.toml", exclude=True)
     overrides: tuple[str, ...] = Field((), exclude=True)
     planned: bool = Field(False, exclude=True)
+    in_turn: bool = Field(False, exclude=True)
     asked_image: ImageConfig | None = Field(None, exclude=True)
     data: DataConfig = DataConfig()
     task: TaskConfig = TaskConfig()

@@ -40,7 +40,7 @@ def loads(text: str, path: Path, overrides: Sequence[str] = ()) -> Config:
         values = tomllib.loads(text)
     except (ValueError, RecursionError) as error:  # a TOMLDecodeError, or a number of thousands of digits
         raise ConfigError(f"{path} is not TOML: {error}") from None
-    for name in ("name", "path", "overrides", "planned", "asked_image"):
+    for name in ("name", "path", "overrides", "planned", "asked_image", "in_turn"):
         if name in values:
             raise ConfigError(f"{path}: Unknown setting {name!r}. A run is named by its config file")
     if path.stem.strip(".") == "" or not path.stem.isprintable():

@@ -12,6 +12,7 @@ from pipeline.config import Config, ConfigError, settings_of
 from pipeline.files import InputError, digest, digest_file, inside, size_time, walk
 from pipeline.image_kinds import HEIC_SUFFIXES, reads_heic
 from pipeline.paths import (
+    alike_path,
     all_folds,
     data_dir,
     fold_dir,
@@ -259,13 +260,20 @@ def ensembled_from(cfg: Config, ready: Iterable[int | str], *, probed: bool) -> 
         **asked,
         "num_folds": num_folds,
         "parts": {str(fold): {name: stamped(infer_stamp(cfg, fold), name) for name in names} for fold in ready},
-        **({"probe": {name: stamped(probe_stamp(cfg), name) for name in names}} if probed else {}),
+        **({"probe": _said_by_probe(cfg)} if probed else {}),
         "folds": stamped(folds_stamp(cfg), folds_path(cfg).name),
         # Where folds do not depend on them, the score of the images without versions in other folds does.
         **({"versions of one image": groups} if (groups := known_duplicates(cfg)) else {}),
         "test table": _table_state(cfg, cfg.data.test),
         "sample": _table_state(cfg, sample) if sample else "",
     }
+
+
+def _said_by_probe(cfg: Config) -> dict[str, str]:
+    """The probe's predictions; images that are alike, which older probes did not look for."""
+    names = {name: stamped(probe_stamp(cfg), name) for name in ("oof.parquet", "test.parquet")}
+    alike = stamped(probe_stamp(cfg), f"../{alike_path(cfg).name}")
+    return {**names, **({"alike.csv": alike} if alike else {})}
 
 
 def is_whole(cfg: Config, inputs: Inputs) -> bool:

@@ -25,6 +25,11 @@ def prepare_stamp(cfg: Config) -> Path:
     return run_dir(cfg) / "prepare.json"
 
 
+def decoding_path(cfg: Config) -> Path:
+    """The table of how long reading and decoding the run's images took."""
+    return run_dir(cfg) / "decoding.csv"
+
+
 def fold_dir(cfg: Config, fold: int | str) -> Path:
     """The folder of one fold's model and predictions; `full` is the model trained on every image."""
     return run_dir(cfg) / ("full" if fold == "full" else f"fold{fold}")
@@ -33,6 +38,11 @@ def fold_dir(cfg: Config, fold: int | str) -> Path:
 def probe_dir(cfg: Config) -> Path:
     """The folder of the probe's classifiers and predictions."""
     return run_dir(cfg) / "probe"
+
+
+def alike_path(cfg: Config) -> Path:
+    """The pairs of images that are alike to the probe's network."""
+    return run_dir(cfg) / "alike.csv"
 
 
 def heads_dir(cfg: Config) -> Path:

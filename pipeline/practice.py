@@ -99,15 +99,16 @@ def _items(name: str, source: Path | None, work_dir: Path) -> "Items":
 
 def _write(items: "Items", folder: Path) -> None:
     """Write tables and images."""
-    from tqdm import tqdm
-
+    from pipeline.bars import bar
     from pipeline.competition.answers.task import sorted_classes
 
     first = sorted_classes(list({item.label for item in items["train"]}))[0]
     for split, chosen in items.items():
         (folder / split).mkdir(parents=True)
-        for item in tqdm(chosen, desc=split, unit="img", disable=None, leave=False, delay=1):
-            _write_image(item, folder / split / f"{item.id}{item.suffix}")
+        with bar(len(chosen), split) as shown:
+            for item in chosen:
+                _write_image(item, folder / split / f"{item.id}{item.suffix}")
+                shown.update()
     _write_table(folder / "train.csv", ((item.id, item.label) for item in items["train"]))
     _write_table(folder / "answers.csv", ((item.id, item.label) for item in items["test"]))
     _write_table(folder / "sample_submission.csv", ((item.id, first) for item in items["test"]))

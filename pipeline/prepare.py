@@ -13,7 +13,7 @@ from pipeline.config import Config
 from pipeline.files import InputError, inside, lock
 from pipeline.freshness import audited, prepared_from, read_inputs, train_stamp, unprepared
 from pipeline.log import log
-from pipeline.paths import all_folds, data_dir, known_duplicates, prepare_stamp, run_dir
+from pipeline.paths import all_folds, data_dir, decoding_path, known_duplicates, prepare_stamp, run_dir
 from pipeline.processes import team
 from pipeline.stamps import made_from, note, write_stamp
 
@@ -51,6 +51,7 @@ def prepare(cfg: Config) -> None:
     from pipeline.audit.shift import tell_shift
     from pipeline.competition.tables.table import read_all_train, read_test
     from pipeline.images.cache import cache_dir
+    from pipeline.images.decoding import Decoding, write_decoding
     from pipeline.images.fill import decode_missing
     from pipeline.images.grey import choose_range
 
@@ -74,7 +75,9 @@ def prepare(cfg: Config) -> None:
                 f"{grey.high:,}",
             )
         _announce(cfg, sum(len(split) for split in samples.values()), cache_dir(cfg, "train", grey).parent)
-        images = {split: decode_missing(cfg, split, samples[split].keys, grey) for split in samples}
+        decodings = {split: Decoding() for split in samples}
+        images = {split: decode_missing(cfg, split, samples[split].keys, grey, decodings[split]) for split in samples}
+        write_decoding(decoding_path(cfg), decodings)
         before = _identities(cfg)
         folders = {split: cache_dir(cfg, split, grey) for split in samples}
         duplicates = find_duplicates(images, {split: samples[split].ids for split in samples}, folders)

@@ -1,4 +1,6 @@
-"""folds, cache, published weights -> output/<run>/probe/{oof,test}.parquet, by a classifier on the frozen network."""
+"""folds, cache, published weights -> output/<run>/probe/{oof,test}.parquet, by a classifier on the frozen network, and
+alike.csv, the images that are alike to it.
+"""
 
 import sys
 from collections.abc import Sequence
@@ -22,7 +24,7 @@ from pipeline.freshness import (
 )
 from pipeline.log import log
 from pipeline.model.chosen import chosen_weights
-from pipeline.paths import all_folds, head_path, probe_dir
+from pipeline.paths import alike_path, all_folds, head_path, probe_dir
 from pipeline.plan import plan_is_due
 from pipeline.processes import team
 from pipeline.stamps import stamped, write_stamp
@@ -66,6 +68,7 @@ def _probe(cfg: Config, inputs: Inputs) -> None:
 
     Of several processes, which share the images, the first fits and writes.
     """
+    from pipeline.audit.alike_table import tell_alike
     from pipeline.audit.shift import find_shift, tell_shift
     from pipeline.competition.answers.form import read_form
     from pipeline.competition.folds.fold_table import read_labelled
@@ -86,23 +89,26 @@ def _probe(cfg: Config, inputs: Inputs) -> None:
         members.first(lambda: try_start(cfg, labelled, images))
         # Which that has fetched where they were not here.
         inputs = replace(inputs, weights=members.first(lambda: chosen_weights(cfg.model)))
-        frozen, fitted, features = fit(cfg, labelled, inputs.train or "")
-        oof = [probe_dir(cfg) / "oof.parquet"] if cfg.folds.num_folds else []
+        frozen, fitted, train = fit(cfg, labelled, inputs.train or "")
+        products = [probe_dir(cfg) / "oof.parquet"] if cfg.folds.num_folds else []
     else:
         known = fitted_before(cfg, task)
         if known is None:
             return
-        (frozen, fitted), features = known, None
-        oof = _measured_before(cfg)
+        frozen, fitted = known
+        products = _measured_before(cfg)
     of_test = predict_test(cfg, frozen, fitted, inputs.test)
     if not members.is_first:
         return
-    if features is not None:
-        shift = find_shift(features, of_test, cfg.folds.seed)
+    if labelled:
+        shift = find_shift(train.features, of_test.features, cfg.folds.seed)
         tell_shift(shift, probe_dir(cfg) / "shift.json", "probe", "the network's features")
+        ids = {"train": train.ids, "test": of_test.ids}
+        tell_alike(cfg, alike_path(cfg), labelled, ids, {"train": train.features, "test": of_test.features})
+        products.append(alike_path(cfg))
     made_from = probed_from(cfg, inputs)
     heads = [head_path(cfg, fold) for fold in fitted]
-    write_stamp(probe_stamp(cfg), made_from, [*heads, *oof, probe_dir(cfg) / "test.parquet"], task=asdict(task))
+    write_stamp(probe_stamp(cfg), made_from, [*heads, *products, probe_dir(cfg) / "test.parquet"], task=asdict(task))
 
 
 def _measured_before(cfg: Config) -> list[Path]:

@@ -13,6 +13,7 @@ import contextlib
 import json
 import os
 import time
+import uuid
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
@@ -256,8 +257,36 @@ def _store() -> Any:
     if _session.store is None:
         from torch.distributed.rendezvous import rendezvous
 
-        _session.store = next(rendezvous("env://"))[0]
+        _session.store = _of_this_start(next(rendezvous("env://"))[0])
     return _session.store
+
+
+def _of_this_start(store: Any) -> Any:
+    """A part of torchrun's store for the processes that were started together.
+
+    After a process has died torchrun starts all of them again, and its store still holds what those before have said
+    (torch 2.13). So the first process gives the start a name, and answers each of the others, who know by their own
+    word in the answer that it is alive.
+    """
+    from torch.distributed.distributed_c10d import PrefixStore
+
+    def wait_for(key: str) -> bytes:
+        while not store.check([key]):
+            time.sleep(_LONGEST)
+        return bytes(store.get(key))
+
+    word = uuid.uuid4().hex
+    if rank() == 0:
+        store.set("start", word)
+        for other in range(1, count()):
+            store.set(f"{word}/answer/{other}", wait_for(f"{word}/word/{other}"))
+        return PrefixStore(word, store)
+    while True:
+        name = wait_for("start").decode()
+        store.set(f"{name}/word/{rank()}", word)
+        time.sleep(_LONGEST)
+        if store.check([f"{name}/answer/{rank()}"]) and store.get(f"{name}/answer/{rank()}") == word.encode():
+            return PrefixStore(name, store)
 
 
 def _poll(is_done: Callable[[], bool]) -> None:

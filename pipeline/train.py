@@ -39,7 +39,7 @@ def train(cfg: Config, fold: int | str, inputs: Inputs, num_models: int = 0) -> 
         cfg: the settings.
         fold: which model.
         inputs: what is here, all of it prepared and split.
-        num_models: how many of the run are left to train, for a forecast of the time; 0 for none.
+        num_models: how many are left to train, for a forecast of the time; 0 for none.
 
     Returns:
         Whether it was trained: not where it is there already.
@@ -79,28 +79,36 @@ def _train(cfg: Config, fold: int | str, inputs: Inputs, num_models: int) -> Non
     from pipeline.competition.tables.table import read_test
     from pipeline.engine.board import open_board
     from pipeline.engine.fit import Trainer, fit
+    from pipeline.engine.forecast import Rest
     from pipeline.engine.history import line
     from pipeline.engine.probing import first_classifier
     from pipeline.engine.resume import Store
     from pipeline.images.cache import open_images
+    from pipeline.scores.spent import add_epoch, fold_seconds
 
-    folder, members = fold_dir(cfg, fold), team()
-    labelled = read_labelled(cfg)
+    members, labelled, test = team(), read_labelled(cfg), read_test(cfg)
     # A sample that these labels cannot fill is said before the hours of training, not after.
-    read_form(cfg, labelled.task, read_test(cfg).ids)
+    read_form(cfg, labelled.task, test.ids)
     images = open_images(cfg, "train", labelled.samples.keys)
     # They are fetched where they are not here.
     inputs = replace(inputs, weights=members.first(lambda: chosen_weights(cfg.model, needed=True)))
     made_from = trained_from(cfg, fold, inputs)
-    store = Store(folder, made_from, cfg.train.checkpoint_minutes, members)
+    store = Store(fold_dir(cfg, fold), made_from, cfg.train.checkpoint_minutes, members)
     try:
         head = first_classifier(cfg, fold, labelled, inputs) if cfg.train.head == "probe" else None
         with open_board(cfg, fold, writes=members.is_first) as board:
-            trainer = Trainer(cfg, fold, labelled, images, store, num_models, head)
+            rest = Rest(num_models, len(test)) if num_models else None
+            trainer = Trainer(cfg, fold, labelled, images, store, rest, head)
+            if trainer.begins and members.is_first:
+                fold_seconds(cfg, fold).unlink(missing_ok=True)
             for epoch in fit(trainer):
                 said = line(epoch.name, epoch.row, cfg.task.metric)
                 log.info("train %s, %.0f images/s", said, epoch.images_per_second)
                 board.add(epoch.row, epoch.images_per_second)
+                if members.is_first:
+                    not_kept = len(images) - images.num_stored
+                    counts = {"images": epoch.num_images, "not_kept": not_kept, "memory": trainer.machine.peak_memory()}
+                    add_epoch(fold_seconds(cfg, fold), {"epoch": epoch.row["epoch"], **counts}, epoch.seconds)
     finally:
         store.close()
     if members.is_first:
@@ -190,7 +198,8 @@ def train_all(cfg: Config, asked: str | None) -> None:
         if asked is None and not inputs.has_train and not train_stamp(cfg, fold).is_file():
             log.info("train %s: there is no such model, and there are no images to train it on", fold)
             continue
-        train(cfg, fold, inputs, sum(not train_stamp(cfg, other).is_file() for other in all_folds(cfg)))
+        others = all_folds(cfg) if cfg.in_turn else chosen
+        train(cfg, fold, inputs, sum(not train_stamp(cfg, other).is_file() for other in others))
 
 
 def main(argv: Sequence[str] | None = None) -> int:

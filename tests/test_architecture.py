@@ -34,7 +34,7 @@ BASE = {
     "cores",
 }
 BASE |= {"nearest", "randomness", "environment", "practice_sources", "durations", "plan", "quoting", "image_kinds"}
-BASE |= {"text_table", "processes", "dealing", "gpus", "launch", "__init__"}
+BASE |= {"text_table", "processes", "dealing", "gpus", "launch", "stopwatch", "bars", "__init__"}
 TOP = {"pipeline", "input", "output", "folds", "configs", "tests", "run.sh", "pyproject.toml", "README.md"}
 
 
@@ -198,8 +198,8 @@ def test_no_competition_stands_in_the_code() -> None:
         "kaggle",
     ]
     for path in MODULES:
-        # Notebooks have there what is attached to them, whatever the competition.
-        text = path.read_text().lower().replace("/kaggle/input", "")
+        # Notebooks have there what is attached to them, whatever the competition; and a variable says what they are.
+        text = path.read_text().lower().replace("/kaggle/input", "").replace("kaggle_kernel_run_type", "")
         assert not [name for name in names if name in text], path
 
 

@@ -451,7 +451,7 @@ def test_other_predictions_of_the_probe_ask_for_another_submission(probed: Calla
     probed()
     assert run("prepare", "folds", "probe", "ensemble") == 0
     made = json.loads((RUN / "ensemble.json").read_text())["made_from"]["probe"]
-    assert set(made) == {"oof.parquet", "test.parquet"}
+    assert set(made) == {"oof.parquet", "test.parquet", "alike.csv"}
     assert run("probe", "ensemble", settings=("augment.hflip=0.5",)) == 0
     assert json.loads((RUN / "ensemble.json").read_text())["made_from"]["probe"] != made
 

@@ -78,6 +78,19 @@ class _Gathered:
 
 
 @dataclass(frozen=True)
+class Described:
+    """Images that can be read: their ids, and their features, float16 (num_images, num_features)."""
+
+    ids: list[str]
+    features: Array
+
+    @classmethod
+    def of(cls, ids: Sequence[str], features: Array, images: Images) -> "Described":
+        """Leave out the images that cannot be read."""
+        return cls([ids[int(index)] for index in np.flatnonzero(images.readable)], features[images.readable])
+
+
+@dataclass(frozen=True)
 class Frozen:
     """A network as it starts, without its classifier.
 

@@ -1,7 +1,7 @@
 """The training of one model, epoch by epoch, from its images to its checkpoint."""
 
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -14,7 +14,7 @@ from pipeline.competition.answers.linear import Linear
 from pipeline.competition.folds.fold_table import Labelled
 from pipeline.competition.tables.csv_table import counted
 from pipeline.config import Config
-from pipeline.engine.forecast import VALIDATION, Forecast
+from pipeline.engine.forecast import VALIDATION, Forecast, Rest, Work
 from pipeline.engine.gathered import Gathered
 from pipeline.engine.limit import fewest_epochs
 from pipeline.engine.losses import class_weights, make_loss
@@ -35,7 +35,9 @@ from pipeline.log import log
 from pipeline.model.checkpoint import Checkpoint
 from pipeline.processes import team
 from pipeline.randomness import derived_seed, epoch_order, id_keys
+from pipeline.scores.spent import TRAINING
 from pipeline.signals import stops_after_step
+from pipeline.stopwatch import Stopwatch
 
 Array = np.ndarray[Any, Any]
 
@@ -46,11 +48,19 @@ class Diverged(InputError):
 
 @dataclass(frozen=True)
 class Epoch:
-    """What an epoch gave: what it is called, its row of the history, and how fast it was trained."""
+    """What an epoch gave, or what was left of it: what it is called, its row of the history, the images that it trained
+    on, and the seconds of its parts.
+    """
 
     name: str
     row: Row
-    images_per_second: float
+    num_images: int
+    seconds: Mapping[str, float]
+
+    @property
+    def images_per_second(self) -> float:
+        """How fast it was trained; its validation does not count."""
+        return self.num_images / max(sum(self.seconds.get(part, 0.0) for part in TRAINING), 1e-9)
 
 
 def fit(trainer: "Trainer") -> Iterator[Epoch]:
@@ -83,7 +93,7 @@ class Trainer:
         labelled: the labelled images with their folds.
         images: their pixels, in the same order.
         store: where the training is kept while it is under way, to go on from; None: nowhere.
-        num_models: how many will be trained from here on, for a forecast of the time; 0 for none.
+        rest: of the run from here on, for a forecast of the time; None: nobody asks for one.
         head: the classifier that the training starts from; None: a random one.
 
     Raises:
@@ -98,7 +108,7 @@ class Trainer:
         labelled: Labelled,
         images: Images,
         store: Store | None = None,
-        num_models: int = 0,
+        rest: Rest | None = None,
         head: Linear | None = None,
     ) -> None:
         self.cfg, self.fold, self.labelled, self.images = cfg, fold, labelled, images
@@ -110,9 +120,9 @@ class Trainer:
             raise InputError(f"fold {fold} leaves no image to train on. Lower folds.num_folds")
         self.prior = labelled.prior(self.train_indices)
         with memory_named("to train", SMALLER):
-            self._make(store, num_models)
+            self._make(store, rest)
 
-    def _make(self, store: Store | None, num_models: int) -> None:
+    def _make(self, store: Store | None, rest: Rest | None) -> None:
         """Make the network and what trains it, and go on from where the training was left."""
         cfg, task, settings = self.cfg, self.labelled.task, self.cfg.train
         seed = derived_seed("weights", settings.seed, self.fold)
@@ -127,6 +137,7 @@ class Trainer:
         # A pipeline of the user's own changes the pixels on the CPU.
         self.resident = None if cfg.augment.albumentations else on_device(self.images, machine.device)
         num_classes = task.num_outputs if task.activation == "softmax" else 0
+        self.stopwatch = Stopwatch()
         mix_seed = derived_seed("mix", settings.seed, self.fold)
         keys = id_keys(self.labelled.samples.ids)
         self.changes = EpochChanges(cfg.augment, self.start.sizes, settings.seed, mix_seed, keys, num_classes)
@@ -135,7 +146,7 @@ class Trainer:
         gathered = Gathered(task, num_images, machine.device, top=top, with_true=True, members=self.members)
         sizes = [stop - start for start, stop in self.batches(0).bounds()]
         state = TrainState(settings, self.fold, self.start.model, machine, sizes, gathered, self.members)
-        self.training = Training(state, store, self._forecast(num_models))
+        self.training = Training(state, store, self._forecast(rest), self.stopwatch)
         self.valid_batch = evaluation_batch(cfg.infer, settings.batch_size)
         self.predicted: Predicted | None = None
 
@@ -161,14 +172,20 @@ class Trainer:
         standard = (targets - task.mean) / task.std if task.kind == "number" else targets
         return torch.from_numpy(standard.astype(targets.dtype))
 
-    def _forecast(self, num_models: int) -> Forecast | None:
-        """Who says how long these and the models behind it will take."""
-        if not num_models:
+    def _forecast(self, rest: Rest | None) -> Forecast | None:
+        """Who says how long this and the models behind it will take."""
+        if rest is None:
             return None
-        num_epochs, num_views = self.cfg.train.num_epochs, len(self.cfg.infer.views)
-        seen = num_epochs * (len(self.train_indices) + VALIDATION * num_views * len(self.valid_indices))
+        each = VALIDATION * len(self.cfg.infer.views)
+        work = Work(
+            parts=[(size / self.cfg.image.size) ** 2 for size in self.changes.sizes],
+            num_train=len(self.train_indices),
+            predicted=each * len(self.valid_indices),
+            inferred=each * rest.num_test,
+            num_models=rest.num_models,
+        )
         fewest = 0 if self.cfg.train.time_limit else fewest_epochs(self.cfg)
-        return Forecast(num_models * seen, num_models, num_epochs, fewest)
+        return Forecast(work, fewest, self.cfg.train.freeze_epochs)
 
     @property
     def _may_go_back(self) -> bool:
@@ -178,6 +195,11 @@ class Trainer:
     def history(self) -> list[Row]:
         """A row for each epoch that is trained."""
         return self.training.state.history
+
+    @property
+    def begins(self) -> bool:
+        """Whether no step is made yet."""
+        return self.training.state.at == (0, 0)
 
     @property
     def is_done(self) -> bool:
@@ -198,10 +220,12 @@ class Trainer:
         batches, name = self.batches(state.epoch), self._name_of(state.epoch)
         num_left = batches.num_images - sum(state.batch_sizes[: state.step])
         began = time.perf_counter()
+        self.stopwatch.take()  # of an epoch that diverged
         with stops_after_step():
             run_model(state.network(), batches, "train", self.machine, state.gathered, self.loss, self.training)
         is_sound = self.training.is_sound()  # waits for the device
-        seconds = time.perf_counter() - began
+        waited = sum(self.stopwatch.seconds.values())
+        self.stopwatch.add("step", time.perf_counter() - began - waited)
         if not is_sound:
             bad_step = state.gathered.bad_step
             raise self._diverged(f"epoch {state.epoch + 1}", batches, bad_step if bad_step >= 0 else state.step - 1)
@@ -212,9 +236,14 @@ class Trainer:
         row: Row = {"epoch": state.epoch + 1, "lr": state.epoch_lr}
         row |= {"train_loss": state.gathered.loss, "train_score": score}
         state.forget_gathered()  # the device needs the room for the validation
-        row |= self.validate(f"train {name} valid")
-        self._end_epoch(row)
-        return Epoch(name, row, num_left / max(seconds, 1e-9))
+        with self.stopwatch.of("validate"):
+            row |= self.validate(f"train {name} valid")
+        with self.stopwatch.of("save"):
+            self._end_epoch(row)
+        parts = self.stopwatch.take()
+        if self.training.forecast is not None:
+            self.training.forecast.end_epoch(row["epoch"] - 1, num_left, sum(parts.values()))
+        return Epoch(name, row, num_left, parts)
 
     def _end_epoch(self, row: Row) -> None:
         """Go on to the next epoch, and have the state saved where that saves a validation, or it may be gone `back` to.
@@ -243,6 +272,7 @@ class Trainer:
             resident=self.resident,
             name=self._name_of(epoch),
             part=Part(self.members.rank, self.members.size, by_image=True),
+            stopwatch=self.stopwatch,
         )
 
     def validate(self, name: str) -> Row:

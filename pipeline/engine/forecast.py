@@ -1,6 +1,8 @@
-"""How long training will take, from the pace of its first steps. It is only said: nothing is decided by it."""
+"""How long training will take, and the run with it, from its own pace. It is only said: nothing is decided by it."""
 
 import time
+from collections.abc import Sequence
+from dataclasses import dataclass
 
 from pipeline.durations import in_words, span_of
 from pipeline.engine.limit import SHARE
@@ -12,41 +14,98 @@ _SECONDS = 3.0
 VALIDATION = 1 / 3
 
 
-class Forecast:
-    """Says once how long it will take, and what half of that time would do where nothing limits it yet.
+@dataclass(frozen=True)
+class Rest:
+    """What a run is to make: models that are left to train, the next one too, and test images, for each of them."""
 
-    Args:
-        num_images: that all of them will see, those that validate counted by a third.
-        num_models: of the run that are left to train, this one too.
-        num_epochs: of each.
-        fewest: epochs below which a plan would rather make images smaller; 0 where there is a limit already.
+    num_models: int
+    num_test: int
+
+
+@dataclass(frozen=True)
+class Work:
+    """What is left of a run from the beginning of a model on, counted in images that are trained on in their full size.
+
+    parts: of an epoch each, what an image counts that is trained on: by its pixels, as images grow. Networks take no
+        less time for a small one than that, so that the time left is rather said too long.
+    num_train: images that an epoch trains on.
+    predicted: what the validation of an epoch counts.
+    inferred: what inference by the model counts.
+    num_models: that are left, this one too.
     """
 
-    def __init__(self, num_images: float, num_models: int, num_epochs: int, fewest: int = 0) -> None:
-        self.num_images = num_images
-        self.num_models = num_models
-        self.num_epochs = num_epochs
-        self.fewest = fewest
-        self.num_steps = self.num_seen = 0
-        self.start = 0.0
-        self.said = False
+    parts: Sequence[float]
+    num_train: int
+    predicted: float
+    inferred: float
+    num_models: int
 
-    def step(self, num_images: int) -> None:
-        """Count a step; called after each."""
-        if self.said:
+    def of_epoch(self, epoch: int) -> float:
+        """An epoch of training, with its validation."""
+        return self.parts[epoch] * self.num_train + self.predicted
+
+    @property
+    def of_model(self) -> float:
+        """All of a model."""
+        return sum(map(self.of_epoch, range(len(self.parts)))) + self.inferred
+
+    def left(self, epoch: int, num_seen: int) -> float:
+        """What is left once an epoch has trained on some images."""
+        done = sum(map(self.of_epoch, range(epoch))) + (self.parts[epoch] * num_seen if num_seen else 0.0)
+        return self.num_models * self.of_model - done
+
+
+class Forecast:
+    """Says once how long it will take, and what half of that time would do where nothing limits it yet; and for the
+    progress bar, how long the run still takes, by the epochs so far, or by their first steps as long as there is none.
+
+    Args:
+        work: what is left.
+        fewest: epochs below which a plan would rather make images smaller; 0 where there is a limit already.
+        frozen: epochs in which the classifier alone learns: they are too fast to tell the pace of others.
+    """
+
+    def __init__(self, work: Work, fewest: int = 0, frozen: int = 0) -> None:
+        self.work = work
+        self.num_models, self.num_epochs = work.num_models, len(work.parts)
+        self.fewest = fewest
+        self.frozen = frozen
+        self.num_steps = 0
+        self.seen = self.start = 0.0
+        self.said = False
+        self.pace = 0.0  # work a second; 0: nothing says it yet
+        self.epochs_work = self.epochs_seconds = 0.0
+
+    def step(self, epoch: int, num_images: int) -> None:
+        """Count a step of an epoch; called after each."""
+        if self.said or epoch < self.frozen:
             return
         self.num_steps += 1
         if self.num_steps <= _WARM_UP_STEPS:
             self.start = time.perf_counter()
             return
-        self.num_seen += num_images
+        self.seen += self.work.parts[epoch] * num_images
         seconds = time.perf_counter() - self.start
         if seconds >= _SECONDS:
             self.said = True
-            self._say(self.num_seen / seconds)
+            if not self.pace:
+                self.pace = self.seen / seconds
+            self._say(self.seen / seconds)
+
+    def end_epoch(self, epoch: int, num_images: int, seconds: float) -> None:
+        """Count an epoch, or what was left of it: the images that it trained on, and its seconds with validation."""
+        if epoch < self.frozen:
+            return
+        self.epochs_work += self.work.parts[epoch] * num_images + self.work.predicted
+        self.epochs_seconds += seconds
+        self.pace = self.epochs_work / max(self.epochs_seconds, 1e-9)
+
+    def left(self, epoch: int, num_seen: int) -> float | None:
+        """The seconds that the run still takes, once an epoch has trained on some images; None: nothing says it yet."""
+        return self.work.left(epoch, num_seen) / self.pace if self.pace else None
 
     def _say(self, pace: float) -> None:
-        seconds = self.num_images / pace
+        seconds = self.num_models * self.work.of_model / pace
         what = f"a model of {epochs(self.num_epochs)}"
         if self.num_models > 1:
             what += f", {in_words(seconds)} for the {self.num_models} that are left"

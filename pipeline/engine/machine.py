@@ -3,6 +3,7 @@
 import contextlib
 import ctypes
 import os
+import resource
 import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -54,6 +55,13 @@ class Machine:
             torch.cuda.manual_seed(seed)
         elif self.device.type == "mps":
             torch.mps.manual_seed(seed)
+
+    def peak_memory(self) -> int:
+        """Megabytes that this process has taken at most: on CUDA of the device's memory, else of the machine's."""
+        if self.device.type == "cuda":
+            return torch.cuda.max_memory_reserved(self.device) // 10**6
+        unit = 1 if sys.platform == "darwin" else 1024  # getrusage(2): bytes there, kilobytes elsewhere
+        return unit * resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 10**6
 
     def describe(self) -> str:
         """Device, precision and processes in a few words."""

@@ -14,7 +14,7 @@ from pipeline.competition.answers.task import Task
 from pipeline.competition.folds.fold_table import Labelled
 from pipeline.competition.tables.table import read_test
 from pipeline.config import Config
-from pipeline.engine.features import Frozen
+from pipeline.engine.features import Described, Frozen
 from pipeline.engine.heads import Head, read_head, write_head
 from pipeline.engine.start import find_normalisation
 from pipeline.files import InputError, lock
@@ -29,7 +29,7 @@ from pipeline.stamps import stale, write_stamp
 Array = np.ndarray[Any, Any]
 
 
-def fit(cfg: Config, labelled: Labelled, identity: str) -> tuple[Frozen, dict[int | str, Fitted], Array]:
+def fit(cfg: Config, labelled: Labelled, identity: str) -> tuple[Frozen, dict[int | str, Fitted], Described]:
     """Fit the classifiers, write them, and what each says of the fold that it has not seen.
 
     Several processes share the images; the first fits and writes.
@@ -40,8 +40,8 @@ def fit(cfg: Config, labelled: Labelled, identity: str) -> tuple[Frozen, dict[in
         identity: hash of the images' ids and bytes.
 
     Returns:
-        The network, its classifiers, and the features of the images that can be read, float16; in other processes than
-        the first the network alone.
+        The network, its classifiers, and the images that can be read; in other processes than the first the network
+        alone.
 
     Raises:
         ConfigError: a network that there is not, or that cannot take these settings or images.
@@ -53,7 +53,7 @@ def fit(cfg: Config, labelled: Labelled, identity: str) -> tuple[Frozen, dict[in
         indices, probs = out_of_fold(labelled, features, images.readable, fitted, cfg.infer.keep_top)
         said = Predictions(labelled.ids(indices), labelled.task.classes, probs)
         write_predictions(probe_dir(cfg) / "oof.parquet", said)
-    return frozen, fitted, features[images.readable]
+    return frozen, fitted, Described.of(labelled.samples.ids, features, images)
 
 
 def first_classifier(cfg: Config, fold: int | str, labelled: Labelled, inputs: Inputs) -> Linear:
@@ -123,18 +123,18 @@ def fitted_before(cfg: Config, task: Task) -> tuple[Frozen, dict[int | str, Fitt
     return frozen, {fold: head.fitted for fold, head in heads.items()}
 
 
-def predict_test(cfg: Config, frozen: Frozen, fitted: Mapping[int | str, Fitted], identity: str) -> Array:
+def predict_test(cfg: Config, frozen: Frozen, fitted: Mapping[int | str, Fitted], identity: str) -> Described:
     """Write the mean of what the folds' classifiers say of the test images; of the one of all images without folds.
 
     Returns:
-        The features of the images that can be read, float16.
+        The images that can be read.
     """
     test, task, keep = read_test(cfg), frozen.predictor.task, cfg.infer.keep_top
     images = open_images(cfg, "test", test.keys)
     features = frozen.features(cfg, "test", test.ids, images, identity)
     if not team().is_first:
-        return features
+        return Described.of(test.ids, features, images)
     chosen = [one for fold, one in fitted.items() if fold != "full" or len(fitted) == 1]
     probs = Probs.mean([one.predict(features, images.readable, task, keep) for one in chosen], keep)
     write_predictions(probe_dir(cfg) / "test.parquet", Predictions(test.ids, task.classes, probs))
-    return features[images.readable]
+    return Described.of(test.ids, features, images)

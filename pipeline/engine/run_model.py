@@ -6,8 +6,8 @@ from typing import Any, Literal, Protocol
 
 import torch
 from torch import Tensor, nn
-from tqdm import tqdm
 
+from pipeline.bars import bar
 from pipeline.engine.learn import learn
 from pipeline.engine.machine import Machine, failures_named, memory_named, smaller_batches
 from pipeline.engine.training import Training
@@ -68,14 +68,14 @@ def run_model(
         "lower infer.batch_size" if training is None else "lower train.batch_size and raise train.accumulate as much"
     )
     way_out = smaller_batches(fewer) if batches.batch_size > 1 else smaller_batches()
-    name, shown = batches.name or mode, _MeanLoss(machine)
+    name, mean_loss = batches.name or mode, _MeanLoss(machine)
     with (
         torch.set_grad_enabled(mode == "train"),
         failures_named(),
         memory_named(f"for batches of {batches.batch_size}", way_out),
-        tqdm(total=batches.num_images, desc=name, unit="img", disable=None, leave=False, delay=1) as bar,
+        bar(batches.num_images, name) as shown,
     ):
-        bar.update(batches.bounds()[first_step - 1][1] if first_step else 0)
+        shown.update(batches.bounds()[first_step - 1][1] if first_step else 0)
         gathered.begin(batches, first_step)
         for batch in batches.starting_at(first_step):
             losses = None
@@ -94,10 +94,14 @@ def run_model(
                     if not training.is_sound():
                         break
                     training.save_checkpoint()
-            bar.update(batch.num_images)
-            seen = gathered.num_seen
-            if not bar.disable and losses is not None and (mean := shown.of(gathered.loss_sum, seen)) is not None:
-                bar.set_postfix(loss=f"{mean:.4f}", refresh=False)
+            shown.update(batch.num_images)
+            if (
+                not shown.disable
+                and losses is not None
+                and (mean := mean_loss.of(gathered.loss_sum, gathered.num_seen)) is not None
+            ):
+                in_short = training.in_short(mean) if training else f"loss {mean:.3f}"
+                shown.set_postfix_str(in_short, refresh=False)
 
 
 class _MeanLoss:

@@ -1,10 +1,11 @@
 """The images of a fold -> batches: one gather each from the mapped array, prefetched, no per-image Python."""
 
+import contextlib
 import math
 from collections import deque
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any, TypeVar
 
 import numpy as np
@@ -14,6 +15,7 @@ from torch import Tensor
 from pipeline.images.augment.augment import resize_to
 from pipeline.images.augment.mix import Mixture, mix
 from pipeline.images.cache import Images
+from pipeline.stopwatch import Stopwatch
 
 Array = np.ndarray[Any, Any]
 Statistics = tuple[tuple[float, ...], tuple[float, ...]]
@@ -122,6 +124,8 @@ class Batches:
     resident: the pixels of all images on the device, from `on_device`; None: they are gathered batch by batch.
     name: what a progress bar calls the pass.
     part: what this process has of it.
+    stopwatch: counts what the loop waits for: images to be gathered (`gather`), then changed and normalised
+        (`augment`). On CUDA the latter belongs to the step: the device does it, and nobody waits for it.
     """
 
     images: Images
@@ -136,6 +140,7 @@ class Batches:
     resident: Tensor | None = None
     name: str = ""
     part: Part = Part()
+    stopwatch: Stopwatch = field(default_factory=Stopwatch)
 
     @property
     def num_images(self) -> int:
@@ -180,14 +185,20 @@ class Batches:
             )
         else:
             # The thread gathers (and pins), the device augments: a thread for both is 10 % slower on two cores.
-            pieces = prefetch(self._gathered(first_step))
+            pieces = self.stopwatch.waiting("gather", prefetch(self._gathered(first_step)))
         for pixels, shares in pieces:
-            images = self._prepared(pixels, shares, constants)
+            with self._augmenting():
+                images = self._prepared(pixels, shares, constants)
             stop = 0
             for share in shares:
                 start, stop = stop, stop + len(share.places)
                 if share.step >= first_step:
-                    yield self._batch(images[start:stop], share)
+                    with self._augmenting():
+                        batch = self._batch(images[start:stop], share)
+                    yield batch
+
+    def _augmenting(self) -> contextlib.AbstractContextManager[None]:
+        return contextlib.nullcontext() if self.device.type == "cuda" else self.stopwatch.of("augment")
 
     def _groups(self, first_step: int) -> Iterator[list[Share]]:
         """Group batches that are gathered and augmented together, as small ones cost less so, from the group of a step

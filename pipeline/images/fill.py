@@ -5,26 +5,31 @@ import io
 import itertools
 import os
 import shutil
+import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from tqdm import tqdm
 
-from pipeline.config import Config, ImageConfig
+from pipeline.bars import bar
+from pipeline.config import Config
 from pipeline.cores import num_cores
 from pipeline.files import atomic_write, changed_ns, digest_file, lock, read_json, says_missing, write_json
 from pipeline.images.cache import Images, cache_dir, decode_pool, file_and_box, identity_of, open_images
 from pipeline.images.decode import BadImage, ImageInfo, crop_and_resize, read_pixels
+from pipeline.images.decoding import Decoding
 from pipeline.images.grey import FULL, GreyRange
 from pipeline.images.index import NOT_STORED, Entry, Index, write_index
 from pipeline.log import log
 from pipeline.paths import data_dir
 from pipeline.processes import team
+
+if TYPE_CHECKING:
+    from tqdm import tqdm
 
 Array = np.ndarray[Any, Any]
 
@@ -40,7 +45,22 @@ _JOB_IMAGES = 16
 _MISSING = (0, 0)
 
 
-def decode_missing(cfg: Config, split: str, paths: Sequence[str], grey: GreyRange = FULL) -> Images:
+class Source:
+    """Where files are read and how they are decoded.
+
+    Args:
+        cfg: the settings.
+        grey: the range of 16-bit values.
+        decoding: takes note of the time that it takes.
+    """
+
+    def __init__(self, cfg: Config, grey: GreyRange, decoding: Decoding) -> None:
+        self.root, self.settings, self.grey, self.decoding = data_dir(cfg), cfg.image, grey, decoding
+
+
+def decode_missing(
+    cfg: Config, split: str, paths: Sequence[str], grey: GreyRange = FULL, decoding: Decoding | None = None
+) -> Images:
     """Decode what is not decoded yet, on all cores, and map the images of these paths.
 
     A file that cannot be read, or is not there, is an entry with a reason; nothing replaces it. Of several processes
@@ -51,7 +71,9 @@ def decode_missing(cfg: Config, split: str, paths: Sequence[str], grey: GreyRang
         split: `train` or `test`.
         paths: of the images.
         grey: the range of 16-bit values.
+        decoding: takes note of the time that it takes.
     """
+    decoding = decoding or Decoding()
     folder = cache_dir(cfg, split, grey)
     with lock(folder / "lock", f"the cache {folder}"):
         index = Index(folder)
@@ -66,7 +88,9 @@ def decode_missing(cfg: Config, split: str, paths: Sequence[str], grey: GreyRang
                 new = _by_file(new)
                 todo = _Todo(split, grey, index.next_number(), [*new, *known][:room], new[room:])
                 _share(todo, folder)
-                _decode_all(cfg, todo, folder, pool)
+                began = time.perf_counter()
+                _decode_all(Source(cfg, grey, decoding), todo, folder, pool)
+                decoding.seconds += time.perf_counter() - began
                 team().meet()
     return open_images(cfg, split, paths, grey, described=True)
 
@@ -106,7 +130,7 @@ def help_decode(cfg: Config) -> None:
         values = read_json(Path(path))
         todo = _Todo(**{**values, "grey": GreyRange(**values["grey"])})
         with decode_pool(_num_threads(data_dir(cfg), todo.kept or todo.rest)) as pool:
-            _decode_all(cfg, todo, Path(path).parent, pool)
+            _decode_all(Source(cfg, todo.grey, Decoding()), todo, Path(path).parent, pool)
         team().meet()
 
 
@@ -174,12 +198,12 @@ def _size_time(path: str) -> tuple[int, int]:
     return status.st_size, changed_ns(status)
 
 
-def _decode_all(cfg: Config, todo: _Todo, folder: Path, pool: ThreadPoolExecutor) -> None:
+def _decode_all(source: Source, todo: _Todo, folder: Path, pool: ThreadPoolExecutor) -> None:
     """Decode files, the first into shards, the rest only to know that they can be read.
 
     Index files and shards have numbers, and each process of the team makes every so many of them.
     """
-    side, channels, members = cfg.image.stored, cfg.image.channels, team()
+    side, channels, members = source.settings.stored, source.settings.channels, team()
     per_shard = max(1, min(SHARD_IMAGES, SHARD_BYTES // (side * side * channels)))
     # As many for each process, and in a team of one as many as there is room for.
     per_shard = min(per_shard, max(1, -(-len(todo.kept) // members.size)))
@@ -192,14 +216,13 @@ def _decode_all(cfg: Config, todo: _Todo, folder: Path, pool: ThreadPoolExecutor
             "prepare: no room to keep %s of them: they are decoded whenever they are needed", f"{len(todo.rest):,}"
         )
     own = list(enumerate([*kept, *rest]))[members.rank :: members.size]
-    total = sum(len(paths) for _, paths in own)
-    with tqdm(total=total, desc="decode", unit="img", disable=None, smoothing=0.1, delay=1) as bar:
+    with bar(sum(len(paths) for _, paths in own), "decode") as shown:
         for number, paths in own:
             if number < len(kept):
-                _decode_shard(cfg, folder, todo.number + number, paths, pool, bar, todo.grey)
+                _decode_shard(source, folder, todo.number + number, paths, pool, shown)
             else:
-                work = partial(decode_file, data_dir(cfg), cfg.image, todo.grey, None, NOT_STORED)
-                write_index(folder, todo.number + number, list(_in_jobs(work, paths, pool, bar)))
+                entries = _in_jobs(partial(decode_file, source, None, NOT_STORED), paths, pool, shown)
+                write_index(folder, todo.number + number, list(entries))
 
 
 def _by_file(paths: Sequence[str]) -> list[str]:
@@ -214,7 +237,7 @@ def _in_jobs(
     work: Callable[[str, list[tuple[int, str]]], list[Entry]],
     paths: Sequence[str],
     pool: ThreadPoolExecutor,
-    bar: "tqdm[None]",
+    shown: "tqdm[None]",
 ) -> Iterator[Entry]:
     """Call a function for every file with its rows and boxes, on all threads, some at a time; results in order."""
     keys = ((row, *file_and_box(path)) for row, path in enumerate(paths))
@@ -226,22 +249,17 @@ def _in_jobs(
         return [entry for file in files[start : start + _JOB_IMAGES] for entry in work(*file)]
 
     for done in pool.map(job, range(0, len(files), _JOB_IMAGES)):
-        bar.update(len(done))
+        shown.update(len(done))
         yield from done
 
 
 def _decode_shard(
-    cfg: Config,
-    folder: Path,
-    number: int,
-    paths: list[str],
-    pool: ThreadPoolExecutor,
-    bar: "tqdm[None]",
-    grey: GreyRange,
+    source: Source, folder: Path, number: int, paths: list[str], pool: ThreadPoolExecutor, shown: "tqdm[None]"
 ) -> None:
     """Decode some files into one shard; it has its name and index only when it is whole."""
     file = folder / f"{number:05d}.npy"
-    shape = (len(paths), cfg.image.stored, cfg.image.stored, cfg.image.channels)
+    image = source.settings
+    shape = (len(paths), image.stored, image.stored, image.channels)
     with atomic_write(file, "w+b") as stream:
         header = io.BytesIO()
         np.lib.format.write_array_header_1_0(header, {"descr": "|u1", "fortran_order": False, "shape": shape})
@@ -254,9 +272,9 @@ def _decode_shard(
         else:
             stream.truncate(offset + num_bytes)
         pixels = np.memmap(stream, np.uint8, "r+", offset, shape)
-        work = partial(decode_file, data_dir(cfg), cfg.image, grey, pixels, number)
+        work = partial(decode_file, source, pixels, number)
         entries, checksum = [], hashlib.sha256(header.getvalue())
-        for entry in _in_jobs(work, paths, pool, bar):
+        for entry in _in_jobs(work, paths, pool, shown):
             checksum.update(pixels[entry.row])  # while the threads decode what comes next
             entries.append(entry)
         pixels.flush()
@@ -273,22 +291,18 @@ def _num_threads(root: Path, paths: Sequence[str]) -> int:
 
 
 def decode_file(
-    root: Path,
-    settings: ImageConfig,
-    grey: GreyRange,
-    pixels: Array | None,
-    shard: int,
-    file: str,
-    boxes: Sequence[tuple[int, str]],
+    source: Source, pixels: Array | None, shard: int, file: str, boxes: Sequence[tuple[int, str]]
 ) -> list[Entry]:
     """Read, hash and decode one file, and put each of its boxes ("": all of it) into its row where pixels are kept."""
-    data, (size, mtime_ns) = _read_whole(f"{root}/{file}")
+    settings, began = source.settings, time.perf_counter()
+    data, (size, mtime_ns) = _read_whole(f"{source.root}/{file}")
+    read = time.perf_counter()
     sha256 = hashlib.sha256(data).hexdigest() if data is not None else ""
     info, unreadable, decoded = ImageInfo(), "", None
     try:
         if data is None:
             raise BadImage("the file is missing")
-        decoded, info = read_pixels(data, settings, whole=any(box for _, box in boxes), grey=grey)
+        decoded, info = read_pixels(data, settings, whole=any(box for _, box in boxes), grey=source.grey)
     except BadImage as error:
         unreadable = str(error)
     entries = []
@@ -303,6 +317,7 @@ def decode_file(
                 bad = str(error)
         what = (info.format, info.mode, info.width, info.height, bad)
         entries.append(Entry(key, size, mtime_ns, identity_of(sha256, box), shard, row, *what))
+    source.decoding.add(size, read - began, time.perf_counter() - read)
     return entries
 
 

@@ -46,11 +46,17 @@ class Chart:
 
 @dataclass(frozen=True)
 class Picture:
-    """A small image. src: a data URI; alt: what it is; lines: what stands below it, the first in bold."""
+    """A small image.
+
+    src: a data URI; alt: what it is; lines: what stands below it, the first in bold; width: in which it is shown, in
+    pixels of the page, 0 for its own; is_coarse: that is a multiple of its own, and each of its pixels a block.
+    """
 
     src: str
     alt: str
     lines: Sequence[str] = ()
+    width: int = 0
+    is_coarse: bool = False
 
 
 @dataclass(frozen=True)

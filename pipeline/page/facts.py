@@ -19,7 +19,7 @@ from pipeline.config import Config
 from pipeline.files import InputError, read_json, read_rows
 from pipeline.freshness import Inputs
 from pipeline.images.cache import Images, open_images
-from pipeline.paths import all_folds, fold_dir, probe_dir, run_dir
+from pipeline.paths import alike_path, all_folds, fold_dir, probe_dir, run_dir
 from pipeline.scores.measure import decision_of, known_task
 
 Array = np.ndarray[Any, Any]
@@ -35,7 +35,7 @@ class Facts:
     probe: what the probe said out of fold.
     histories: the rows of each model's epochs.
     shifts: how well train and test images are told apart, by what.
-    audit: a row for each image; doubts: for each label in doubt.
+    audit: a row for each image; doubts: for each label in doubt; alike: for each pair of images that are.
     """
 
     cfg: Config
@@ -49,6 +49,7 @@ class Facts:
     shifts: Sequence[Mapping[str, Any]]
     audit: Sequence[Row]
     doubts: Sequence[Row]
+    alike: Sequence[Row]
 
     @cached_property
     def indices(self) -> Array:
@@ -147,6 +148,7 @@ def read_facts(cfg: Config, inputs: Inputs) -> Facts:
         [found for path in (folder, probe_dir(cfg)) if isinstance(found := read_json(path / "shift.json"), dict)],
         read_rows(folder / "audit.csv"),
         read_rows(folder / "doubts.csv"),
+        read_rows(alike_path(cfg)),
     )
 
 

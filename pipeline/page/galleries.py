@@ -7,7 +7,7 @@ import numpy as np
 
 from pipeline.page.blocks import Block, Gallery, Picture, Section, Text
 from pipeline.page.facts import Facts, in_words
-from pipeline.page.pictures import data_uri
+from pipeline.page.pictures import shown
 
 Array = np.ndarray[Any, Any]
 
@@ -36,32 +36,54 @@ def images_section(facts: Facts) -> Section:
 
 
 def versions_section(facts: Facts) -> Section:
-    """Versions of one image, side by side, with the part that each is of."""
+    """Versions of one image, and pairs that are alike to the probe's network, side by side, with the part that each
+    is of.
+    """
     groups: dict[str, list[tuple[str, str]]] = {}
     for row in facts.audit:
         if row.get("duplicates"):
             groups.setdefault(row["duplicates"], []).append((row["split"], row["id"]))
-    shown = [member for own in list(groups.values())[:_MOST_GROUPS] for member in own[:_MOST_VERSIONS]]
+    versions = [(*member, "") for own in list(groups.values())[:_MOST_GROUPS] for member in own[:_MOST_VERSIONS]]
+    caption = f"Versions of one image stand together: {min(len(groups), _MOST_GROUPS):,} of {len(groups):,} groups"
+    blocks: list[Block] = []
+    if pictures := _of_parts(facts, versions):
+        blocks.append(Gallery(caption, pictures))
+    nearest = facts.alike[:_MOST_GROUPS]
+    pairs = [
+        (row[f"{which}split"], row[which_id], f"cosine: {row['cosine']}")
+        for row in nearest
+        for which, which_id in (("", "id"), ("other_", "other"))
+    ]
+    caption = (
+        f"Alike to the network, maybe of one thing, two by two: {len(nearest):,} of {len(facts.alike):,} in alike.csv"
+    )
+    if pictures := _of_parts(facts, pairs):
+        blocks.append(Gallery(caption, pictures))
+    return Section("versions", "Images that are there more than once", blocks)
+
+
+def _of_parts(facts: Facts, asked: Sequence[tuple[str, str, str]]) -> list[Picture]:
+    """Pictures of images by split and id, those that are here, with a last line of their own, or "" for none."""
     pixels = {
         (split, id_): found
         for split in ("train", "test")
-        for id_, found in facts.pixels_of(split, [id_ for part, id_ in shown if part == split]).items()
+        for id_, found in facts.pixels_of(split, [id_ for part, id_, _ in asked if part == split]).items()
     }
-    labels = facts.labels_by_id if groups else {}
-    pictures = [
-        Picture(
-            data_uri(pixels[split, id_]),
+    labels = facts.labels_by_id if pixels else {}
+    return [
+        shown(
+            pixels[split, id_],
             f"{split} image {id_}",
-            (id_, split, *([f"label: {labels[id_]}"] if split == "train" and id_ in labels else [])),
+            (
+                id_,
+                split,
+                *([f"label: {labels[id_]}"] if split == "train" and id_ in labels else []),
+                *([line] if line else []),
+            ),
         )
-        for split, id_ in shown
+        for split, id_, line in asked
         if (split, id_) in pixels
     ]
-    blocks: list[Block] = []
-    if pictures:
-        caption = f"Versions of one image stand together: {min(len(groups), _MOST_GROUPS):,} of {len(groups):,} groups"
-        blocks.append(Gallery(caption, pictures))
-    return Section("versions", "Images that are there more than once", blocks)
 
 
 def _chosen(facts: Facts) -> list[tuple[str, Array]]:
@@ -85,7 +107,7 @@ def picture(facts: Facts, row: int) -> Picture:
     pixels = facts.images.gather(facts.indices[[row]])[0]
     id_, label = facts.oof.ids[row], in_words(facts.task, facts.targets[row])
     said = said_in_words(facts, row)
-    return Picture(data_uri(pixels), f"image {id_}, label {label}", (id_, f"label: {label}", f"said: {said}"))
+    return shown(pixels, f"image {id_}, label {label}", (id_, f"label: {label}", f"said: {said}"))
 
 
 def said_in_words(facts: Facts, row: int) -> str:

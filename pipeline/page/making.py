@@ -9,6 +9,7 @@ from pipeline.page.blocks import Block, Cell, Section, Source, Table, Text
 from pipeline.page.facts import Facts
 from pipeline.paths import folds_path, run_dir
 from pipeline.scores.ledger import seconds_by_stage
+from pipeline.scores.spent import PARTS, bound_by, decoded_by, read_decoded, read_spent, together
 from pipeline.stamps import versions
 
 _SPEED = re.compile(r"train (\S+) epoch \d+/\d+:.* ([\d,]+) images/s$")
@@ -30,9 +31,32 @@ def speed_section(facts: Facts) -> Section:
     if speeds:
         rows = [(f"fold {fold}", min(own), max(own)) for fold, own in speeds.items()]
         blocks.append(Table("Images a second in training", ("model", "slowest epoch", "fastest epoch"), rows))
+    blocks += _spent(facts.cfg)
     return Section("speed", "Time", blocks)
 
 
+def _spent(cfg: Config) -> list[Block]:
+    """What training waited for and what decoding took, and what bounds both."""
+    blocks: list[Block] = []
+    spent, decoded = read_spent(cfg), read_decoded(cfg)
+    if spent:
+        rows: list[Sequence[Cell]] = [
+            (f"fold {fold}", *(own.seconds[part] for part in PARTS), 100 * own.waited, own.memory)
+            for fold, own in spent.items()
+        ]
+        caption = "Seconds of training by what it did; on a GPU augmentation is part of the steps"
+        blocks.append(Table(caption, _SPENT, rows, dict.fromkeys(_SPENT, 1)))
+        blocks.append(Text(_sentence(bound_by(cfg, together(list(spent.values()))))))
+    if decoded:
+        blocks.append(Text(_sentence(decoded_by(decoded))))
+    return blocks
+
+
+def _sentence(text: str) -> str:
+    return f"{text[0].upper()}{text[1:]}."
+
+
+_SPENT = ("model", "wait for images", "augmenting", "steps", "validation", "saving", "% waited", "memory, MB")
 _ADVICE = {
     "prepare": "It decodes every image once; another run of this competition finds them decoded.",
     "train": "Fewer epochs, smaller images (image.size) or train.time_limit make it shorter.",

@@ -6,10 +6,10 @@ import numpy as np
 
 from pipeline.engine.looks import augmented, first_filters, where_it_looks
 from pipeline.engine.predictor import read_predictor
-from pipeline.page.blocks import Block, Gallery, Picture, Section
+from pipeline.page.blocks import Block, Gallery, Section
 from pipeline.page.facts import Facts
 from pipeline.page.galleries import picture
-from pipeline.page.pictures import data_uri, heated, tiled
+from pipeline.page.pictures import heated, shown, tiled
 from pipeline.paths import fold_dir
 
 Array = np.ndarray[Any, Any]
@@ -52,9 +52,9 @@ def _looks(facts: Facts) -> list[Block]:
         if heat is None:
             break
         pixels = facts.images.gather(facts.indices[rows])
-        shown = [
-            Picture(
-                data_uri(heated(own_pixels, own_heat)),
+        looks = [
+            shown(
+                heated(own_pixels, own_heat),
                 f"where the network looks in image {plain.lines[0]}",
                 plain.lines,
             )
@@ -62,13 +62,11 @@ def _looks(facts: Facts) -> list[Block]:
                 pixels, heat, (picture(facts, int(row)) for row in rows), strict=True
             )
         ]
-        blocks.append(Gallery(f"Where the model of fold {fold} looks: images that it gets {caption} (Grad-CAM)", shown))
+        blocks.append(Gallery(f"Where the model of fold {fold} looks: images that it gets {caption} (Grad-CAM)", looks))
     filters = first_filters(predictor)
     if filters is not None:
-        sheet = data_uri(tiled(list(filters), 8), _SHEET)
-        blocks.append(
-            Gallery("What its first layer answers to", [Picture(sheet, "filters of the first layer")], is_large=True)
-        )
+        sheet = shown(tiled(list(filters), 8), "filters of the first layer", side=_SHEET)
+        blocks.append(Gallery("What its first layer answers to", [sheet], is_large=True))
     return blocks
 
 
@@ -81,15 +79,16 @@ def _augmented(facts: Facts) -> list[Block]:
     ids = facts.labelled.samples.ids
     seen = augmented(facts.cfg, facts.images, chosen, ids, _NUM_EPOCHS)
     plain = facts.images.gather(chosen)
-    shown = [
-        Picture(
-            data_uri(tiled([_as_large(plain[place], seen), *seen[:, place]], 4), _SHEET),
+    sheets = [
+        shown(
+            tiled([_as_large(plain[place], seen), *seen[:, place]], 4),
             f"augmented image {ids[index]}",
             (ids[index],),
+            _SHEET,
         )
         for place, index in enumerate(chosen)
     ]
-    return [Gallery("What training sees of nine images: as they are, then in three epochs", shown, is_large=True)]
+    return [Gallery("What training sees of nine images: as they are, then in three epochs", sheets, is_large=True)]
 
 
 def _as_large(pixels: Array, seen: Array) -> Array:

@@ -8,31 +8,38 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
+from pipeline.page.blocks import Picture
+
 Array = np.ndarray[Any, Any]
 
-_SIDE = 112
-# Below this side pixels are shown as they are, each a block.
-_COARSE = 56
+# Of the square that a picture is to fit in, in pixels of the page.
+_SIDE = 128
 
 
-def data_uri(pixels: Array, side: int = _SIDE) -> str:
-    """An image as a data URI: PNG where it is coarse, else JPEG.
+def shown(pixels: Array, alt: str, lines: Sequence[str] = (), side: int = _SIDE) -> Picture:
+    """An image as it is shown: a small one as it is, each of its pixels a block of as many as fit, as PNG; a large one
+    in the size of the square, as JPEG. What is between the two is shown in its own size.
 
     Args:
         pixels: uint8 (height, width, channels) of 1 or 3 channels; of others the first is shown.
+        alt: what it is.
+        lines: what stands below it.
         side: of the square that it is to fit in, in pixels.
     """
-    shown = pixels if pixels.shape[2] == 3 else pixels[:, :, 0]
-    image = Image.fromarray(np.ascontiguousarray(shown))
-    coarse = max(image.size) <= _COARSE
-    factor = side / max(image.size)
-    if coarse:
-        factor = max(1, int(factor))
-    size = (max(1, round(image.width * factor)), max(1, round(image.height * factor)))
-    image = image.resize(size, Image.Resampling.NEAREST if coarse else Image.Resampling.BILINEAR)
+    image = Image.fromarray(np.ascontiguousarray(pixels if pixels.shape[2] == 3 else pixels[:, :, 0]))
+    longest = max(image.size)
+    if factor := (side // longest if longest <= side // 2 else 0):
+        return Picture(_data_uri(image, "PNG"), alt, lines, factor * image.width, is_coarse=True)
+    if longest > side:
+        size = (max(1, round(image.width * side / longest)), max(1, round(image.height * side / longest)))
+        image = image.resize(size, Image.Resampling.LANCZOS)
+    return Picture(_data_uri(image, "JPEG", quality=85), alt, lines, image.width)
+
+
+def _data_uri(image: Image.Image, kind: str, **options: Any) -> str:
     stream = io.BytesIO()
-    image.save(stream, "PNG" if coarse else "JPEG", **({} if coarse else {"quality": 80}))
-    return f"data:image/{'png' if coarse else 'jpeg'};base64,{base64.b64encode(stream.getvalue()).decode()}"
+    image.save(stream, kind, **options)
+    return f"data:image/{kind.lower()};base64,{base64.b64encode(stream.getvalue()).decode()}"
 
 
 def heated(pixels: Array, heat: Array) -> Array:

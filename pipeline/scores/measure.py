@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from pipeline.audit.alike_table import alike_in_other_folds
 from pipeline.competition.answers import metrics
 from pipeline.competition.answers.blending import blend, mixed
 from pipeline.competition.answers.decide import PLAIN, Decision
@@ -24,7 +25,7 @@ from pipeline.config import Config
 from pipeline.files import InputError, read_json
 from pipeline.freshness import Inputs, infer_stamp, probe_stamp, train_stamp
 from pipeline.log import log
-from pipeline.paths import all_folds, fold_dir, probe_dir, run_dir
+from pipeline.paths import alike_path, all_folds, fold_dir, probe_dir, run_dir
 from pipeline.scores.interval import cv_interval
 from pipeline.stamps import note
 
@@ -104,7 +105,8 @@ def measured(
     whole = len(oof) == cfg.folds.num_folds
     found = cv_interval(task, labelled.targets, oof, labelled.samples.groups or None) if whole else None
     interval = {"interval": [found.low, found.high]} if found else {}
-    more = _no_better(task, labelled.targets, oof, blended.scores["cv"]) | _without_versions(cfg, labelled, oof)
+    more = _no_better(task, labelled.targets, oof, blended.scores["cv"])
+    more |= _without_seen(cfg, labelled, oof, probed=probed)
     return {
         **blended.scores,
         "decision": asdict(fitted(task, labelled.targets, oof)),
@@ -114,18 +116,29 @@ def measured(
     }, pooled
 
 
-def _without_versions(cfg: Config, labelled: Labelled, oof: Folds) -> dict[str, Any]:
-    """The score of the images of which no version lies in another fold, as `without_versions`, with how many were left
-    out for it; nothing where none is.
+def _without_seen(cfg: Config, labelled: Labelled, oof: Folds, *, probed: bool) -> dict[str, Any]:
+    """The score of the images of which no version lies in another fold, as `without_versions`, and of those of them
+    to which none is alike either, as `without_alike`; each where it leaves out images that the other does not.
     """
-    is_seen = in_several_folds(list(duplicates_of(cfg, labelled.samples.ids).values()), labelled.folds)
+    ids, folds = labelled.samples.ids, labelled.folds
+    is_seen = in_several_folds(list(duplicates_of(cfg, ids).values()), folds)
+    found = {"without_versions": _score_without(labelled, oof, is_seen)}
+    if probed:
+        is_alike = alike_in_other_folds(alike_path(cfg), ids, folds)
+        if (is_alike & ~is_seen).any():
+            found["without_alike"] = _score_without(labelled, oof, is_seen | is_alike)
+    return {name: score for name, score in found.items() if score}
+
+
+def _score_without(labelled: Labelled, oof: Folds, is_seen: Array) -> dict[str, Any]:
+    """The score without some images, bool (num_images,), and how many were left out; nothing where none was."""
     kept = {fold: ~is_seen[indices] for fold, (indices, _) in oof.items()}
     num_seen = sum(int((~rows).sum()) for rows in kept.values())
     if not num_seen:
         return {}
     rest = {fold: (oof[fold][0][rows], oof[fold][1][rows]) for fold, rows in kept.items() if rows.any()}
     cv = cross_validation(labelled.task, labelled.targets, rest)["cv"]
-    return {"without_versions": {"cv": cv, "left_out": num_seen}}
+    return {"cv": cv, "left_out": num_seen}
 
 
 def _no_better(task: Task, targets: Array, oof: Folds, cv: float | None) -> dict[str, float]:

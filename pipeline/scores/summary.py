@@ -11,7 +11,14 @@ from pipeline.freshness import Inputs
 from pipeline.log import log
 from pipeline.paths import all_folds, data_dir, fold_dir, run_dir
 from pipeline.scores.ledger import seconds_of
+from pipeline.scores.spent import LARGE, bound_by, read_spent, together
 from pipeline.text_table import text_table
+
+# Why the images are left out, without which scores.json has a score too.
+_SEEN = {
+    "without_versions": "have a version in another fold",
+    "without_alike": "have a version in another fold or are alike to an image there (alike.csv)",
+}
 
 
 def say(cfg: Config, ready: Sequence[int | str], scores: Mapping[str, Any], inputs: Inputs) -> None:
@@ -40,6 +47,7 @@ def say(cfg: Config, ready: Sequence[int | str], scores: Mapping[str, Any], inpu
         _say_score_on_answers(cfg, inputs, scores)
     if is_whole:
         log.info("files: %s/ (%s)", run_dir(cfg), ", ".join(_files(cfg)))
+        _say_time(cfg)
         for step in scores.get("next", []):
             log.info("next: %s", step)
     for line in scores.get("warnings", []):
@@ -62,9 +70,16 @@ def _models(cfg: Config, scores: Mapping[str, Any]) -> list[str]:
     return text_table(("fold", scores["metric"], "epochs", "minutes"), rows)
 
 
+def _say_time(cfg: Config) -> None:
+    """Say what training waited for, where that was long."""
+    spent = together(list(read_spent(cfg).values()))
+    if spent.waited >= LARGE:
+        log.info("time: %s", bound_by(cfg, spent))
+
+
 def _files(cfg: Config) -> list[str]:
     """The files of a run that are there, those of models by the folders that they are in."""
-    names = ("oof.parquet", "test.parquet", "scores.json", "doubts.csv", "audit.csv", "config.toml")
+    names = ("oof.parquet", "test.parquet", "scores.json", "doubts.csv", "alike.csv", "audit.csv", "config.toml")
     models = [f"{fold_dir(cfg, fold).name}/" for fold in all_folds(cfg)]
     return [*models, *(name for name in names if (run_dir(cfg) / name).is_file())]
 
@@ -78,10 +93,12 @@ def _say_cv(cfg: Config, scores: Mapping[str, Any], inputs: Inputs) -> None:
         spread = "one fold: no spread" if scores["std"] is None else f"std over folds {scores['std']:.5f}"
         interval = "; 95 % of resamples: {:.5f} to {:.5f}".format(*scores["interval"]) if "interval" in scores else ""
         log.info("CV %s: %.5f (%s%s)", scores["metric"], scores["cv"], spread, interval)
-        if "without_versions" in scores and scores["without_versions"]["cv"] is not None:
-            rest = scores["without_versions"]
-            what = f"without {rest['left_out']:,} images that have a version in another fold"
-            log.info("CV %s: %.5f %s", scores["metric"], rest["cv"], what)
+        for name, what in _SEEN.items():
+            rest = scores.get(name, {"cv": None})
+            if rest["cv"] is not None:
+                log.info(
+                    "CV %s: %.5f without %s images that %s", scores["metric"], rest["cv"], f"{rest['left_out']:,}", what
+                )
     elif not scores["folds"]:
         why = "no fold is ready yet" if cfg.folds.num_folds else "folds.num_folds is 0"
         why = why if inputs.has_train else "there are no train images"

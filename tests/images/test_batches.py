@@ -2,6 +2,7 @@
 
 import threading
 from collections.abc import Callable, Iterator
+from typing import Any
 
 import numpy as np
 import pytest
@@ -147,3 +148,35 @@ def test_an_error_in_the_thread_is_raised_and_no_thread_stays() -> None:
     assert next(stopped) == 0
     stopped.close()  # type: ignore[attr-defined]
     assert not [thread for thread in threading.enumerate() if thread.name.startswith("prefetch")]
+
+
+def test_the_wait_for_images_and_for_their_changes_is_counted_apart_from_what_is_done_with_them(
+    images: cache.Images, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    now = [0.0]
+    monkeypatch.setattr("pipeline.stopwatch.time.perf_counter", lambda: now[0])
+
+    def augment(pixels: torch.Tensor, indices: np.ndarray) -> torch.Tensor:
+        now[0] += 2
+        return pixels
+
+    def mix(
+        pixels: torch.Tensor, targets: torch.Tensor, indices: np.ndarray, step: int
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        now[0] += 1
+        return pixels, targets
+
+    monkeypatch.setattr(module, "PIXELS_AT_ONCE", 8 * 12 * 12)  # each batch is augmented by itself
+    monkeypatch.setattr(module, "prefetch", lambda items: slowly(items, now))
+    changes = Changes(augment=augment, mix=mix)
+    device, targets = torch.device("cpu"), torch.zeros(24, dtype=torch.int64)
+    some = Batches(images, np.arange(24), 8, 12, None, device, torch.float32, targets, changes)
+    for _ in some:
+        now[0] += 100
+    assert some.stopwatch.take() == {"gather": 3 * 5.0, "augment": 3 * (2.0 + 1.0)}
+
+
+def slowly(items: Iterator[Any], now: list[float]) -> Iterator[Any]:
+    for item in items:
+        now[0] += 5
+        yield item

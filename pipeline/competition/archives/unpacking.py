@@ -22,8 +22,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol, TypeVar
 
-from tqdm import tqdm
-
+from pipeline.bars import bar
 from pipeline.files import InputError, is_utf8
 
 # A packed table is a table; other files packed by gzip alone are data that some reader takes as they are.
@@ -255,4 +254,7 @@ def _write(target: Path, content: _Readable, room: Room, path: Path) -> None:
 
 def _shown(members: Iterable[T], path: Path, count: int | None) -> Iterator[T]:
     """Give the members, with a progress bar."""
-    return iter(tqdm(members, desc=f"unpack {path.name}", total=count, unit="file", disable=None, leave=False, delay=1))
+    with bar(count, f"unpack {path.name}", "file") as shown:
+        for member in members:
+            yield member
+            shown.update()
