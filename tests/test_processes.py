@@ -24,7 +24,15 @@ STAGES = ("prepare", "folds", "train", "infer", "ensemble")
 # Norms, dropout, stochastic shapes of all kinds and mixing: whatever could differ between one batch and its parts.
 SETTINGS = (
     *("model.name=resnet9", "model.width=8", "model.dropout=0.3", "image.size=16", "train.precision=float32"),
-    *("train.ema=0.9", "train.accumulate=2", "augment.policy=randaugment", "augment.mixup=0.4", "augment.hflip=0.5"),
+    *(
+        "infer.batch_size=4",
+        'infer.views=["identity","hflip"]',
+        "train.ema=0.9",
+        "train.accumulate=2",
+        "augment.policy=randaugment",
+        "augment.mixup=0.4",
+        "augment.hflip=0.5",
+    ),
 )
 
 

@@ -143,6 +143,9 @@ class Gathered:
         if self.members.size == 1:
             return
         values, classes = self._buffers()
+        assert self.batches is not None, "a pass that is shared was begun"
+        # Not those that this process has seen: others may have the last ones.
+        self.num_steps = len(self.batches.bounds())
         self._values, self._classes = self._of_all(values), None if classes is None else self._of_all(classes)
         self.members.add_up(self.loss_sum)
 
