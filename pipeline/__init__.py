@@ -28,6 +28,8 @@ log, text_table, signals
                       what is said, in lines and tables; how a stage stops
 cores                 how many cores there are to keep busy
 bars                  progress bars, and where one is drawn
+processes, dealing, launch, gpus
+                      several processes at one run: what they tell each other, which models each makes, how they start
 durations, stopwatch  time spans in settings and in words; what parts of a loop take
 files, paths          how files are found, written, locked; where they live
 stamps, freshness     what a product was made from, what it must be made from
@@ -71,8 +73,8 @@ scores/               what a run's predictions are worth: measure, by its folds,
                       spent: where the time went, and what bounds it;
                       advice: what to do next; ledger: all finished runs
 engine/               run_model, the one loop, over a network on its machine; what it says is gathered
-                      fit, start, training, learn, state, norms, freezing, recompute, optimizer, muon, losses, resume,
-                      nested, history, forecast: training
+                      fit, start, training, learn, together, whole_batch, state, norms, freezing, recompute, optimizer,
+                      muon, losses, resume, nested, history, forecast: training
                       pace, limit, planning: what fits into a time limit
                       predictor, predict, held_out: validation and inference
                       features, heads, probing: of the network as it starts, for the probe

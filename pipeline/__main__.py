@@ -2,6 +2,8 @@
 
 python -m pipeline STAGE... [--config configs/x.toml] [--set KEY=VALUE ...]
 
+Where there are several GPUs, or `NUM_PROC` says so, several processes share the work: see `launch`.
+
 Where `train`, `infer` and `ensemble` are the last but `report`, they take turns: there is a submission of the probe
 before the first training, and another with every model that is trained, so that a run that is stopped leaves one.
 """
@@ -10,11 +12,29 @@ import importlib
 import itertools
 import sys
 from collections.abc import Iterable, Sequence
+from contextlib import nullcontext
+from dataclasses import dataclass
+
+from pipeline.dealing import dealt
+from pipeline.launch import launch, num_processes
+from pipeline.processes import alone, rank
 
 STAGES = ("detect", "prepare", "folds", "probe", "train", "infer", "ensemble", "report")
 TURNS = ("train", "infer", "ensemble")
-# A stage and its options.
-Step = tuple[str, list[str]]
+
+
+@dataclass(frozen=True)
+class Step:
+    """A stage to run.
+
+    name: of the stage.
+    options: as it takes them.
+    is_own: whether this process runs it by itself, where there are several.
+    """
+
+    name: str
+    options: list[str]
+    is_own: bool = False
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -27,6 +47,16 @@ def main(argv: Sequence[str] | None = None) -> int:
         got = repr(unknown[0]) if unknown else "none"
         print(f"python -m pipeline: name stages, of {', '.join(STAGES)}, then --config. Got {got}", file=sys.stderr)
         return 2
+    try:
+        number = num_processes()
+    except ValueError as error:
+        print(f"python -m pipeline: {error}", file=sys.stderr)
+        return 2
+    return launch(number, arguments) if number > 1 else _run_in_order(names, options)
+
+
+def _run_in_order(names: tuple[str, ...], options: list[str]) -> int:
+    """Run each stage, and those that take turns model by model."""
     if names[0] == "detect":  # it may make the config, which says what training needs
         if status := _run(_with(options, names[:1])):
             return status
@@ -46,13 +76,14 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _with(options: list[str], names: Sequence[str]) -> list[Step]:
-    return [(name, options) for name in names]
+    return [Step(name, options) for name in names]
 
 
 def _run(steps: Iterable[Step]) -> int:
     """Run stages; a stage is imported when it is its turn: a usage error or a finished job pays for no later one."""
-    for name, options in steps:
-        status: int = importlib.import_module(f"pipeline.{name}").main(options)
+    for step in steps:
+        with alone() if step.is_own else nullcontext():
+            status: int = importlib.import_module(f"pipeline.{step.name}").main(step.options)
         if status:
             return status
     return 0
@@ -73,7 +104,8 @@ def _lacks_packages(options: list[str]) -> int:
     try:
         must_be_installed(cfg)
     except ConfigError as error:
-        say(f"train: {error}", sys.stderr)
+        if rank() == 0:
+            say(f"train: {error}", sys.stderr)
         return 2
     return 0
 
@@ -81,6 +113,8 @@ def _lacks_packages(options: list[str]) -> int:
 def _turns(options: list[str], *, after_probe: bool) -> list[Step]:
     """The steps that train, predict and submit, model by model where any is yet to be made; at first, `after_probe`,
     what that says is submitted.
+
+    Of several processes each makes the models that it is dealt, and then all make the others together.
     """
     from pipeline.cli import load_target, parse
     from pipeline.config import ConfigError
@@ -89,7 +123,7 @@ def _turns(options: list[str], *, after_probe: bool) -> list[Step]:
     from pipeline.paths import all_folds
     from pipeline.plan import is_trained, planned
 
-    together = [(name, options) for name in TURNS]
+    together = _with(options, TURNS)
     arguments = parse("train", "", options)
     try:
         cfg = planned(load_target(arguments.config, arguments.set))
@@ -102,13 +136,21 @@ def _turns(options: list[str], *, after_probe: bool) -> list[Step]:
         return together
     # Where there are models there is a submission, which stays until training has accepted them.
     is_first = after_probe and has_probe(cfg) and not is_trained(cfg)
-    steps: list[Step] = [("ensemble", options)] if is_first else []
-    for fold in folds:
-        of_fold = [*options, "--fold", str(fold), "--in-turn"]
-        steps += [("train", of_fold), ("infer", of_fold)]
-        if fold in due or fold == folds[-1]:
-            steps.append(("ensemble", options))
+    steps = [Step("ensemble", options)] if is_first else []
+    own, rest = dealt(folds, due)
+    steps += [step for fold in own for step in _of_model(options, fold, is_own=True)]
+    for fold in rest:
+        steps += _of_model(options, fold, submits=fold in due or fold == folds[-1])
+    if not rest:
+        steps.append(Step("ensemble", options))  # with every process's models
     return steps
+
+
+def _of_model(options: list[str], fold: int | str, *, submits: bool = True, is_own: bool = False) -> list[Step]:
+    """The steps that make one model and its predictions, and a submission with it."""
+    of_fold = [*options, "--fold", str(fold), "--in-turn"]
+    steps = [Step("train", of_fold, is_own), Step("infer", of_fold, is_own)]
+    return [*steps, Step("ensemble", options, is_own)] if submits else steps
 
 
 if __name__ == "__main__":

@@ -7,6 +7,8 @@ from typing import TextIO
 
 from tqdm import tqdm
 
+from pipeline.processes import rank
+
 # Where a terminal does not say how wide it is, as in some containers: a bar of no width would not be cut to its line.
 _COLUMNS = 80
 # Any number from 2 on: a terminal that says it has none would show no bar.
@@ -18,7 +20,8 @@ _DELAY = 1
 
 
 def bar(total: int | None, name: str, unit: str = "img") -> "tqdm[None]":
-    """Open a bar on stderr; all of them take the same line, as a notebook cannot go up to another.
+    """Open a bar on stderr; all of them take the same line, as a notebook cannot go up to another. Of several processes
+    the first has bars.
 
     Args:
         total: what it counts to; None where that is not known.
@@ -26,7 +29,7 @@ def bar(total: int | None, name: str, unit: str = "img") -> "tqdm[None]":
         unit: what it counts.
     """
     stream = sys.stderr
-    is_shown = is_drawn(stream, os.environ)
+    is_shown = rank() == 0 and is_drawn(stream, os.environ)
     return tqdm(
         total=total,
         desc=name,

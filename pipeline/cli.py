@@ -16,6 +16,7 @@ from pipeline.files import InputError
 from pipeline.log import log, say, with_log
 from pipeline.paths import run_dir
 from pipeline.plan import planned
+from pipeline.processes import OtherFailed, count, is_left_alone, must_say, rank, team
 from pipeline.signals import Stopped, signals_stop
 
 DEFAULT_CONFIG = "configs/digits.toml"
@@ -105,8 +106,17 @@ def run_stage(
     argv: Sequence[str] | None = None,
     *,
     fold: bool = False,
+    together: bool = False,
 ) -> int:
     """Parse, load, call a stage's function, and turn what the user can cause into one message and an exit status.
+
+    Args:
+        stage: its name.
+        about: what it does.
+        work: its function.
+        argv: the arguments.
+        fold: whether it works on one fold at a time.
+        together: whether several processes share the work; else the first does it, and the others wait.
 
     Returns:
         0; 1 where the data or the machine is the cause; 2 for arguments and settings. Bugs keep their traceback.
@@ -115,14 +125,15 @@ def run_stage(
     try:
         cfg = load_target(arguments.config, arguments.set)
     except ConfigError as error:
-        say(f"{stage}: {error}", sys.stderr)
-        return 2
+        return _failed(stage, str(error), 2)
     asked = getattr(arguments, "fold", None)
     cfg = cfg.model_copy(update={"in_turn": getattr(arguments, "in_turn", False)})
-    return guarded(stage, lambda: work(planned(cfg), asked), run_dir(cfg), asked or "")
+    return guarded(stage, lambda: work(planned(cfg), asked), run_dir(cfg), asked or "", together=together)
 
 
-def guarded(stage: str, work: Callable[[], None], folder: Path | None, fold: str = "") -> int:
+def guarded(
+    stage: str, work: Callable[[], None], folder: Path | None, fold: str = "", *, together: bool = False
+) -> int:
     """Call a stage's work with the log open; errors that the user can mend become one line.
 
     SIGTERM and Ctrl-C end the work where it is, so that nothing half-written is left behind; see `stops_after_step`.
@@ -132,24 +143,44 @@ def guarded(stage: str, work: Callable[[], None], folder: Path | None, fold: str
         work: what it does.
         folder: of the run; None where it concerns none.
         fold: what it was asked for; "" for all.
+        together: whether several processes share the work; else the first does it, and the others wait.
     """
-    began = time.perf_counter()
+    began, members = time.perf_counter(), team()
     with signals_stop():
         try:
             with_log(folder)
-            work()
-            if folder is not None:
+            if not together:
+                members.meet()
+            if together or members.is_first:
+                work()
+            members.meet()
+            if folder is not None and members.is_first:
                 _write_seconds(folder, stage, fold, time.perf_counter() - began)
         except ConfigError as error:
-            say(f"{stage}: {error}", sys.stderr)
-            return 2
+            return _failed(stage, str(error), 2)
         except (InputError, OSError, MemoryError) as error:
-            log.error("%s: %s", stage, _in_words(error))
-            return 1
+            return _failed(stage, _in_words(error), 1)
         except (KeyboardInterrupt, Stopped) as error:
-            log.error("%s: stopped; the same command goes on from here", stage)
-            return error.status if isinstance(error, Stopped) else 130
+            status = error.status if isinstance(error, Stopped) else 130
+            return _failed(stage, "stopped; the same command goes on from here", status, names_process=False)
+        except OtherFailed:
+            return 1
+        except RuntimeError as error:
+            if not is_left_alone(error):
+                raise
+            return _failed(stage, "it ends, as another process has ended", 1)
     return 0
+
+
+def _failed(stage: str, message: str, status: int, *, names_process: bool = True) -> int:
+    """Say what went wrong, once where several processes meet it, and in which; gives the exit status."""
+    if must_say(message):
+        of_process = f"process {rank()}: " if names_process and count() > 1 else ""
+        if log.handlers:
+            log.error("%s: %s%s", stage, of_process, message)
+        else:
+            say(f"{stage}: {of_process}{message}", sys.stderr)
+    return status
 
 
 def _write_seconds(folder: Path, stage: str, fold: str, seconds: float) -> None:

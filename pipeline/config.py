@@ -183,6 +183,11 @@ class TrainConfig(Section):
     freeze_norms: bool = Field(
         False, description="batch norms keep their statistics and parameters: for published weights and few images"
     )
+    sync_norms: bool = Field(
+        True,
+        description="in several processes: batch norms that learn take the statistics of the whole batch, as one "
+        "process does; else of each process's part",
+    )
     momentum: float = Field(
         0.9, ge=0.0, lt=1.0, description="of sgd, nesterov, rmsprop and muon; the first beta of adam"
     )

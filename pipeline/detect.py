@@ -1,9 +1,6 @@
 """input/<competition>/ as downloaded -> configs/<competition>.toml (only where there is none)."""
 
 import operator
-import os
-import shutil
-import subprocess
 import sys
 from collections.abc import Sequence
 from dataclasses import replace
@@ -13,6 +10,7 @@ from pipeline.cli import config_path, guarded, load_target, parse
 from pipeline.competition_config import DataConfig, TaskConfig
 from pipeline.config_file import loads
 from pipeline.files import atomic_write
+from pipeline.gpus import gpu_memory
 from pipeline.log import log, with_log
 from pipeline.paths import run_dir
 
@@ -104,22 +102,6 @@ def _published(gpu: float, asked: str) -> str:
             names[0],
         )
     return here
-
-
-def gpu_memory() -> float:
-    """Gigabytes of this machine's first NVIDIA GPU, without torch, which takes seconds to import; 0 where there is none
-    or it is hidden, 1 where there seems to be one that does not say.
-    """
-    if os.environ.get("CUDA_VISIBLE_DEVICES") == "":
-        return 0.0
-    if not Path("/dev/nvidia0").exists() and shutil.which("nvidia-smi") is None:
-        return 0.0
-    command = ["nvidia-smi", "--query-gpu=memory.total", "--format=csv,noheader,nounits"]
-    try:
-        said = subprocess.run(command, capture_output=True, text=True, timeout=10, check=True).stdout
-        return float(said.split()[0]) / 1024
-    except (OSError, subprocess.SubprocessError, ValueError, IndexError):
-        return 1.0
 
 
 def main(argv: Sequence[str] | None = None) -> int:

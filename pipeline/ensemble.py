@@ -23,6 +23,7 @@ from pipeline.freshness import (
 )
 from pipeline.log import log
 from pipeline.paths import all_folds, run_dir
+from pipeline.processes import count
 from pipeline.scores import summary
 from pipeline.stamps import stale, stamped, write_stamp
 
@@ -65,7 +66,7 @@ def ensemble(cfg: Config) -> None:
 
         # Before an old submission is gone.
         metrics.must_allow(cfg.ensemble.method, metrics.get(cfg.task.metric))
-        with lock(run_dir(cfg) / "ensemble.lock", f"the ensemble of {cfg.name}", LOCKED):
+        with lock(run_dir(cfg) / "ensemble.lock", f"the ensemble of {cfg.name}", LOCKED, wait=count() > 1):
             submission = run_dir(cfg) / "submission.csv"
             if not _adds_models(stamps.made_from(stamp), made_from):
                 submission.unlink(missing_ok=True)

@@ -20,6 +20,7 @@ from pipeline.freshness import (
 )
 from pipeline.log import log
 from pipeline.paths import chosen_folds, fold_dir
+from pipeline.processes import team
 from pipeline.stamps import made_from, note, stamped, write_stamp
 
 
@@ -29,26 +30,34 @@ def infer(cfg: Config, chosen: Sequence[int | str]) -> None:
     Raises:
         InputError: a stage before is missing.
     """
-    inputs = read_inputs(cfg)
+    inputs, members = read_inputs(cfg), team()
     if any(train_stamp(cfg, fold).is_file() for fold in chosen):
         must_be_ready(cfg, inputs)
     for fold in chosen:
         must_be_trained(cfg, fold, inputs)
     with ExitStack() as locks:
-        due = []
-        for fold in chosen:
-            if unpredicted(cfg, fold, inputs) is None:
-                log.info("infer %s: up to date", fold)
-                continue
-            locks.enter_context(lock(fold_dir(cfg, fold) / "lock", f"fold {fold} of {cfg.name}"))
-            if unpredicted(cfg, fold, inputs):  # by now: another process may just have made it
-                due.append(fold)
-        if due:
+
+        def locked() -> list[int | str]:
+            due = []
+            for fold in chosen:
+                if unpredicted(cfg, fold, inputs) is None:
+                    log.info("infer %s: up to date", fold)
+                    continue
+                locks.enter_context(lock(fold_dir(cfg, fold) / "lock", f"fold {fold} of {cfg.name}"))
+                if unpredicted(cfg, fold, inputs):  # by now: another process may just have made it
+                    due.append(fold)
+            return due
+
+        if due := members.first(locked):
             _infer(cfg, due, inputs)
+        members.meet()
 
 
 def _infer(cfg: Config, due: Sequence[int | str], inputs: Inputs) -> None:
-    """Predict with some models; the test images go once past all of them."""
+    """Predict with some models; the test images go once past all of them.
+
+    Of several processes, which share the images, the first writes what they say.
+    """
     import numpy as np
 
     from pipeline.competition.answers.predictions import Predictions, write_predictions
@@ -71,7 +80,8 @@ def _infer(cfg: Config, due: Sequence[int | str], inputs: Inputs) -> None:
     images = open_images(cfg, "test", test.keys)
     name = f"infer {', '.join(map(str, due))} test"
     batches = predictors[0].batches(images, np.arange(len(test)), cfg.infer, name)
-    for fold, predicted in zip(due, predict(predictors, batches, cfg.infer), strict=True):
+    said, is_first = predict(predictors, batches, cfg.infer), team().is_first
+    for fold, predicted in zip(due, said, strict=True) if is_first else ():
         classes = predictors[0].task.classes
         write_predictions(fold_dir(cfg, fold) / "test.parquet", Predictions(test.ids, classes, predicted.probs))
     labelled = read_labelled(cfg) if inputs.has_train else None
@@ -84,6 +94,8 @@ def _infer(cfg: Config, due: Sequence[int | str], inputs: Inputs) -> None:
         elif fold != "full":
             files.append(fold_dir(cfg, fold) / "oof.parquet")
             scores = held_out.predict(fold, predictor)
+        if not is_first:
+            continue
         write_stamp(infer_stamp(cfg, fold), made_of[fold], files, scores=scores)
         seen = f", {len(labelled.split(fold)[1]):,} oof" if labelled is not None and fold != "full" else ""
         log.info("infer %s: %s test images%s", fold, f"{len(test):,}", seen)
@@ -107,7 +119,7 @@ def infer_all(cfg: Config, asked: str | None) -> None:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the stage."""
-    return run_stage("infer", __doc__ or "", infer_all, argv, fold=True)
+    return run_stage("infer", __doc__ or "", infer_all, argv, fold=True, together=True)
 
 
 if __name__ == "__main__":

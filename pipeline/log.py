@@ -7,6 +7,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TextIO
 
+from pipeline.processes import team
+
 log = logging.getLogger("pipeline")
 
 
@@ -17,12 +19,20 @@ def with_log(folder: Path | None) -> None:
     for handler in list(log.handlers):
         log.removeHandler(handler)
         handler.close()
-    log.addHandler(_Terminal())
+    handlers: list[logging.Handler] = [_Terminal()]
     if folder is not None:
         folder.mkdir(parents=True, exist_ok=True)
         file = logging.FileHandler(folder / "log.txt", encoding="utf-8")
         file.setFormatter(_OneLine("%(asctime)s %(message)s"))
-        log.addHandler(file)
+        handlers.append(file)
+    for handler in handlers:
+        handler.addFilter(_speaks)
+        log.addHandler(handler)
+
+
+def _speaks(record: logging.LogRecord) -> bool:
+    """Whether this process says it: of several that do the same the first alone, and each of what went wrong."""
+    return record.levelno >= logging.ERROR or team().is_first
 
 
 @contextlib.contextmanager

@@ -14,7 +14,22 @@ from pipeline.files import InputError, inside, lock
 from pipeline.freshness import audited, prepared_from, read_inputs, train_stamp, unprepared
 from pipeline.log import log
 from pipeline.paths import all_folds, data_dir, decoding_path, known_duplicates, prepare_stamp, run_dir
+from pipeline.processes import team
 from pipeline.stamps import made_from, note, write_stamp
+
+
+def prepare_together(cfg: Config) -> None:
+    """Prepare the images; of several processes the first does, and all of them decode."""
+    if team().size == 1:
+        prepare(cfg)
+        return
+    from pipeline.images.fill import decoded, help_decode
+
+    if team().is_first:
+        prepare(cfg)
+        decoded()
+    else:
+        help_decode(cfg)
 
 
 def prepare(cfg: Config) -> None:
@@ -135,7 +150,7 @@ def _megabytes(size: int) -> str:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the stage."""
-    return run_stage("prepare", __doc__ or "", lambda cfg, fold: prepare(cfg), argv)
+    return run_stage("prepare", __doc__ or "", lambda cfg, fold: prepare_together(cfg), argv, together=True)
 
 
 if __name__ == "__main__":

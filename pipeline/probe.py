@@ -4,6 +4,7 @@ alike.csv, the images that are alike to it.
 
 import sys
 from collections.abc import Sequence
+from contextlib import nullcontext
 from dataclasses import asdict, replace
 from pathlib import Path
 
@@ -25,6 +26,7 @@ from pipeline.log import log
 from pipeline.model.chosen import chosen_weights
 from pipeline.paths import alike_path, all_folds, head_path, probe_dir
 from pipeline.plan import plan_is_due
+from pipeline.processes import team
 from pipeline.stamps import stamped, write_stamp
 
 
@@ -41,26 +43,31 @@ def probe(cfg: Config) -> None:
             "probe: none, as %s", "the network starts at random" if cfg.probe.enabled else "probe.enabled is false"
         )
         return
-    inputs = replace(read_inputs(cfg), weights=chosen_weights(cfg.model))
+    members = team()
+    inputs = replace(read_inputs(cfg), weights=members.first(lambda: chosen_weights(cfg.model)))
     must_be_ready(cfg, inputs)
-    if inputs.has_train and plan_is_due(cfg):  # which counts the time that the probe takes
+    if members.first(lambda: inputs.has_train and plan_is_due(cfg)):  # which counts the time that the probe takes
         from pipeline.engine.planning import make_plan
 
         make_plan(cfg)
     cfg = cfg.of_probe
-    if unprobed(cfg, inputs) is None:
+    if members.first(lambda: unprobed(cfg, inputs) is None):
         log.info("probe: up to date")
         return
     if not inputs.has_train and not all(head_path(cfg, fold).is_file() for fold in all_folds(cfg)):
         log.info("probe: none, as there are no train images to fit it on")
         return
-    with lock(probe_dir(cfg) / "lock", f"the probe of {cfg.name}"):
-        if unprobed(cfg, inputs):  # by now: another process may just have made it
+    with lock(probe_dir(cfg) / "lock", f"the probe of {cfg.name}") if members.is_first else nullcontext():
+        if members.first(lambda: unprobed(cfg, inputs) is not None):  # by now another process may just have made it
             _probe(cfg, inputs)
+        members.meet()
 
 
 def _probe(cfg: Config, inputs: Inputs) -> None:
-    """Make the probe; without train images predict with the classifiers that are there."""
+    """Make the probe; without train images predict with the classifiers that are there.
+
+    Of several processes, which share the images, the first fits and writes.
+    """
     from pipeline.audit.alike_table import tell_alike
     from pipeline.audit.shift import find_shift, tell_shift
     from pipeline.competition.answers.form import read_form
@@ -71,15 +78,17 @@ def _probe(cfg: Config, inputs: Inputs) -> None:
     from pipeline.images.cache import open_images
     from pipeline.scores.measure import known_task
 
-    labelled = read_labelled(cfg) if inputs.has_train else None
+    labelled, members = read_labelled(cfg) if inputs.has_train else None, team()
     task, test = labelled.task if labelled else known_task(cfg), read_test(cfg)
     # A sample that these labels cannot fill is said before the hours of training, not after.
     read_form(cfg, task, test.ids)
     seen = f"{len(labelled.samples):,} train and " if labelled else ""
     log.info("probe: %s at %s px, %s%s test images", cfg.model.name, cfg.image.size, seen, f"{len(test):,}")
     if labelled:
-        try_start(cfg, labelled, open_images(cfg, "train", labelled.samples.keys))
-        inputs = replace(inputs, weights=chosen_weights(cfg.model))  # which that has fetched where they were not here
+        images = open_images(cfg, "train", labelled.samples.keys)
+        members.first(lambda: try_start(cfg, labelled, images))
+        # Which that has fetched where they were not here.
+        inputs = replace(inputs, weights=members.first(lambda: chosen_weights(cfg.model)))
         frozen, fitted, train = fit(cfg, labelled, inputs.train or "")
         products = [probe_dir(cfg) / "oof.parquet"] if cfg.folds.num_folds else []
     else:
@@ -89,6 +98,8 @@ def _probe(cfg: Config, inputs: Inputs) -> None:
         frozen, fitted = known
         products = _measured_before(cfg)
     of_test = predict_test(cfg, frozen, fitted, inputs.test)
+    if not members.is_first:
+        return
     if labelled:
         shift = find_shift(train.features, of_test.features, cfg.folds.seed)
         tell_shift(shift, probe_dir(cfg) / "shift.json", "probe", "the network's features")
@@ -108,7 +119,7 @@ def _measured_before(cfg: Config) -> list[Path]:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the stage."""
-    return run_stage("probe", __doc__ or "", lambda cfg, fold: probe(cfg), argv)
+    return run_stage("probe", __doc__ or "", lambda cfg, fold: probe(cfg), argv, together=True)
 
 
 if __name__ == "__main__":

@@ -68,6 +68,6 @@ def stop_requested() -> bool:
 
 
 def stop_now() -> NoReturn:
-    """Stop for the signal that waits."""
-    number, _Signals.waiting = _Signals.waiting, 0
+    """Stop for the signal that waits; where none does, another process was asked to stop, and this one goes along."""
+    number, _Signals.waiting = _Signals.waiting or signal.SIGTERM, 0
     raise Stopped(number)

@@ -2,12 +2,14 @@
 
 import sys
 from collections.abc import Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import asdict, replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from pipeline.cli import run_stage
 from pipeline.config import Config
 from pipeline.config_file import to_toml
+from pipeline.dealing import dealt
 from pipeline.files import InputError, atomic_write, lock
 from pipeline.freshness import (
     Inputs,
@@ -21,11 +23,17 @@ from pipeline.log import log
 from pipeline.model.chosen import chosen_weights
 from pipeline.paths import STATES, all_folds, chosen_folds, fold_dir, run_dir
 from pipeline.plan import plan_is_due, planned, read_plan
+from pipeline.processes import alone, team
 from pipeline.stamps import other_versions, stale, write_stamp
+
+if TYPE_CHECKING:
+    from pipeline.engine.fit import Trainer
 
 
 def train(cfg: Config, fold: int | str, inputs: Inputs, num_models: int = 0) -> bool:
     """Train one model: on all folds but `fold`, which validates it, or on every image (`full`).
+
+    Several processes train it together.
 
     Args:
         cfg: the settings.
@@ -39,72 +47,95 @@ def train(cfg: Config, fold: int | str, inputs: Inputs, num_models: int = 0) -> 
     Raises:
         InputError: there are no images to train on, or there is a model that was made from something else.
     """
+    members = team()
     made_from = trained_from(cfg, fold, inputs)
-    if _is_current(cfg, fold, made_from):
-        for name in STATES:
-            (fold_dir(cfg, fold) / name).unlink(missing_ok=True)  # it was killed between its last two acts
+    if members.first(lambda: _is_done(cfg, fold, made_from)):
         return False
     if not inputs.has_train:
         raise InputError(f"the train images must be under {cfg.root} to train fold {fold}. None of them is there")
+    folder = fold_dir(cfg, fold)
+    with lock(folder / "lock", f"fold {fold} of {cfg.name}") if members.is_first else nullcontext():
+        # By now another process may just have made it.
+        if members.first(lambda: _is_current(cfg, fold, made_from)):
+            return False
+        _train(cfg, fold, inputs, num_models)
+        members.meet()
+    return True
+
+
+def _is_done(cfg: Config, fold: int | str, made_from: Mapping[str, Any]) -> bool:
+    """Whether the model is there; what a training that was killed between its last two acts has left is deleted."""
+    is_current = _is_current(cfg, fold, made_from)
+    if is_current:
+        for name in STATES:
+            (fold_dir(cfg, fold) / name).unlink(missing_ok=True)
+    return is_current
+
+
+def _train(cfg: Config, fold: int | str, inputs: Inputs, num_models: int) -> None:
+    """Train one model; of several processes the first writes it."""
     from pipeline.competition.answers.form import read_form
     from pipeline.competition.folds.fold_table import read_labelled
     from pipeline.competition.tables.table import read_test
     from pipeline.engine.board import open_board
     from pipeline.engine.fit import Trainer, fit
     from pipeline.engine.forecast import Rest
-    from pipeline.engine.held_out import write_valid
-    from pipeline.engine.history import line, write_history
+    from pipeline.engine.history import line
     from pipeline.engine.probing import first_classifier
     from pipeline.engine.resume import Store
     from pipeline.images.cache import open_images
-    from pipeline.model.checkpoint import save_checkpoint
     from pipeline.scores.spent import add_epoch, fold_seconds
 
-    folder = fold_dir(cfg, fold)
-    with lock(folder / "lock", f"fold {fold} of {cfg.name}"):
-        if _is_current(cfg, fold, made_from):  # by now: another process may just have made it
-            return False
-        labelled = read_labelled(cfg)
-        # A sample that these labels cannot fill is said before the hours of training, not after.
-        test = read_test(cfg)
-        read_form(cfg, labelled.task, test.ids)
-        images = open_images(cfg, "train", labelled.samples.keys)
-        # They are fetched where they are not here.
-        inputs = replace(inputs, weights=chosen_weights(cfg.model, needed=True))
-        made_from = trained_from(cfg, fold, inputs)
-        store = Store(folder, made_from, cfg.train.checkpoint_minutes)
-        try:
-            head = first_classifier(cfg, fold, labelled, inputs) if cfg.train.head == "probe" else None
-            with open_board(cfg, fold) as board:
-                rest = Rest(num_models, len(test)) if num_models else None
-                trainer = Trainer(cfg, fold, labelled, images, store, rest, head)
-                if trainer.begins:
-                    fold_seconds(cfg, fold).unlink(missing_ok=True)
-                for epoch in fit(trainer):
+    members, labelled, test = team(), read_labelled(cfg), read_test(cfg)
+    # A sample that these labels cannot fill is said before the hours of training, not after.
+    read_form(cfg, labelled.task, test.ids)
+    images = open_images(cfg, "train", labelled.samples.keys)
+    # They are fetched where they are not here.
+    inputs = replace(inputs, weights=members.first(lambda: chosen_weights(cfg.model, needed=True)))
+    made_from = trained_from(cfg, fold, inputs)
+    store = Store(fold_dir(cfg, fold), made_from, cfg.train.checkpoint_minutes, members)
+    try:
+        head = first_classifier(cfg, fold, labelled, inputs) if cfg.train.head == "probe" else None
+        with open_board(cfg, fold, writes=members.is_first) as board:
+            rest = Rest(num_models, len(test)) if num_models else None
+            trainer = Trainer(cfg, fold, labelled, images, store, rest, head)
+            if trainer.begins and members.is_first:
+                fold_seconds(cfg, fold).unlink(missing_ok=True)
+            for epoch in fit(trainer):
+                said = line(epoch.name, epoch.row, cfg.task.metric)
+                log.info("train %s, %.0f images/s", said, epoch.images_per_second)
+                board.add(epoch.row, epoch.images_per_second)
+                if members.is_first:
                     not_kept = len(images) - images.num_stored
                     counts = {"images": epoch.num_images, "not_kept": not_kept, "memory": trainer.machine.peak_memory()}
                     add_epoch(fold_seconds(cfg, fold), {"epoch": epoch.row["epoch"], **counts}, epoch.seconds)
-                    said = line(epoch.name, epoch.row, cfg.task.metric)
-                    log.info("train %s, %.0f images/s", said, epoch.images_per_second)
-                    board.add(epoch.row, epoch.images_per_second)
-        finally:
-            store.close()
-        machine = trainer.machine
-        _write_resolved(cfg, labelled.task.kind, machine.precision)
-        write_history(folder / "history.csv", trainer.history)
-        save_checkpoint(folder / "model.safetensors", trainer.checkpoint())
-        notes: dict[str, Any] = {"machine": machine.describe(), "precision": machine.precision}
-        notes["task"] = asdict(labelled.task)
-        notes |= images.grey.notes
-        if trainer.training.state.pieces > 1:
-            notes["pieces of a batch"] = trainer.training.state.pieces
-        if cfg.planned:
-            notes["plan"] = read_plan(cfg)
-        if trainer.predicted is not None:
-            notes["valid"] = write_valid(cfg, labelled, fold, trainer.predicted)
-        write_stamp(train_stamp(cfg, fold), made_from, [folder / "model.safetensors"], **notes)
-        store.delete()
-    return True
+    finally:
+        store.close()
+    if members.is_first:
+        _write(cfg, fold, made_from, trainer)
+    store.delete()
+
+
+def _write(cfg: Config, fold: int | str, made_from: Mapping[str, Any], trainer: "Trainer") -> None:
+    """Write the model, and all that is said of it."""
+    from pipeline.engine.held_out import write_valid
+    from pipeline.engine.history import write_history
+    from pipeline.model.checkpoint import save_checkpoint
+
+    folder, machine, labelled = fold_dir(cfg, fold), trainer.machine, trainer.labelled
+    _write_resolved(cfg, labelled.task.kind, machine.precision)
+    write_history(folder / "history.csv", trainer.history)
+    save_checkpoint(folder / "model.safetensors", trainer.checkpoint())
+    notes: dict[str, Any] = {"machine": machine.describe(), "precision": machine.precision}
+    notes["task"] = asdict(labelled.task)
+    notes |= trainer.images.grey.notes
+    if trainer.training.state.pieces > 1:
+        notes["pieces of a batch"] = trainer.training.state.pieces
+    if cfg.planned:
+        notes["plan"] = read_plan(cfg)
+    if trainer.predicted is not None:
+        notes["valid"] = write_valid(cfg, labelled, fold, trainer.predicted)
+    write_stamp(train_stamp(cfg, fold), made_from, [folder / "model.safetensors"], **notes)
 
 
 def _is_current(cfg: Config, fold: int | str, made_from: Mapping[str, Any]) -> bool:
@@ -145,14 +176,24 @@ def _write_resolved(cfg: Config, kind: str, precision: str) -> None:
 
 
 def train_all(cfg: Config, asked: str | None) -> None:
-    """Train the models that `--fold` asks for, one after the other."""
-    chosen, inputs = chosen_folds(cfg, asked), replace(read_inputs(cfg), weights=chosen_weights(cfg.model))
+    """Train the models that `--fold` asks for, one after the other.
+
+    Several processes train what they are asked for together; all models as `dealt`.
+    """
+    chosen, members = chosen_folds(cfg, asked), team()
+    inputs = replace(read_inputs(cfg), weights=members.first(lambda: chosen_weights(cfg.model)))
     must_be_ready(cfg, inputs)
-    cfg = planned(cfg)  # by now: another process may just have made the plan
-    if inputs.has_train and plan_is_due(cfg):
+    if members.first(lambda: inputs.has_train and plan_is_due(planned(cfg))):  # not where another has just made it
         from pipeline.engine.planning import make_plan
 
-        cfg = make_plan(cfg)
+        make_plan(cfg)
+    cfg = planned(cfg)
+    if asked is None and members.size > 1 and inputs.has_train:
+        own, chosen = dealt(chosen, [fold for fold in chosen if not train_stamp(cfg, fold).is_file()])
+        with alone():
+            for fold in own:
+                train(cfg, fold, inputs)
+        members.meet()
     for fold in chosen:
         if asked is None and not inputs.has_train and not train_stamp(cfg, fold).is_file():
             log.info("train %s: there is no such model, and there are no images to train it on", fold)
@@ -163,7 +204,7 @@ def train_all(cfg: Config, asked: str | None) -> None:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the stage."""
-    return run_stage("train", __doc__ or "", train_all, argv, fold=True)
+    return run_stage("train", __doc__ or "", train_all, argv, fold=True, together=True)
 
 
 if __name__ == "__main__":

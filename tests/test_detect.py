@@ -15,7 +15,8 @@ from PIL import Image
 from pipeline.competition.tables.table import read_test, read_train
 from pipeline.config import Config
 from pipeline.config_file import load
-from pipeline.detect import detect, gpu_memory, main
+from pipeline.detect import detect, main
+from pipeline.gpus import gpu_memory
 
 
 @pytest.fixture

@@ -102,6 +102,7 @@ OTHERS = {
     "train.head": "probe",
     "train.freeze_epochs": "1",
     "train.freeze_norms": "true",
+    "train.sync_norms": "false",
     "augment.policy": "randaugment",
     "augment.pad_crop": "1",
     "augment.albumentations": "a.json",

@@ -47,13 +47,13 @@ def must_be_installed(cfg: Config) -> None:
 
 
 @contextmanager
-def open_board(cfg: Config, fold: int | str) -> Iterator[Board]:
-    """The board of a training; an empty one where `train.tensorboard` does not ask for it.
+def open_board(cfg: Config, fold: int | str, *, writes: bool = True) -> Iterator[Board]:
+    """The board of a training; an empty one where `train.tensorboard` does not ask for it, or another process `writes`.
 
     Raises:
         ConfigError: it is asked for, and not installed.
     """
-    if not cfg.train.tensorboard:
+    if not cfg.train.tensorboard or not writes:
         yield Board()
         return
     try:

@@ -8,6 +8,7 @@ import hashlib
 import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -19,16 +20,18 @@ from torch import Tensor, nn
 
 from pipeline.competition.answers.task import Task
 from pipeline.config import Config, InferConfig
+from pipeline.engine.gathered import join_rows
 from pipeline.engine.machine import find_machine
 from pipeline.engine.predict import Views, evaluate, placed
 from pipeline.engine.predictor import Predictor, for_inference
 from pipeline.files import InputError, atomic_write, digest
-from pipeline.images.batches import Batch, Statistics
+from pipeline.images.batches import Batch, Batches, Statistics
 from pipeline.images.cache import Images
 from pipeline.images.decode import VERSION
 from pipeline.images.fill import DISK_RESERVE
 from pipeline.model.weights import remove_classifier
 from pipeline.paths import features_dir
+from pipeline.processes import Team, team
 
 Array = np.ndarray[Any, Any]
 
@@ -39,27 +42,39 @@ IMAGES_A_FILE = 4096
 
 
 class _Gathered:
-    """The features of the images of a pass, their mean over the views."""
+    """The features of the images of a pass, their mean over the views; of each process's images, until they `join`."""
 
-    def __init__(self, num_images: int, device: torch.device) -> None:
-        self.num_images, self.device = num_images, device
+    def __init__(self, device: torch.device, members: Team) -> None:
+        self.device, self.members = device, members
         self.loss_sum = torch.zeros(())
-        self.reset()
 
-    def reset(self) -> None:
+    def begin(self, batches: Batches, first_step: int = 0) -> None:
         """Begin a pass."""
+        self.batches = batches
+        self.num_own, self.num_seen = len(batches.positions(self.members.rank)), 0
         self.values: Tensor | None = None
         self.is_finite = torch.ones((), dtype=torch.bool, device=self.device)
 
-    def add(self, batch: Batch, step: int, logits: Tensor, losses: Tensor | None) -> None:
+    def add(self, batch: Batch, logits: Tensor, losses: Tensor | None) -> None:
         """Take in features (1, num_views, batch, num_features, ...)."""
         features = logits[0].float().mean(0).flatten(1)
         self.is_finite &= features.isfinite().all()
         features = features.clamp(-_LARGEST, _LARGEST)
         if self.values is None:
-            shape = (self.num_images, features.shape[1])
+            shape = (self.num_own, features.shape[1])
             self.values = torch.empty(shape, dtype=torch.float16, device=self.device)
-        self.values[batch.position : batch.position + len(batch)] = features
+        self.values[self.num_seen : self.num_seen + len(batch)] = features
+        self.num_seen += len(batch)
+
+    def join(self) -> None:
+        """Bring what the processes have to the first of them."""
+        if self.members.size == 1:
+            return
+        (num_features,) = self.members.largest([0 if self.values is None else self.values.shape[1]])
+        own = torch.empty((0, num_features), dtype=torch.float16) if self.values is None else self.values
+        self.values = join_rows(own, self.batches, len(self.batches.bounds()), self.members)
+        (is_bad,) = self.members.largest([int(not self.is_finite)])
+        self.is_finite = torch.tensor(not is_bad)
 
 
 @dataclass(frozen=True)
@@ -129,7 +144,8 @@ class Frozen:
             identity: hash of their ids and bytes.
 
         Returns:
-            float16 (num_images, num_features); zeros for an image that cannot be read.
+            float16 (num_images, num_features); zeros for an image that cannot be read. Of several processes the first
+            alone has them.
 
         Raises:
             TooLittleMemory: one image is too much.
@@ -139,27 +155,35 @@ class Frozen:
         key = digest([self.network, self.predictor.machine.precision, pixels])
         folder = features_dir(cfg, key[:12]) / split
         order = np.array(sorted(np.flatnonzero(images.readable), key=lambda index: ids[int(index)]), np.int64)
-        features, infer = np.zeros((len(ids), 1), np.float16), cfg.infer
+        features, infer, members = np.zeros((len(ids), 1), np.float16), cfg.infer, team()
         for number, start in enumerate(range(0, len(order), IMAGES_A_FILE)):
             path, indices = folder / f"{number:05d}.parquet", order[start : start + IMAGES_A_FILE]
             names = [ids[index] for index in indices]
-            known = _read(path, names)
-            if known is None:
+            known = _read(path, names) if members.is_first else None
+            if members.first(partial(_is_missing, known)):
                 known, infer = self._compute(images, indices, infer, f"probe {split}")
-                _write(path, names, known)
+                if known is not None:
+                    _write(path, names, known)
+            if known is None:
+                continue
             if features.shape[1] != known.shape[1]:
                 features = np.zeros((len(ids), known.shape[1]), np.float16)
             features[indices] = known
         return features
 
-    def _compute(self, images: Images, indices: Array, infer: InferConfig, name: str) -> tuple[Array, InferConfig]:
-        """The features of some images, float16 (len(indices), num_features), and the batch size that fitted."""
-        predictor, machine = self.predictor, self.predictor.machine
+    def _compute(
+        self, images: Images, indices: Array, infer: InferConfig, name: str
+    ) -> tuple[Array | None, InferConfig]:
+        """The features of some images, float16 (len(indices), num_features), and the batch size that fitted.
+
+        Of several processes the first alone has the features.
+        """
+        predictor, machine, members = self.predictor, self.predictor.machine, team()
         batches = predictor.batches(images, indices, infer, name)
-        gathered = _Gathered(len(indices), machine.device)
+        gathered = _Gathered(machine.device, members)
         with placed([predictor], machine):
             fitted = evaluate(Views([predictor], self.views), batches, machine, gathered)
-        assert gathered.values is not None, "there are images"
+        gathered.join()
         if not gathered.is_finite:
             raise InputError(
                 "the features of model.name must be finite numbers. They are not: set train.precision = 'float32'; "
@@ -167,7 +191,11 @@ class Frozen:
             )
         if fitted.batch_size < batches.batch_size:
             infer = infer.model_copy(update={"batch_size": fitted.batch_size})
-        return np.asarray(gathered.values.cpu().numpy()), infer
+        return None if gathered.values is None else np.asarray(gathered.values.cpu().numpy()), infer
+
+
+def _is_missing(features: Array | None) -> bool:
+    return features is None
 
 
 def _read(path: Path, names: Sequence[str]) -> Array | None:

@@ -29,10 +29,11 @@ from pipeline.engine.training import Training
 from pipeline.files import InputError
 from pipeline.freshness import training_settings
 from pipeline.images.augment.epoch_changes import EpochChanges
-from pipeline.images.batches import Batches, on_device
+from pipeline.images.batches import Batches, Part, on_device
 from pipeline.images.cache import Images
 from pipeline.log import log
 from pipeline.model.checkpoint import Checkpoint
+from pipeline.processes import team
 from pipeline.randomness import derived_seed, epoch_order, id_keys
 from pipeline.scores.spent import TRAINING
 from pipeline.signals import stops_after_step
@@ -84,6 +85,8 @@ def fit(trainer: "Trainer") -> Iterator[Epoch]:
 class Trainer:
     """One model under training: its images, its losses, its state, what it says of the fold that it has not seen.
 
+    The processes of a team train it together: each makes a trainer, and all do the same.
+
     Args:
         cfg: the settings.
         fold: the fold that validates it, or `full` for a model of all images.
@@ -109,7 +112,7 @@ class Trainer:
         head: Linear | None = None,
     ) -> None:
         self.cfg, self.fold, self.labelled, self.images = cfg, fold, labelled, images
-        self.head = head
+        self.head, self.members = head, team()
         train, self.held_out = labelled.split(fold)
         self.train_indices = train[images.readable[train]]
         self.valid_indices = self.held_out[images.readable[self.held_out]]
@@ -140,11 +143,9 @@ class Trainer:
         self.changes = EpochChanges(cfg.augment, self.start.sizes, settings.seed, mix_seed, keys, num_classes)
 
         top, num_images = metrics.get(task.metric).top, len(self.train_indices)
-        gathered = Gathered(task, num_images, machine.device, top=top, with_true=True)
-        bounds = self.batches(0).bounds()
-        state = TrainState(
-            settings, self.fold, self.start.model, machine, [stop - start for start, stop in bounds], gathered
-        )
+        gathered = Gathered(task, num_images, machine.device, top=top, with_true=True, members=self.members)
+        sizes = [stop - start for start, stop in self.batches(0).bounds()]
+        state = TrainState(settings, self.fold, self.start.model, machine, sizes, gathered, self.members)
         self.training = Training(state, store, self._forecast(rest), self.stopwatch)
         self.valid_batch = evaluation_batch(cfg.infer, settings.batch_size)
         self.predicted: Predicted | None = None
@@ -221,14 +222,17 @@ class Trainer:
         began = time.perf_counter()
         self.stopwatch.take()  # of an epoch that diverged
         with stops_after_step():
-            run_model(state.model, batches, "train", self.machine, state.gathered, self.loss, self.training)
+            run_model(state.network(), batches, "train", self.machine, state.gathered, self.loss, self.training)
         is_sound = self.training.is_sound()  # waits for the device
         waited = sum(self.stopwatch.seconds.values())
         self.stopwatch.add("step", time.perf_counter() - began - waited)
         if not is_sound:
             bad_step = state.gathered.bad_step
             raise self._diverged(f"epoch {state.epoch + 1}", batches, bad_step if bad_step >= 0 else state.step - 1)
-        score = scoring.score(task, self.labelled.targets[batches.indices], state.gathered.probs())
+        state.gathered.join()
+        state.have_all_alike()
+        targets = self.labelled.targets[batches.indices]
+        score = self.members.first(lambda: scoring.score(task, targets, state.gathered.probs()))
         row: Row = {"epoch": state.epoch + 1, "lr": state.epoch_lr}
         row |= {"train_loss": state.gathered.loss, "train_score": score}
         state.forget_gathered()  # the device needs the room for the validation
@@ -267,6 +271,7 @@ class Trainer:
             changes=self.changes.of(epoch),
             resident=self.resident,
             name=self._name_of(epoch),
+            part=Part(self.members.rank, self.members.size, by_image=True),
             stopwatch=self.stopwatch,
         )
 
@@ -287,9 +292,10 @@ class Trainer:
             where = f"the validation of epoch {self.training.state.epoch + 1}"
             readable = replace(batches, indices=self.valid_indices, batch_size=self.valid_batch)
             raise self._diverged(where, readable, self.predicted.bad_step)
-        probs = self.predicted.probs[self.images.readable[self.held_out]]
-        score = scoring.score(task, self.labelled.targets[self.valid_indices], probs)
-        return {"valid_loss": self.predicted.loss, "valid_score": score}
+        predicted, targets = self.predicted, self.labelled.targets[self.valid_indices]
+        is_readable = self.images.readable[self.held_out]
+        score = self.members.first(lambda: scoring.score(task, targets, predicted.probs[is_readable]))
+        return {"valid_loss": predicted.loss, "valid_score": score}
 
     def predictor(self) -> Predictor:
         """The network with its weights after the last step, as it predicts."""

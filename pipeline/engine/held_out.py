@@ -17,6 +17,7 @@ from pipeline.files import atomic_write, digest_file
 from pipeline.freshness import train_stamp
 from pipeline.images.cache import Images, open_images
 from pipeline.paths import fold_dir
+from pipeline.processes import team
 from pipeline.stamps import note
 
 
@@ -87,11 +88,16 @@ class HeldOut:
     def predict(self, fold: int | str, predictor: Predictor) -> dict[str, Any]:
         """Write what a model says of its fold, as training wrote it where it asked in the same way.
 
+        Several processes share the images, and the first writes.
+
         Returns:
-            Its scores.
+            Its scores; nothing in other processes than the first.
         """
-        path = fold_dir(self.cfg, fold) / "oof.parquet"
-        if known := said_in_training(self.cfg, fold):
+        path, members = fold_dir(self.cfg, fold) / "oof.parquet", team()
+        known = said_in_training(self.cfg, fold)
+        if members.first(lambda: known is not None):
+            if not members.is_first or known is None:
+                return {}
             source, scores = known
             with atomic_write(path) as stream:
                 stream.write(source.read_bytes())
@@ -99,4 +105,4 @@ class HeldOut:
         _, indices = self.labelled.split(fold)
         batches = predictor.batches(self.images, indices, self.cfg.infer, f"infer {fold} oof", self.targets)
         (predicted,) = predict([predictor], batches, self.cfg.infer)
-        return write_held_out(path, self.labelled, fold, predicted)
+        return write_held_out(path, self.labelled, fold, predicted) if members.is_first else {}

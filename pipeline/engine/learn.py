@@ -19,7 +19,8 @@ def learn(
 
     Where memory runs out the batch begins again in twice as many pieces, and so do all that follow. Their gradients add
     up to those of the whole batch; but batch norm sees a piece at a time, as with `train.accumulate`. Of the pass that
-    failed nothing is left: no gradients, and no statistics.
+    failed nothing is left: no gradients, and no statistics. Of several processes, of which the others would wait, none
+    begins again.
 
     Args:
         model: on the machine's device, in training mode.
@@ -70,10 +71,10 @@ def _in_pieces(
     with memory_named(f"for {len(pairs[0][0])} images at once", _way_out(state)):
         for index, (images, targets) in enumerate(pairs):
             state.begin_piece(index, count)
-            with machine.autocast():
+            with machine.autocast(), state.together.whole_batch(batch):
                 logits = model(images)
             each = loss(logits, targets)
-            state.add_gradients(each.mean(), len(images) / len(batch))
+            state.add_gradients(each.mean() * state.together.weight(batch), len(images) / len(batch))
             said.append(logits.detach())
             losses.append(each.detach())
     return (said[0], losses[0]) if count == 1 else (torch.cat(said), torch.cat(losses))

@@ -17,16 +17,18 @@ from pipeline.config import ConfigError
 from pipeline.cores import num_cores
 from pipeline.files import InputError
 from pipeline.model.convolutions import convolutions
+from pipeline.processes import local_rank, team
 
 Precision = Literal["float32", "bfloat16", "float16"]
 
 
 @dataclass(frozen=True)
 class Machine:
-    """Where networks run and in which precision they multiply."""
+    """Where networks run, in which precision they multiply, and how many processes share the work."""
 
     device: torch.device
     precision: Precision
+    num_processes: int = 1
 
     @property
     def dtype(self) -> torch.dtype:
@@ -62,10 +64,11 @@ class Machine:
         return unit * resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 10**6
 
     def describe(self) -> str:
-        """Device and precision in a few words."""
+        """Device, precision and processes in a few words."""
         name = torch.cuda.get_device_name(self.device) if self.device.type == "cuda" else self.device.type
         threads = f", {torch.get_num_threads()} threads" if self.device.type == "cpu" else ""
-        return f"{name}{threads}, {self.precision}"
+        processes = f", {self.num_processes} processes" if self.num_processes > 1 else ""
+        return f"{name}{threads}, {self.precision}{processes}"
 
 
 def find_device() -> torch.device:
@@ -75,7 +78,7 @@ def find_device() -> torch.device:
         InputError: there is a GPU for which this build of torch has no kernels.
     """
     if torch.cuda.is_available():
-        device = torch.device("cuda", int(os.environ.get("LOCAL_RANK", "0")))
+        device = torch.device("cuda", local_rank() % max(1, torch.cuda.device_count()))
         _must_have_kernels(torch.cuda.get_device_capability(device), torch.cuda.get_arch_list())
         return device
     if torch.backends.mps.is_available():
@@ -153,8 +156,8 @@ def find_machine(
     if torch.are_deterministic_algorithms_enabled() != deterministic:
         torch.use_deterministic_algorithms(deterministic)
     if precision == "auto":
-        return Machine(device, _by_rule(device, model, shape, predicts=predicts))
-    return Machine(device, precision)  # type: ignore[arg-type]
+        return Machine(device, _by_rule(device, model, shape, predicts=predicts), team().size)
+    return Machine(device, precision, team().size)  # type: ignore[arg-type]
 
 
 def must_train(machine: Machine, model: nn.Module, shape: tuple[int, int, int]) -> None:

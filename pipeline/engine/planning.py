@@ -32,6 +32,7 @@ from pipeline.images.cache import Images, open_images
 from pipeline.log import log
 from pipeline.paths import all_folds
 from pipeline.plan import elapsed, plan_path, planned, planned_from
+from pipeline.processes import alone, team
 
 # Seconds that each part of the pace is measured: this part of the limit, within these.
 _PART = 1 / 60
@@ -44,17 +45,28 @@ _FITTING, _MOST_FITTED = 5e-5, 800_000
 def make_plan(cfg: Config) -> Config:
     """Measure this machine, decide what fits into the time that is left, and write it.
 
+    Of several processes the first does so alone, and the others wait.
+
     Returns:
         The settings of the run. Where another process has just made the plan, by that one.
 
     Raises:
         InputError, ConfigError, TooLittleMemory: what training would raise.
     """
+
+    def make() -> None:
+        with alone():
+            _make(cfg)
+
+    team().first(make)
+    return planned(cfg)
+
+
+def _make(cfg: Config) -> None:
     path = plan_path(cfg)
     with lock(path.with_suffix(".lock"), f"the plan of {cfg.name}", (path.name,), wait=True):
-        known = planned(cfg)
-        if known.planned:
-            return known
+        if planned(cfg).planned:
+            return
         labelled = read_labelled(cfg)
         images = open_images(cfg, "train", labelled.samples.keys)
         chosen, pace = _decide(cfg, labelled, images)
@@ -63,7 +75,6 @@ def make_plan(cfg: Config) -> Config:
             "train": {key: getattr(chosen.train, key) for key in ("num_epochs", "freeze_epochs", "step_epochs")},
         }
         write_json(path, {"made_from": planned_from(cfg), "decided": decided, "measured": asdict(pace)})
-        return planned(cfg)
 
 
 def _work(cfg: Config, labelled: Labelled, images: Images, pace: Pace) -> Work:

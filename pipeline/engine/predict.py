@@ -17,8 +17,9 @@ from pipeline.engine.gathered import Gathered
 from pipeline.engine.machine import SMALLER, Machine, TooLittleMemory, memory_named
 from pipeline.engine.predictor import Predictor
 from pipeline.engine.run_model import Gatherer, Loss, run_model
-from pipeline.images.batches import Batches, normalise, scale_and_shift
+from pipeline.images.batches import Batches, Part, normalise, scale_and_shift
 from pipeline.log import log
+from pipeline.processes import team
 
 Array = np.ndarray[Any, Any]
 
@@ -28,7 +29,7 @@ class Predicted:
     """What a network says of some images.
 
     probs: a row for each image, in the order asked for, by all views; an image that cannot be read gets the shares of
-        the network's train classes.
+        the network's train classes. Where several processes share the work the first alone has rows.
     first_view: the same by the first view alone; None where there is one view, and where no targets are known.
     loss: the mean over the images that can be read, and over the views; None where no loss was asked for.
     bad_step: the first step whose loss is not finite; -1 for none.
@@ -46,6 +47,8 @@ def predict(
     predictors: Sequence[Predictor], batches: Batches, infer: InferConfig, loss: Loss | None = None
 ) -> list[Predicted]:
     """Predict some images by networks of one run; the images go once past all of them.
+
+    Several processes share the images, each batch as one process would have it, and so each prediction.
 
     Where memory runs out, batches are halved, down to one image, and then the networks that are asked at once.
 
@@ -65,7 +68,7 @@ def predict(
     try:
         return _predict(predictors, batches, infer, loss)
     except TooLittleMemory as error:
-        if len(predictors) == 1:
+        if len(predictors) == 1 or team().size > 1:  # the others wait in this pass
             raise
         log.info("%s: %s; one half of the models after the other", batches.name, error)
     half = len(predictors) // 2
@@ -87,17 +90,21 @@ def _predict(
         top=infer.keep_top,
         with_true=batches.targets is not None,
         with_first_view=batches.targets is not None and len(infer.views) > 1,
+        members=team(),
     )
     if usable.any():
         readable = replace(batches, indices=batches.indices[usable])
         with placed(predictors, machine):
             batches = evaluate(Views(predictors, infer.views), readable, machine, gathered, loss)
+            gathered.join()
 
     mean_loss = gathered.loss if loss is not None and usable.any() else None
     bad_step = gathered.bad_step
 
     def said(model: int, *, first_view: bool = False) -> Probs:
         known = gathered.probs(model, first_view=first_view)
+        if not gathered.members.is_first:
+            return known
         return known.filled(predictors[model].prior, usable, gathered.num_kept)
 
     return [
@@ -133,7 +140,7 @@ def evaluate(
     """Run networks over batches without gradients, in batches half as large for as long as memory runs out.
 
     A pass begins again with its new batches, so that all its predictions are of batches of one size: they differ by
-    rounding between sizes.
+    rounding between sizes. Several processes share the batches, and begin again together.
 
     Args:
         model: gives logits (num_models, num_views, batch, num_outputs).
@@ -150,18 +157,21 @@ def evaluate(
         ConfigError: a network cannot do here what a setting asks for.
     """
     of_views = partial(_mean_over_views, loss) if loss is not None else None
+    members = team()
+    batches = replace(batches, part=Part(members.rank, members.size))
     while True:
-        size = min(batches.batch_size, batches.num_images)
+        size, fits = min(batches.batch_size, batches.num_images), True
         try:
             run_model(model, batches, "test" if loss is None else "valid", machine, gathered, of_views)
-            return batches
         except TooLittleMemory:
             if size == 1:
                 raise
+            fits = False
+        if members.largest([int(not fits)]) == [0]:
+            return batches
         # Behind the except clause, as an error that is being handled holds on to the tensors of the pass that failed.
         half = size // 2
         batches = replace(batches, batch_size=half)
-        gathered.reset()
         log.info(
             "%s: there is too little memory for batches of %s. It begins again with %s: infer.batch_size = %s does so "
             "at once",

@@ -1,6 +1,7 @@
 """The probe of a run: the network as it starts, a classifier for each model on its features, what they say."""
 
 from collections.abc import Mapping
+from contextlib import nullcontext
 from typing import Any
 
 import numpy as np
@@ -22,6 +23,7 @@ from pipeline.images.cache import Images, open_images
 from pipeline.log import log
 from pipeline.model.build import build_model
 from pipeline.paths import all_folds, head_path, heads_dir, probe_dir
+from pipeline.processes import team
 from pipeline.stamps import stale, write_stamp
 
 Array = np.ndarray[Any, Any]
@@ -30,13 +32,16 @@ Array = np.ndarray[Any, Any]
 def fit(cfg: Config, labelled: Labelled, identity: str) -> tuple[Frozen, dict[int | str, Fitted], Described]:
     """Fit the classifiers, write them, and what each says of the fold that it has not seen.
 
+    Several processes share the images; the first fits and writes.
+
     Args:
         cfg: the settings.
         labelled: the labelled images with their folds.
         identity: hash of the images' ids and bytes.
 
     Returns:
-        The network, its classifiers, and the images that can be read.
+        The network, its classifiers, and the images that can be read; in other processes than the first the network
+        alone.
 
     Raises:
         ConfigError: a network that there is not, or that cannot take these settings or images.
@@ -44,7 +49,7 @@ def fit(cfg: Config, labelled: Labelled, identity: str) -> tuple[Frozen, dict[in
         TooLittleMemory: one image is too much.
     """
     frozen, images, features, fitted = _fit(cfg, labelled, identity)
-    if cfg.folds.num_folds:
+    if cfg.folds.num_folds and team().is_first:
         indices, probs = out_of_fold(labelled, features, images.readable, fitted, cfg.infer.keep_top)
         said = Predictions(labelled.ids(indices), labelled.task.classes, probs)
         write_predictions(probe_dir(cfg) / "oof.parquet", said)
@@ -69,14 +74,16 @@ def first_classifier(cfg: Config, fold: int | str, labelled: Labelled, inputs: I
 
 def _fit_smaller(cfg: Config, labelled: Labelled, inputs: Inputs) -> None:
     """Fit the classifiers that all trainings on a plan's smaller images start from, unless they are there."""
-    stamp = heads_stamp(cfg)
-    with lock(stamp.with_suffix(".lock"), str(heads_dir(cfg)), wait=True):
+    stamp, members = heads_stamp(cfg), team()
+    with lock(stamp.with_suffix(".lock"), str(heads_dir(cfg)), wait=True) if members.is_first else nullcontext():
         made_from = heads_from(cfg, inputs)
-        if stale(stamp, made_from) is None:
+        if members.first(lambda: stale(stamp, made_from) is None):
             return
         log.info("train: the classifiers to start from are fitted on images of %s px", cfg.image.size)
         fitted = _fit(cfg, labelled, inputs.train or "")[-1]
-        write_stamp(stamp, made_from, [head_path(cfg, fold) for fold in fitted])
+        if members.is_first:
+            write_stamp(stamp, made_from, [head_path(cfg, fold) for fold in fitted])
+        members.meet()
 
 
 def _fit(cfg: Config, labelled: Labelled, identity: str) -> tuple[Frozen, Images, Array, dict[int | str, Fitted]]:
@@ -87,6 +94,8 @@ def _fit(cfg: Config, labelled: Labelled, identity: str) -> tuple[Frozen, Images
     normalisation = find_normalisation(cfg, model, images, np.flatnonzero(images.readable))
     frozen = Frozen.of(cfg, model, task, normalisation)
     features = frozen.features(cfg, "train", labelled.samples.ids, images, identity)
+    if not team().is_first:
+        return frozen, images, features, {}
     fitted = fit_probe(labelled, features, images.readable, all_folds(cfg))
     for fold, one in fitted.items():
         write_head(head_path(cfg, fold), Head(one, normalisation, frozen.network))
@@ -123,6 +132,8 @@ def predict_test(cfg: Config, frozen: Frozen, fitted: Mapping[int | str, Fitted]
     test, task, keep = read_test(cfg), frozen.predictor.task, cfg.infer.keep_top
     images = open_images(cfg, "test", test.keys)
     features = frozen.features(cfg, "test", test.ids, images, identity)
+    if not team().is_first:
+        return Described.of(test.ids, features, images)
     chosen = [one for fold, one in fitted.items() if fold != "full" or len(fitted) == 1]
     probs = Probs.mean([one.predict(features, images.readable, task, keep) for one in chosen], keep)
     write_predictions(probe_dir(cfg) / "test.parquet", Predictions(test.ids, task.classes, probs))

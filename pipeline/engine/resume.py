@@ -23,6 +23,7 @@ from pipeline.files import InputError, atomic_path
 from pipeline.log import log
 from pipeline.model.checkpoint import read_safetensors
 from pipeline.paths import STATES
+from pipeline.processes import ONE, Team
 from pipeline.stamps import versions
 
 if TYPE_CHECKING:
@@ -42,14 +43,16 @@ class Store:
         folder: where they are.
         made_from: all that the training depends on; a training from something else is not gone on with.
         minutes: between two savings within an epoch.
+        members: the processes that train together, of which the first writes.
 
     `has_epoch_end`: whether there is a state to go back to, once the states were loaded.
     """
 
-    def __init__(self, folder: Path, made_from: Mapping[str, Any], minutes: float) -> None:
+    def __init__(self, folder: Path, made_from: Mapping[str, Any], minutes: float, members: Team = ONE) -> None:
         self.within_epoch, self.epoch_end = (folder / name for name in STATES)
         self.made_from = _as_read(made_from)
         self.has_epoch_end = False
+        self.members = members
         self.seconds = 60 * minutes
         self.saved_at = time.monotonic()
         self.writer = ThreadPoolExecutor(1, "save")
@@ -71,7 +74,12 @@ class Store:
         Raises:
             OSError: this or the one before could not be written.
         """
-        tensors, described = take_apart(state.state_dict())
+        whole = state.state_dict()  # which all processes take part in
+        self.has_epoch_end = self.has_epoch_end or epoch_end
+        self.saved_at = time.monotonic()
+        if not self.members.is_first:
+            return
+        tensors, described = take_apart(whole)
         text = json.dumps(
             {
                 "format": _FORMAT,
@@ -84,8 +92,6 @@ class Store:
         self.wait()
         path = self.epoch_end if epoch_end else self.within_epoch
         self.under_way = self.writer.submit(self.write, path, tensors, text)
-        self.has_epoch_end = self.has_epoch_end or epoch_end
-        self.saved_at = time.monotonic()
         if wait:
             self.wait()
 
@@ -132,6 +138,7 @@ class Store:
             InputError: it is gone.
         """
         self.wait()
+        self.members.meet()  # once the first has it on the disk
         saved = self._read(self.epoch_end, machine)
         if saved is None:
             raise InputError(f"{self.epoch_end} must be there and whole to go back to. Start the same command again")
@@ -167,6 +174,8 @@ class Store:
     def delete(self) -> None:
         """The training is over."""
         self.wait()
+        if not self.members.is_first:
+            return
         for path in (self.within_epoch, self.epoch_end):
             path.unlink(missing_ok=True)
 

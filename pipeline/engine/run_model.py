@@ -21,12 +21,13 @@ class Gatherer(Protocol):
     """What takes in what a network says of the images of a pass, batch by batch."""
 
     loss_sum: Tensor
+    num_seen: int
 
-    def add(self, batch: Batch, step: int, logits: Tensor, losses: Tensor | None) -> None:
+    def begin(self, batches: Batches, first_step: int = 0) -> None:
+        """Begin a pass, or go on with it at a step."""
+
+    def add(self, batch: Batch, logits: Tensor, losses: Tensor | None) -> None:
         """Take the next batch in."""
-
-    def reset(self) -> None:
-        """Begin a pass anew."""
 
 
 def run_model(
@@ -75,7 +76,8 @@ def run_model(
         bar(batches.num_images, name) as shown,
     ):
         shown.update(batches.bounds()[first_step - 1][1] if first_step else 0)
-        for step, batch in enumerate(batches.starting_at(first_step), first_step):
+        gathered.begin(batches, first_step)
+        for batch in batches.starting_at(first_step):
             losses = None
             if training is not None and loss is not None:
                 logits, losses = learn(model, batch, machine, loss, training.state)
@@ -85,18 +87,18 @@ def run_model(
                     logits = model(batch.images)
                 if loss is not None and batch.targets is not None:
                     losses = loss(logits, batch.targets)
-            gathered.add(batch, step, logits, losses)
+            gathered.add(batch, logits, losses)
             if training is not None:
-                training.count_images(len(batch))
+                training.count_images(batch.num_images)
                 if training.checkpoint_is_due():
                     if not training.is_sound():
                         break
                     training.save_checkpoint()
-            shown.update(len(batch))
+            shown.update(batch.num_images)
             if (
                 not shown.disable
                 and losses is not None
-                and (mean := mean_loss.of(gathered.loss_sum, shown.n)) is not None
+                and (mean := mean_loss.of(gathered.loss_sum, gathered.num_seen)) is not None
             ):
                 in_short = training.in_short(mean) if training else f"loss {mean:.3f}"
                 shown.set_postfix_str(in_short, refresh=False)

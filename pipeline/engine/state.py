@@ -15,6 +15,8 @@ from pipeline.engine.machine import Machine
 from pipeline.engine.norms import FreshNorms
 from pipeline.engine.optimizer import lr_factor, make_optimizer
 from pipeline.engine.recompute import statistics_kept
+from pipeline.engine.together import Together
+from pipeline.processes import ONE, Team
 from pipeline.randomness import derived_seed
 
 Row = dict[str, Any]
@@ -34,6 +36,7 @@ class TrainState:
         machine: device and precision.
         batch_sizes: images in each batch of an epoch, in order.
         gathered: where an epoch's predictions and losses are gathered.
+        members: the processes that train it together.
     """
 
     def __init__(
@@ -44,6 +47,7 @@ class TrainState:
         machine: Machine,
         batch_sizes: Sequence[int],
         gathered: Gathered,
+        members: Team = ONE,
     ) -> None:
         self.cfg = cfg
         self.fold = fold
@@ -57,6 +61,8 @@ class TrainState:
         self.scaler = torch.amp.GradScaler(machine.device.type, enabled=machine.precision == "float16")
         self.ema = averaged(model, cfg.ema) if cfg.ema else None
         self.gathered = gathered
+        self.members = members
+        self.together = Together(model, members, sync_norms=cfg.sync_norms, recomputes=cfg.grad_checkpointing)
         self.epoch = 0  # under way, from 0 on
         self.step = 0  # batches of it that are done
         self.pieces = 1  # in which a batch goes through the network: more once memory ran out
@@ -101,9 +107,16 @@ class TrainState:
         """Have the network, in training mode, learn what it is to learn in the epoch under way."""
         freeze(self.model, self.cfg, self.epoch)
 
+    def network(self) -> nn.Module:
+        """The network as it learns in the epoch under way: where several processes train it, it averages gradients."""
+        self.model.train()
+        self.freeze()
+        return self.together.network()
+
     def seed_step(self) -> None:
         """Seed what the network draws in the next step (dropout)."""
-        self.machine.seed(derived_seed("step", self.cfg.seed, self.fold, self.epoch, self.step))
+        own = self.together.own_draws
+        self.machine.seed(derived_seed("step", self.cfg.seed, self.fold, self.epoch, self.step, *own))
 
     def begin_piece(self, index: int, count: int) -> None:
         """Have the batch norms count a piece of the batch, of so many, as they should."""
@@ -117,10 +130,10 @@ class TrainState:
         """Have this batch begin again, and all that follow go through the network, in twice as many pieces.
 
         Returns:
-            Whether that can be: not where pieces are as small as can be.
+            Whether that can be: not where pieces are as small as can be, or other processes wait in the same step.
         """
         most = self.batch_sizes[self.step] // 2
-        if self.pieces >= most:
+        if self.pieces >= most or self.members.size > 1:
             return False
         self.pieces = min(2 * self.pieces, most)
         self.model.zero_grad(set_to_none=True)
@@ -152,6 +165,13 @@ class TrainState:
         share = sum(group) / self.batch_sizes[self.step] / part  # exact for batches of one size
         with statistics_kept(self.model) if self.cfg.grad_checkpointing else contextlib.nullcontext():
             self.scaler.scale(loss / share if share > 1 else loss).backward()  # type: ignore[no-untyped-call]
+
+    def have_all_alike(self) -> None:
+        """Have all processes hold the first one's weights and statistics: those of norms may differ, see
+        `train.sync_norms`.
+        """
+        for model in (self.model, self.ema.module if self.ema else self.model):
+            self.members.spread(list(model.state_dict().values()))
 
     def take_step(self) -> None:
         """Count a batch whose gradients are there; change the weights where its group of batches is whole."""

@@ -4,6 +4,7 @@ from pipeline.durations import span_of
 from pipeline.engine.forecast import Forecast
 from pipeline.engine.resume import Store
 from pipeline.engine.state import TrainState
+from pipeline.processes import Requests
 from pipeline.signals import stop_now, stop_requested
 from pipeline.stopwatch import Stopwatch
 
@@ -28,6 +29,8 @@ class Training:
         self.state = state
         self.store = store
         self.forecast = forecast
+        self.requests = Requests(state.members)
+        self.must_stop, self.is_time = False, False
         self.stopwatch = stopwatch or Stopwatch()
 
     def count_images(self, num_images: int) -> None:
@@ -48,22 +51,29 @@ class Training:
         return ", ".join(said)
 
     def checkpoint_is_due(self) -> bool:
-        """Whether the state is to be saved after this step: when it is time to, after an epoch's last, and where the
-        process is asked to stop.
+        """Whether the state is to be saved after this step: when it is time to, after an epoch's last, and where a
+        process is asked to stop. All processes of a team give the same answer, one step after they are asked.
         """
-        if self.store is None or not self.state.is_between_updates:
+        if self.store is None:
             return False
-        return self.store.is_due or self.state.step == self.state.num_steps or stop_requested()
+        stops, is_time = self.requests.exchange((stop_requested(), self.store.is_due))
+        self.must_stop, self.is_time = self.must_stop or stops, self.is_time or is_time
+        if not self.state.is_between_updates:
+            return False
+        return self.is_time or self.must_stop or self.state.step == self.state.num_steps
 
     def is_sound(self) -> bool:
-        """Whether all losses and weights so far are finite, with a wait for the device."""
-        return self.state.gathered.bad_step < 0 and self.state.is_finite()
+        """Whether all losses and weights so far are finite, in every process, with a wait for the device."""
+        is_sound = self.state.gathered.bad_step < 0 and self.state.is_finite()
+        return self.state.members.largest([int(not is_sound)]) == [0]
 
     def save_checkpoint(self) -> None:
-        """Have the state saved, and stop the process where it is asked to, once it is on the disk."""
+        """Have the state saved, and stop the process where one is asked to, once it is on the disk."""
         assert self.store is not None
-        stop = stop_requested()
+        self.is_time = False
+        self.requests.forget()  # who asked for this too; who is to stop says so again
         with self.stopwatch.of("save"):
-            self.store.save(self.state, wait=stop)
-        if stop:
+            self.store.save(self.state, wait=self.must_stop)
+        if self.must_stop:
+            self.state.members.meet()  # none is to be ended before the first has written
             stop_now()

@@ -5,7 +5,7 @@ import math
 from collections import deque
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, TypeVar
 
 import numpy as np
@@ -13,13 +13,12 @@ import torch
 from torch import Tensor
 
 from pipeline.images.augment.augment import resize_to
+from pipeline.images.augment.mix import Mixture, mix
 from pipeline.images.cache import Images
 from pipeline.stopwatch import Stopwatch
 
 Array = np.ndarray[Any, Any]
 Statistics = tuple[tuple[float, ...], tuple[float, ...]]
-# Step, start and stop of each of some batches.
-Group = list[tuple[int, int, int]]
 T = TypeVar("T")
 
 # Of batches that are augmented together, about: 512 images of 32 px, eight times as many on CUDA. There a batch of any
@@ -28,19 +27,23 @@ PIXELS_AT_ONCE, PIXELS_AT_ONCE_ON_CUDA = 1 << 19, 1 << 22
 
 
 @dataclass(frozen=True)
-class Batch:
-    """Images (batch, channel, height, width), channels_last, and targets, on the device; the images are float and
-    normalised, or uint8 where the network normalises them.
+class Part:
+    """What one of several processes has of a pass: of each batch some images, or of the batches every so many.
 
-    `position` is the place of the first image in the epoch's order.
+    rank, size: of the process, and how many there are.
+    by_image: whether each batch is divided, as in training, where all take a step together; else whole batches are
+        dealt out, so that each is what one process alone would have.
     """
 
-    images: Tensor
-    targets: Tensor | None
-    position: int
+    rank: int = 0
+    size: int = 1
+    by_image: bool = False
 
-    def __len__(self) -> int:
-        return len(self.images)
+    def of_batch(self, step: int, length: int) -> slice:
+        """The places of a batch that are this process's; an empty slice where it has none."""
+        if self.by_image:
+            return slice(length * self.rank // self.size, length * (self.rank + 1) // self.size)
+        return slice(0, length if step % self.size == self.rank else 0)
 
 
 @dataclass(frozen=True)
@@ -50,12 +53,62 @@ class Changes:
     per_image: first, to uint8 images (batch, cache side, cache side, channel) in memory, given their indices.
     augment: to uint8 images (batch, channel, cache side, cache side) on their device, given their indices; gives images
         of the network's size. None: they are resized where the cache is larger.
-    mix: to normalised images and their targets, given the indices and the step.
+    mix: what to do with each normalised image of a batch, given the batch's indices and the step.
     """
 
     per_image: Callable[[Array, Array], Array] | None = None
     augment: Callable[[Tensor, Array], Tensor] | None = None
-    mix: Callable[[Tensor, Tensor, Array, int], tuple[Tensor, Tensor]] | None = None
+    mix: Callable[[Array, int], Mixture] | None = None
+
+
+@dataclass(frozen=True)
+class Share:
+    """What a process prepares of a batch.
+
+    step: of the pass.
+    start: position of the batch's first image.
+    length: images of the whole batch.
+    own: places in the batch whose images this process has.
+    places: int64, places in the batch of all images that it prepares: its own ones, behind them their partners.
+    mixture: of the batch; None where nothing is mixed.
+    counts: whether its images count; else the process has none of the batch, and goes along with one.
+    """
+
+    step: int
+    start: int
+    length: int
+    own: slice
+    places: Array
+    mixture: Mixture | None
+    counts: bool
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Images (batch, channel, height, width), channels_last, and targets, on the device; the images are float and
+    normalised, or uint8 where the network normalises them.
+
+    step: of the pass, from 0 on.
+    share: what part of the whole batch they are; None: all of it.
+    """
+
+    images: Tensor
+    targets: Tensor | None
+    step: int
+    share: Share | None = None
+
+    def __len__(self) -> int:
+        return len(self.images)
+
+    @property
+    def num_images(self) -> int:
+        """Images of the whole batch."""
+        return self.share.length if self.share else len(self)
+
+    @property
+    def counts(self) -> bool:
+        """Whether the images count; else this process has none of the batch, and goes along with one."""
+        return self.share is None or self.share.counts
 
 
 @dataclass(frozen=True)
@@ -70,6 +123,7 @@ class Batches:
     changes: what happens to the images.
     resident: the pixels of all images on the device, from `on_device`; None: they are gathered batch by batch.
     name: what a progress bar calls the pass.
+    part: what this process has of it.
     stopwatch: counts what the loop waits for: images to be gathered (`gather`), then changed and normalised
         (`augment`). On CUDA the latter belongs to the step: the device does it, and nobody waits for it.
     """
@@ -85,6 +139,7 @@ class Batches:
     changes: Changes = Changes()
     resident: Tensor | None = None
     name: str = ""
+    part: Part = Part()
     stopwatch: Stopwatch = field(default_factory=Stopwatch)
 
     @property
@@ -104,6 +159,20 @@ class Batches:
     def __len__(self) -> int:
         return len(self.bounds())
 
+    def positions(self, rank: int, num_steps: int | None = None) -> Array:
+        """List the positions of the images that a process has, in its order: int64.
+
+        Args:
+            rank: of the process.
+            num_steps: of the pass, from its first on; None for all.
+        """
+        part = replace(self.part, rank=rank)
+        own = [np.zeros(0, np.int64)]
+        for step, (start, stop) in enumerate(self.bounds()[:num_steps]):
+            places = part.of_batch(step, stop - start)
+            own.append(np.arange(start + places.start, start + places.stop))
+        return np.concatenate(own)
+
     def __iter__(self) -> Iterator[Batch]:
         return self.starting_at(0)
 
@@ -111,32 +180,52 @@ class Batches:
         """Give the batches from a step on, the same as in a pass over all."""
         constants = scale_and_shift(self.normalisation, self.device) if self.normalisation else None
         if self.resident is not None and not self.changes.per_image:
-            pieces: Iterator[tuple[Tensor, Group]] = (
-                (self._resident(group), group) for group in self._groups(first_step)
+            pieces: Iterator[tuple[Tensor, list[Share]]] = (
+                (self._resident(shares), shares) for shares in self._groups(first_step)
             )
         else:
             # The thread gathers (and pins), the device augments: a thread for both is 10 % slower on two cores.
             pieces = self.stopwatch.waiting("gather", prefetch(self._gathered(first_step)))
-        for pixels, group in pieces:
+        for pixels, shares in pieces:
             with self._augmenting():
-                images = self._prepared(pixels, group, constants)
-            first = group[0][1]
-            for step, start, stop in (item for item in group if item[0] >= first_step):
-                with self._augmenting():
-                    batch = self._batch(images[start - first : stop - first], step, start, stop)
-                yield batch
+                images = self._prepared(pixels, shares, constants)
+            stop = 0
+            for share in shares:
+                start, stop = stop, stop + len(share.places)
+                if share.step >= first_step:
+                    with self._augmenting():
+                        batch = self._batch(images[start:stop], share)
+                    yield batch
 
     def _augmenting(self) -> contextlib.AbstractContextManager[None]:
         return contextlib.nullcontext() if self.device.type == "cuda" else self.stopwatch.of("augment")
 
-    def _groups(self, first_step: int) -> Iterator[Group]:
+    def _groups(self, first_step: int) -> Iterator[list[Share]]:
         """Group batches that are gathered and augmented together, as small ones cost less so, from the group of a step
-        on: step, start and stop of each.
+        on: what this process prepares of each.
         """
-        steps = [(step, start, stop) for step, (start, stop) in enumerate(self.bounds())]
-        together = self.num_together
-        for first in range(first_step - first_step % together, len(steps), together):
-            yield steps[first : first + together]
+        bounds, together = self.bounds(), self.num_together
+        for first in range(first_step - first_step % together, len(bounds), together):
+            steps = range(first, min(first + together, len(bounds)))
+            shares = [share for step in steps if (share := self._share(step, *bounds[step])) is not None]
+            if shares:
+                yield shares
+
+    def _share(self, step: int, start: int, stop: int) -> Share | None:
+        """What this process prepares of a batch; None where it goes past it."""
+        length = stop - start
+        own = self.part.of_batch(step, length)
+        counts = own.stop > own.start
+        if not counts:
+            if not self.part.by_image:
+                return None
+            own = slice(length - 1, length)
+        mixture = self.changes.mix(self.indices[start:stop], step) if self.changes.mix else None
+        places = np.arange(own.start, own.stop)
+        if mixture is not None:
+            partners = mixture.partners[own]
+            places = np.concatenate([places, np.setdiff1d(partners, places)])
+        return Share(step, start, length, own, places, mixture, counts)
 
     @property
     def num_together(self) -> int:
@@ -144,18 +233,22 @@ class Batches:
         pixels = PIXELS_AT_ONCE_ON_CUDA if self.device.type == "cuda" else PIXELS_AT_ONCE
         return max(1, pixels // (self.batch_size * self.size**2))
 
-    def _gathered(self, first_step: int) -> Iterator[tuple[Tensor, Group]]:
-        for group in self._groups(first_step):
-            indices = self.indices[group[0][1] : group[-1][2]]
+    def _indices(self, shares: list[Share]) -> Array:
+        """Which images some shares are of: int64."""
+        return np.concatenate([self.indices[share.start + share.places] for share in shares])
+
+    def _gathered(self, first_step: int) -> Iterator[tuple[Tensor, list[Share]]]:
+        for shares in self._groups(first_step):
+            indices = self._indices(shares)
             pixels = self.images.gather(indices)
             if self.changes.per_image:
                 pixels = self.changes.per_image(pixels, indices)
             images = torch.from_numpy(pixels).permute(0, 3, 1, 2)
-            yield images.pin_memory() if self.device.type == "cuda" else images, group
+            yield images.pin_memory() if self.device.type == "cuda" else images, shares
 
-    def _resident(self, group: Group) -> Tensor:
+    def _resident(self, shares: list[Share]) -> Tensor:
         assert self.resident is not None
-        indices = torch.from_numpy(self.indices[group[0][1] : group[-1][2]])
+        indices = torch.from_numpy(self._indices(shares))
         return self.resident.index_select(0, self._send(indices)).permute(0, 3, 1, 2)
 
     def _send(self, values: Tensor) -> Tensor:
@@ -164,29 +257,32 @@ class Batches:
             return values.to(self.device)
         return (values if values.is_pinned() else values.pin_memory()).to(self.device, non_blocking=True)
 
-    def _prepared(self, pixels: Tensor, group: Group, constants: tuple[Tensor, Tensor] | None) -> Tensor:
+    def _prepared(self, pixels: Tensor, shares: list[Share], constants: tuple[Tensor, Tensor] | None) -> Tensor:
         """Put images on the device, changed and normalised."""
         # Copies are asynchronous on CUDA alone: on Apple's GPU they may read memory that is already freed (PyTorch
         # issue 139550). There the CPU augments, for want of float64 on that GPU.
         if self.device.type != "mps":
             pixels = self._send(pixels)
-        indices = self.indices[group[0][1] : group[-1][2]]
-        pixels = self.changes.augment(pixels, indices) if self.changes.augment else resize_to(pixels, self.size)
-        images = pixels.to(self.device)
+        changed = self.changes.augment(pixels, self._indices(shares)) if self.changes.augment else None
+        images = (resize_to(pixels, self.size) if changed is None else changed).to(self.device)
         return normalise(images, *constants, self.dtype) if constants else images
 
-    def _batch(self, images: Tensor, step: int, start: int, stop: int) -> Batch:
-        if self.targets is None:
-            return Batch(images, None, start)
-        indices = self.indices[start:stop]
-        chosen = torch.from_numpy(indices)
-        if self.targets.device == self.device:
-            targets = self.targets.index_select(0, self._send(chosen))
-        else:
-            targets = self._send(self.targets[chosen])
-        if self.changes.mix:
-            images, targets = self.changes.mix(images, targets, indices, step)
-        return Batch(images, targets, start)
+    def _batch(self, images: Tensor, share: Share) -> Batch:
+        """Take one batch's share out of what was prepared, with the targets, mixed."""
+        own, targets = slice(0, share.own.stop - share.own.start), None
+        if self.targets is not None:
+            chosen = torch.from_numpy(self.indices[share.start + share.places])
+            if self.targets.device == self.device:
+                targets = self.targets.index_select(0, self._send(chosen))
+            else:
+                targets = self._send(self.targets[chosen])
+            if share.mixture is not None:
+                # Where in what was prepared each partner is.
+                where = np.empty(share.length, np.int64)
+                where[share.places] = np.arange(len(share.places))
+                partners = torch.from_numpy(where[share.mixture.partners[share.own]])
+                images, targets = mix(images, targets, share.mixture, own, self._send(partners))
+        return Batch(images, targets, share.step, share)
 
 
 def on_device(images: Images, device: torch.device) -> Tensor | None:

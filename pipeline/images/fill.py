@@ -8,6 +8,7 @@ import shutil
 import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -17,14 +18,15 @@ import numpy as np
 from pipeline.bars import bar
 from pipeline.config import Config
 from pipeline.cores import num_cores
-from pipeline.files import atomic_write, changed_ns, digest_file, lock, says_missing
+from pipeline.files import atomic_write, changed_ns, digest_file, lock, read_json, says_missing, write_json
 from pipeline.images.cache import Images, cache_dir, decode_pool, file_and_box, identity_of, open_images
 from pipeline.images.decode import BadImage, ImageInfo, crop_and_resize, read_pixels
 from pipeline.images.decoding import Decoding
 from pipeline.images.grey import FULL, GreyRange
-from pipeline.images.index import NOT_STORED, Entry, Index
+from pipeline.images.index import NOT_STORED, Entry, Index, write_index
 from pipeline.log import log
 from pipeline.paths import data_dir
+from pipeline.processes import team
 
 if TYPE_CHECKING:
     from tqdm import tqdm
@@ -61,7 +63,8 @@ def decode_missing(
 ) -> Images:
     """Decode what is not decoded yet, on all cores, and map the images of these paths.
 
-    A file that cannot be read, or is not there, is an entry with a reason; nothing replaces it.
+    A file that cannot be read, or is not there, is an entry with a reason; nothing replaces it. Of several processes
+    the first calls this, and the others `help_decode`.
 
     Args:
         cfg: the settings.
@@ -78,16 +81,62 @@ def decode_missing(
         with decode_pool(_num_threads(root, paths)) as pool:
             moved, new, known = _sort_out(root, list(dict.fromkeys(paths)), index, pool)
             if moved:
-                index.write(index.next_number(), moved)
+                write_index(folder, index.next_number(), moved)
             room = _room(cfg, folder)
             if new or (known and room):
                 # What is known and was not kept is decoded for keeping where there is room by now.
                 new = _by_file(new)
-                kept, rest = [*new, *known][:room], new[room:]
+                todo = _Todo(split, grey, index.next_number(), [*new, *known][:room], new[room:])
+                _share(todo, folder)
                 began = time.perf_counter()
-                _decode_all(Source(cfg, grey, decoding), index, kept, rest, pool)
+                _decode_all(Source(cfg, grey, decoding), todo, folder, pool)
                 decoding.seconds += time.perf_counter() - began
+                team().meet()
     return open_images(cfg, split, paths, grey, described=True)
+
+
+@dataclass(frozen=True)
+class _Todo:
+    """Files to decode.
+
+    split: `train` or `test`.
+    grey: the range of 16-bit values.
+    number: of the first index file that is written.
+    kept: files whose pixels are kept, a shard for so many.
+    rest: files that are decoded only to know that they can be read.
+    """
+
+    split: str
+    grey: GreyRange
+    number: int
+    kept: list[str]
+    rest: list[str]
+
+
+# What one process has others decode, in the cache's folder: too much for a message.
+_TODO = ".todo.json"
+
+
+def _share(todo: _Todo, folder: Path) -> None:
+    """Have the other processes of the team decode their part."""
+    if team().size > 1:
+        write_json(folder / _TODO, asdict(todo))
+        team().first(lambda: str(folder / _TODO))
+
+
+def help_decode(cfg: Config) -> None:
+    """Decode what the first process of the team gives out, until it is `decoded`."""
+    while path := team().first(str):
+        values = read_json(Path(path))
+        todo = _Todo(**{**values, "grey": GreyRange(**values["grey"])})
+        with decode_pool(_num_threads(data_dir(cfg), todo.kept or todo.rest)) as pool:
+            _decode_all(Source(cfg, todo.grey, Decoding()), todo, Path(path).parent, pool)
+        team().meet()
+
+
+def decoded() -> None:
+    """Let the other processes of the team go: there is nothing more to decode."""
+    team().first(str)
 
 
 def _room(cfg: Config, folder: Path) -> int:
@@ -149,19 +198,31 @@ def _size_time(path: str) -> tuple[int, int]:
     return status.st_size, changed_ns(status)
 
 
-def _decode_all(source: Source, index: Index, kept: list[str], rest: list[str], pool: ThreadPoolExecutor) -> None:
-    """Decode files, the first into shards, the rest only to know that they can be read."""
-    side, channels = source.settings.stored, source.settings.channels
+def _decode_all(source: Source, todo: _Todo, folder: Path, pool: ThreadPoolExecutor) -> None:
+    """Decode files, the first into shards, the rest only to know that they can be read.
+
+    Index files and shards have numbers, and each process of the team makes every so many of them.
+    """
+    side, channels, members = source.settings.stored, source.settings.channels, team()
     per_shard = max(1, min(SHARD_IMAGES, SHARD_BYTES // (side * side * channels)))
+    # As many for each process, and in a team of one as many as there is room for.
+    per_shard = min(per_shard, max(1, -(-len(todo.kept) // members.size)))
+    kept, rest = (
+        [paths[start : start + most] for start in range(0, len(paths), most)]
+        for paths, most in ((todo.kept, per_shard), (todo.rest, SHARD_IMAGES))
+    )
     if rest:
-        log.info("prepare: no room to keep %s of them: they are decoded whenever they are needed", f"{len(rest):,}")
-    with bar(len(kept) + len(rest), "decode") as shown:
-        for start in range(0, len(kept), per_shard):
-            _decode_shard(source, index, kept[start : start + per_shard], pool, shown)
-        for start in range(0, len(rest), SHARD_IMAGES):
-            paths = rest[start : start + SHARD_IMAGES]
-            entries = _in_jobs(partial(decode_file, source, None, NOT_STORED), paths, pool, shown)
-            index.write(index.next_number(), list(entries))
+        log.info(
+            "prepare: no room to keep %s of them: they are decoded whenever they are needed", f"{len(todo.rest):,}"
+        )
+    own = list(enumerate([*kept, *rest]))[members.rank :: members.size]
+    with bar(sum(len(paths) for _, paths in own), "decode") as shown:
+        for number, paths in own:
+            if number < len(kept):
+                _decode_shard(source, folder, todo.number + number, paths, pool, shown)
+            else:
+                entries = _in_jobs(partial(decode_file, source, None, NOT_STORED), paths, pool, shown)
+                write_index(folder, todo.number + number, list(entries))
 
 
 def _by_file(paths: Sequence[str]) -> list[str]:
@@ -193,11 +254,10 @@ def _in_jobs(
 
 
 def _decode_shard(
-    source: Source, index: Index, paths: list[str], pool: ThreadPoolExecutor, shown: "tqdm[None]"
+    source: Source, folder: Path, number: int, paths: list[str], pool: ThreadPoolExecutor, shown: "tqdm[None]"
 ) -> None:
     """Decode some files into one shard; it has its name and index only when it is whole."""
-    number = index.next_number()
-    file = index.folder / f"{number:05d}.npy"
+    file = folder / f"{number:05d}.npy"
     image = source.settings
     shape = (len(paths), image.stored, image.stored, image.channels)
     with atomic_write(file, "w+b") as stream:
@@ -218,7 +278,7 @@ def _decode_shard(
             checksum.update(pixels[entry.row])  # while the threads decode what comes next
             entries.append(entry)
         pixels.flush()
-    index.write(number, entries, file, checksum.hexdigest())
+    write_index(folder, number, entries, file, checksum.hexdigest())
 
 
 def _num_threads(root: Path, paths: Sequence[str]) -> int:

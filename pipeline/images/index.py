@@ -81,18 +81,19 @@ class Index:
         numbers = [int(file.stem) for file in self.folder.glob("*.parquet") if file.stem.isdigit()]
         return max(numbers, default=-1) + 1
 
-    def write(self, number: int, entries: Sequence[Entry], shard: Path | None = None, sha256: str = "") -> None:
-        """Write entries, with the checksum of the shard that they fill."""
-        columns = zip(*entries, strict=True)
-        table = pa.table(
-            [pa.array(values, field.type) for values, field in zip(columns, _SCHEMA, strict=True)], _SCHEMA
-        )
-        check = {}
-        if shard is not None:
-            status = shard.stat()
-            check = {"size": str(status.st_size), "mtime_ns": str(status.st_mtime_ns), "sha256": sha256}
-        with atomic_write(self.folder / f"{number:05d}.parquet") as stream:
-            pq.write_table(table.replace_schema_metadata(check), stream)
+
+def write_index(
+    folder: Path, number: int, entries: Sequence[Entry], shard: Path | None = None, sha256: str = ""
+) -> None:
+    """Write entries into the index file of a number, with the checksum of the shard that they fill."""
+    columns = zip(*entries, strict=True)
+    table = pa.table([pa.array(values, field.type) for values, field in zip(columns, _SCHEMA, strict=True)], _SCHEMA)
+    check = {}
+    if shard is not None:
+        status = shard.stat()
+        check = {"size": str(status.st_size), "mtime_ns": str(status.st_mtime_ns), "sha256": sha256}
+    with atomic_write(folder / f"{number:05d}.parquet") as stream:
+        pq.write_table(table.replace_schema_metadata(check), stream)
 
 
 def map_shard(folder: Path, number: int) -> Array:

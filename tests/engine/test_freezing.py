@@ -29,7 +29,10 @@ class Few:
     def starting_at(self, first_step: int) -> list[object]:
         torch.manual_seed(1)
         images = torch.randn(8, 3, 32, 32)
-        return [Batch(images[start:stop], torch.arange(stop - start) % 3, start) for start, stop in self.bounds()]
+        return [
+            Batch(images[start:stop], torch.arange(stop - start) % 3, step)
+            for step, (start, stop) in enumerate(self.bounds())
+        ]
 
 
 def trained(model: nn.Module, num_epochs: int, **settings: object) -> TrainState:

@@ -19,12 +19,14 @@ def batches(task: Task, num_images: int = 10, size: int = 4) -> list[tuple[Batch
     logits, losses = torch.randn(num_images, task.num_outputs), torch.rand(num_images)
     targets = torch.arange(num_images) % task.num_outputs
     places = [slice(start, min(start + size, num_images)) for start in range(0, num_images, size)]
-    return [(Batch(logits[place], targets[place], place.start), logits[place], losses[place]) for place in places]
+    return [
+        (Batch(logits[place], targets[place], step), logits[place], losses[place]) for step, place in enumerate(places)
+    ]
 
 
 def fill(gathered: Gathered, task: Task, first: int = 0) -> None:
-    for step, (batch, logits, losses) in enumerate(batches(task)[first:], first):
-        gathered.add(batch, step, logits, losses)
+    for batch, logits, losses in batches(task)[first:]:
+        gathered.add(batch, logits, losses)
 
 
 def test_all_of_few_classes_and_the_mean_loss() -> None:
@@ -38,8 +40,8 @@ def test_all_of_few_classes_and_the_mean_loss() -> None:
 @pytest.mark.parametrize("bad", [float("nan"), float("inf")])
 def test_the_first_step_whose_loss_is_not_finite(bad: float) -> None:
     gathered = Gathered(FEW, 10, CPU)
-    for step, (batch, logits, losses) in enumerate(batches(FEW)):
-        gathered.add(batch, step, logits, losses * (bad if step else 1))
+    for batch, logits, losses in batches(FEW):
+        gathered.add(batch, logits, losses * (bad if batch.step else 1))
     assert gathered.bad_step == 1
     gathered.reset()
     assert gathered.bad_step == -1
@@ -49,8 +51,8 @@ def test_the_first_step_whose_loss_is_not_finite(bad: float) -> None:
 def test_a_pass_goes_on_from_what_was_saved(task: Task) -> None:
     whole, before, after = (Gathered(task, 10, CPU, top=3, with_true=True) for _ in range(3))
     fill(whole, task)
-    for step, (batch, logits, losses) in enumerate(batches(task)[:1]):
-        before.add(batch, step, logits, losses)
+    for batch, logits, losses in batches(task)[:1]:
+        before.add(batch, logits, losses)
     state = before.state_dict()
     assert state["values"].shape[:2] == (1, 4), "only what was seen"
     after.load_state_dict(state)
@@ -63,8 +65,8 @@ def test_a_pass_goes_on_from_what_was_saved(task: Task) -> None:
 def test_a_pass_under_way_keeps_as_many_classes_as_it_began_with() -> None:
     """Another metric may ask for more: what was seen has them not."""
     before, after = Gathered(MANY, 10, CPU, top=1, with_true=True), Gathered(MANY, 10, CPU, top=5, with_true=True)
-    for step, (batch, logits, losses) in enumerate(batches(MANY)[:1]):
-        before.add(batch, step, logits, losses)
+    for batch, logits, losses in batches(MANY)[:1]:
+        before.add(batch, logits, losses)
     after.load_state_dict(before.state_dict())
     fill(after, MANY, 1)
     logits = torch.cat([logits for _, logits, _ in batches(MANY)])

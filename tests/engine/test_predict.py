@@ -66,7 +66,7 @@ def test_views_are_averaged_as_probabilities() -> None:
     logits = Views([predictor], ("identity", "hflip"))(pixels)
     assert logits.shape == (1, 2, 4, 2)
     gathered = Gathered(task, 4, machine.device, with_first_view=True)
-    gathered.add(Batch(pixels, None, 0), 0, logits, None)
+    gathered.add(Batch(pixels, None, 0), logits, None)
     assert np.allclose(gathered.probs().array, expected, atol=1e-6)
     assert np.allclose(gathered.probs(first_view=True).array, images[:, :2, 0, 0].softmax(1), atol=1e-6), (
         "the first view alone"

@@ -34,7 +34,7 @@ def test_every_image_comes_once_with_its_target(images: cache.Images, batch_size
     numbers = np.random.default_rng(0).permutation(24)
     seen, targets = [], []
     for batch in batches(images, numbers, batch_size, targets=torch.arange(24)):
-        assert batch.position == len(seen)
+        assert batch.share is not None and batch.share.start == len(seen)
         assert batch.images.is_contiguous(memory_format=torch.channels_last)
         assert batch.targets is not None
         seen += list(batch.images)
@@ -76,7 +76,7 @@ def test_batches_that_are_augmented_together_are_those_of_each_alone(
         made.append(list(batches(images, order, batch_size, targets=torch.arange(24), changes=Changes(augment=change))))
     assert max(sizes) == 22
     for one, two, three in zip(*made, strict=True):
-        assert one.position == two.position == three.position
+        assert one.step == two.step == three.step
         for other in (two, three):
             assert torch.equal(one.images, other.images) and torch.equal(one.targets, other.targets)
             assert other.images.is_contiguous(memory_format=torch.channels_last)
@@ -87,7 +87,7 @@ def test_resident_pixels_make_the_same_batches(images: cache.Images) -> None:
     resident = load_pixels(images, torch.device("cpu"))
     both = [list(batches(images, numbers, 5, targets=torch.arange(24), resident=pixels)) for pixels in (None, resident)]
     for one, other in zip(*both, strict=True):
-        assert one.position == other.position
+        assert one.step == other.step
         assert torch.equal(one.images, other.images) and torch.equal(one.targets, other.targets)
     assert on_device(images, torch.device("cpu")) is None
 

@@ -101,7 +101,7 @@ def test_a_killed_decoding_goes_on(
     monkeypatch.setattr(fill, "SHARD_IMAGES", 5)
     cfg = competition()
     paths = read_train(cfg).paths
-    original = cache.Index.write
+    original = fill.write_index
     calls = []
 
     def dies(*arguments: object) -> None:
@@ -110,10 +110,10 @@ def test_a_killed_decoding_goes_on(
             raise KeyboardInterrupt
         original(*arguments)  # type: ignore[arg-type]
 
-    monkeypatch.setattr(cache.Index, "write", dies)
+    monkeypatch.setattr(fill, "write_index", dies)
     with pytest.raises(KeyboardInterrupt):
         fill.decode_missing(cfg, "train", paths)
-    monkeypatch.setattr(cache.Index, "write", original)
+    monkeypatch.setattr(fill, "write_index", original)
     decoded.clear()
     images = fill.decode_missing(cfg, "train", paths)
     assert len(decoded) == 14

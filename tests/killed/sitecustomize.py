@@ -4,6 +4,7 @@ JOURNAL  a file: a letter for each step that was computed (s), each state of a t
          written (b), and each that is on the disk (c), in the same order
 KILL_AT  POINT:NUMBER:WHO  at the NUMBERth time that POINT is reached WHO is killed: python, group (run.sh and python)
          or bash (run.sh alone, python goes on); or WHO is a signal that is sent: SIGTERM-bash, SIGINT-group
+KILL_RANK  of several processes the one that is killed, the first time that it is started; all where it is not set
 """
 
 import importlib.abc
@@ -16,7 +17,7 @@ import types
 
 POINTS = {
     "decode": ("pipeline.images.fill", "decode_file"),
-    "index": ("pipeline.images.index", "Index.write"),
+    "index": ("pipeline.images.index", "write_index"),
     "look": ("importlib.metadata", "version"),
     "load": ("pipeline.config_file", "load"),
     "read": ("pipeline.competition.tables.table", "read_train"),
@@ -65,13 +66,18 @@ def _kill(who):
     os.kill(os.getpid(), signal.SIGKILL)
 
 
+def _is_meant():
+    rank, first = os.environ.get("KILL_RANK"), os.environ.get("TORCHELASTIC_RESTART_COUNT", "0") == "0"
+    return rank is None or (first and os.environ.get("RANK") == rank)
+
+
 def _watched(name, original, kill_at):
     reached = 0
 
     def watched(*arguments, **options):
         nonlocal reached
         reached += 1
-        if kill_at and (name, reached) == (kill_at[0], int(kill_at[1])):
+        if kill_at and _is_meant() and (name, reached) == (kill_at[0], int(kill_at[1])):
             _kill(kill_at[2])
         result = original(*arguments, **options)
         if name in JOURNALED:
@@ -111,8 +117,8 @@ class _Finder(importlib.abc.MetaPathFinder):
         return spec
 
 
-# run.sh looks whether a python has the packages, then runs the stages; other processes are not watched.
-if "JOURNAL" in os.environ and {"pipeline.environment", "prepare"} & set(sys.orig_argv):
+# run.sh looks whether a python has the packages, then runs the stages; of other processes training alone is watched.
+if "JOURNAL" in os.environ and {"pipeline.environment", "prepare", "pipeline.train"} & set(sys.orig_argv):
     journal = os.open(os.environ["JOURNAL"], os.O_WRONLY | os.O_CREAT | os.O_APPEND)
     chosen = os.environ.get("KILL_AT", "").split(":")
     chosen = chosen if len(chosen) == 3 else None

@@ -7,12 +7,11 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor
-from torch.nn import functional
 
 from pipeline.config import AugmentConfig
 from pipeline.images.augment.albumentations_file import AlbumentationsFile
 from pipeline.images.augment.augment import Augment
-from pipeline.images.augment.mix import mix
+from pipeline.images.augment.mix import Mixture, draw_mixture
 from pipeline.images.batches import Changes
 
 Array = np.ndarray[Any, Any]
@@ -68,9 +67,8 @@ class EpochChanges:
         def augmented(pixels: Tensor, indices: Array) -> Tensor:
             return augment(pixels, self._keys(indices), epoch)
 
-        def mixed(images: Tensor, targets: Tensor, indices: Array, step: int) -> tuple[Tensor, Tensor]:
-            soft = functional.one_hot(targets, self.num_classes).float() if self.num_classes else targets
-            return mix(images, soft, self._keys(indices), epoch, step, cfg, self.mix_seed)
+        def mixed(indices: Array, step: int) -> Mixture:
+            return draw_mixture(self._keys(indices).numpy(), epoch, step, cfg, self.mix_seed, self.num_classes)
 
         mixes = cfg.mixup > 0 or cfg.cutmix > 0
         return Changes(

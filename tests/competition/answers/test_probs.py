@@ -141,7 +141,7 @@ def both(num_images: int = 40, keep: int = 30, seed: int = 0) -> tuple[np.ndarra
     targets = draw.integers(0, NUM_CLASSES, num_images)
     targets[::3] = logits[::3].argmax(1)
     gathered = Gathered(TASK, num_images, logits.device, top=keep, with_true=True)
-    gathered.add(Batch(logits, torch.from_numpy(targets), 0), 0, logits, None)
+    gathered.add(Batch(logits, torch.from_numpy(targets), 0), logits, None)
     return logits.softmax(1).numpy(), gathered.probs(), targets
 
 

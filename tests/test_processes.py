@@ -1,0 +1,227 @@
+"""Several processes at one run, on CPUs: what one process makes, whatever dies on the way."""
+
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import numpy as np
+import pyarrow.parquet as pq
+import pytest
+
+from making import TOML, tiny_competition
+from pipeline import folds, prepare
+from running import CONFIG, RUN
+
+ROOT = Path(__file__).parent.parent
+# Uneven: 47 images in two folds, whose last batches are of fewer images than others, or of too few for three processes.
+NUM_TRAIN, NUM_TEST = 47, 11
+STAGES = ("prepare", "folds", "train", "infer", "ensemble")
+# Norms, dropout, stochastic shapes of all kinds and mixing: whatever could differ between one batch and its parts.
+SETTINGS = (
+    *("model.name=resnet9", "model.width=8", "model.dropout=0.3", "image.size=16", "train.precision=float32"),
+    *(
+        "infer.batch_size=4",
+        'infer.views=["identity","hflip"]',
+        "train.ema=0.9",
+        "train.accumulate=2",
+        "augment.policy=randaugment",
+        "augment.mixup=0.4",
+        "augment.hflip=0.5",
+    ),
+)
+
+
+def command(stages: Sequence[str], settings: Sequence[str] = SETTINGS, *more: str) -> list[str]:
+    return [sys.executable, "-m", "pipeline", *stages, *CONFIG, *more, "--set", *settings]
+
+
+def environment(number: int, **more: str) -> dict[str, str]:
+    return {**os.environ, "PYTHONPATH": str(ROOT), "NUM_PROC": str(number), "OMP_NUM_THREADS": "1", **more}
+
+
+def run(place: Path, number: int, stages: Sequence[str] = STAGES, *more: str) -> str:
+    """Run stages in several processes; gives what they said."""
+    done = subprocess.run(
+        command(stages, SETTINGS, *more),
+        cwd=place,
+        env=environment(number),
+        capture_output=True,
+        text=True,
+        timeout=240,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout
+
+
+def made(place: Path) -> Path:
+    tiny_competition(place, NUM_TRAIN, NUM_TEST, TOML)
+    return place
+
+
+@pytest.fixture
+def ready(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The competition with its images and folds."""
+    monkeypatch.chdir(made(tmp_path))
+    for stage in (prepare, folds):
+        assert stage.main([*CONFIG, "--set", *SETTINGS]) == 0
+    return tmp_path
+
+
+@pytest.fixture(scope="module")
+def alone(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """What one process makes."""
+    place = made(tmp_path_factory.mktemp("alone"))
+    run(place, 1)
+    return place
+
+
+def table(place: Path, name: str) -> tuple[list[str], np.ndarray]:
+    read = pq.read_table(place / RUN / name)
+    return read["id"].to_pylist(), np.stack(read["probs"].to_numpy(zero_copy_only=False))
+
+
+def furthest(place: Path, other: Path) -> float:
+    """The largest difference of any probability; the ids are the same, each once."""
+    found = []
+    for name in ("oof.parquet", "test.parquet"):
+        (ids, probs), (other_ids, other_probs) = table(place, name), table(other, name)
+        assert ids == other_ids and len(set(ids)) == len(ids) == (NUM_TRAIN if name == "oof.parquet" else NUM_TEST)
+        found.append(float(np.abs(probs - other_probs).max()))
+    return max(found)
+
+
+def test_three_processes_at_each_batch_make_what_one_does(alone: Path, tmp_path: Path) -> None:
+    """Two models for three processes: all train both together."""
+    said = run(made(tmp_path), 3)
+    assert "models 0, 1 by all 3 processes together" in said
+    assert said.count("epoch 1/2") == 2, "the first process speaks"
+    assert furthest(alone, tmp_path) < 1e-4
+    one, three = ((place / RUN / "scores.json").read_text() for place in (alone, tmp_path))
+    assert re.findall(r'"(?:score|metric)": [^,\n]*', one) == re.findall(r'"(?:score|metric)": [^,\n]*', three)
+
+
+def test_models_that_are_dealt_out_are_those_of_one_process(alone: Path, tmp_path: Path) -> None:
+    assert "2 models by 2 processes, 1 each" in run(made(tmp_path), 2)
+    for fold in (0, 1):
+        name = RUN / f"fold{fold}" / "model.safetensors"
+        assert (tmp_path / name).read_bytes() == (alone / name).read_bytes()
+    assert furthest(alone, tmp_path) == 0
+    assert (tmp_path / RUN / "submission.csv").read_bytes() == (alone / RUN / "submission.csv").read_bytes()
+
+
+def started(place: Path, settings: Sequence[str]) -> "subprocess.Popen[str]":
+    """Two processes at one model."""
+    return subprocess.Popen(
+        command(("train",), settings, "--fold", "1"),
+        cwd=place,
+        env=environment(2),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
+
+
+def until(text: str, process: "subprocess.Popen[str]") -> None:
+    """Wait until a process says something."""
+    assert process.stdout is not None
+    said = []
+    for line in process.stdout:
+        said.append(line)
+        if text in line:
+            return
+    raise AssertionError("".join(said))
+
+
+@pytest.fixture
+def training(ready: Path) -> Iterator[subprocess.Popen[str]]:
+    """Two processes at one model, in their third epoch or later."""
+    settings = (*SETTINGS, "train.num_epochs=200", "train.checkpoint_minutes=0")
+    with started(ready, settings) as process:
+        until("epoch 3/", process)
+        yield process
+        process.kill()
+
+
+def workers(process: "subprocess.Popen[str]") -> list[int]:
+    """The processes that share the run, by their ranks."""
+    found = {}
+    for folder in Path("/proc").glob("[0-9]*"):
+        try:
+            stat, environ = (folder / "stat").read_text(), (folder / "environ").read_bytes().split(b"\0")
+        except OSError:
+            continue
+        if int(stat.rpartition(")")[2].split()[1]) == process.pid:
+            ranks = [int(value[5:]) for value in environ if value.startswith(b"RANK=")]
+            found.update({rank: int(folder.name) for rank in ranks})
+    return [found[rank] for rank in sorted(found)]
+
+
+def ended(process: "subprocess.Popen[str]") -> tuple[int, str]:
+    said, _ = process.communicate(timeout=120)
+    return process.returncode, said
+
+
+def test_a_signal_to_the_launcher_stops_all_and_they_go_on(training: "subprocess.Popen[str]", tmp_path: Path) -> None:
+    training.send_signal(signal.SIGTERM)
+    status, said = ended(training)
+    assert status == 143 and said.count("stopped; the same command goes on from here") == 1
+    settings = (*SETTINGS, "train.num_epochs=200", "train.checkpoint_minutes=0")
+    with started(tmp_path, settings) as process:
+        until("goes on in epoch", process)
+        process.send_signal(signal.SIGTERM)
+
+
+@pytest.mark.parametrize(
+    ("rank", "number"),
+    [
+        (1, signal.SIGTERM),
+        (0, signal.SIGKILL),
+        pytest.param(0, signal.SIGTERM, marks=pytest.mark.slow),
+        pytest.param(1, signal.SIGKILL, marks=pytest.mark.slow),
+    ],
+)
+def test_no_process_waits_for_one_that_is_gone(training: "subprocess.Popen[str]", rank: int, number: int) -> None:
+    os.kill(workers(training)[rank], number)
+    began = time.monotonic()
+    status, said = ended(training)
+    assert status == 128 + number, said
+    assert time.monotonic() - began < 100 and "Traceback" not in said
+
+
+def test_a_killed_process_is_started_again_by_torchrun(alone: Path, ready: Path) -> None:
+    """The job goes on from its last checkpoint, and ends with the same table."""
+    command_ = [
+        *(sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2", "--max-restarts=1"),
+        *("-m", "pipeline.train", *CONFIG, "--fold", "0", "--set", *SETTINGS, "train.checkpoint_minutes=0"),
+    ]
+    paths = os.pathsep.join([str(ROOT / "tests" / "killed"), str(ROOT)])
+    killed = {"PYTHONPATH": paths, "JOURNAL": str(ready / "journal"), "KILL_AT": "step:5:python", "KILL_RANK": "1"}
+    done = subprocess.run(
+        command_, cwd=ready, env=environment(1, **killed), capture_output=True, text=True, timeout=240
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "goes on in epoch" in done.stdout
+    run(ready, 1, ("train", "infer", "ensemble"))
+    assert furthest(alone, ready) < 1e-4
+
+
+def test_what_is_wrong_is_said_once(tmp_path: Path) -> None:
+    place = made(tmp_path)
+    done = subprocess.run(
+        command(("train",), SETTINGS), cwd=place, env=environment(2), capture_output=True, text=True, timeout=120
+    )
+    assert done.returncode == 1
+    assert done.stderr.count("pipeline.prepare") == 1 and "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize("number", ["0", "-1", "two", "1025"])
+def test_a_number_of_processes_is_one(tmp_path: Path, number: str) -> None:
+    done = subprocess.run(
+        command(("train",)), cwd=tmp_path, env=environment(1, NUM_PROC=number), capture_output=True, text=True
+    )
+    assert done.returncode == 2 and "NUM_PROC must be a number of processes" in done.stderr
