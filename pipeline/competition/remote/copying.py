@@ -1,5 +1,6 @@
 """Copying one file of a store: on from where it was left, and checked by what the store says of its bytes."""
 
+import errno
 import hashlib
 import os
 import threading
@@ -13,6 +14,8 @@ from pipeline.files import InputError
 
 # Seconds before a file is asked for again after attempts that brought it no further: a busy store is ready soon.
 PAUSES = (1.0, 4.0)
+# What this machine says no to, however often it is asked.
+_OUR_DISK_S = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS)
 # By which algorithm each kind of hash is made.
 _ALGORITHMS = {"sha256": "sha256", "md5": "md5", "etag": "md5", "git": "sha1"}
 
@@ -52,6 +55,7 @@ class Copier:
 
         Raises:
             InputError: it cannot be had: several attempts brought it no further.
+            OSError: it cannot be written here.
             StoppedError: it was stopped; the part stays, to be gone on with.
         """
         refuted: set[str] = set()
@@ -61,6 +65,8 @@ class Copier:
                 self._fill(entry)
                 return self._checked(entry, refuted)
             except self.store.failures as error:
+                if isinstance(error, OSError) and error.errno in _OUR_DISK_S:
+                    raise
                 if self.there(entry) > furthest:
                     pauses, furthest = iter(PAUSES), self.there(entry)
                     continue

@@ -1,5 +1,7 @@
 """The copy of a competition that lies in a store: made once, mended where either side has changed, never half used."""
 
+import errno
+import hashlib
 import logging
 import os
 import subprocess
@@ -11,8 +13,10 @@ from pathlib import Path
 import fsspec
 import pytest
 
-from pipeline.competition.remote import copies
+from pipeline.competition.remote import copies, copying
 from pipeline.competition.remote.copies import copy_root
+from pipeline.competition.remote.listing import list_files
+from pipeline.competition.remote.stores import open_store
 from pipeline.files import InputError, walk
 from pipeline.log import log
 from pipeline.roots import copy_dir, local_root
@@ -169,6 +173,31 @@ def test_there_must_be_room_on_the_disk(store, monkeypatch: pytest.MonkeyPatch) 
     monkeypatch.setattr(copies, "DISK_RESERVE", 10)
     monkeypatch.setattr(copies.shutil, "disk_usage", lambda path: usage(sum(map(len, store.files.values())) + 10))
     assert here(copy_root(store.address)) == store.files
+
+
+def test_a_full_disk_is_said_at_once(store, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(descriptor: int) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(copying.os, "fsync", full)
+    with pytest.raises(OSError, match="No space left") as raised:
+        copy_root(store.address)
+    assert not isinstance(raised.value, InputError) and len(store.opened) == len(set(store.opened))
+
+
+def test_a_copy_that_is_stopped_leaves_what_it_has(store, workplace: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(copying, "BLOCK", 5)
+    source = open_store(store.address)
+    entry = next(entry for entry in list_files(source) if entry.name == "train.csv")
+    steps: list[int] = []
+    copier = copying.Copier(source, workplace, steps.append)
+    copier.stopped.set()
+    with pytest.raises(copying.StoppedError):
+        copier.copy(entry)
+    assert copier.part(entry).read_bytes() == store.files["train.csv"][:5] and steps == [5]
+    copier.stopped.clear()
+    assert copier.copy(entry) == hashlib.sha256(store.files["train.csv"]).hexdigest()
+    assert copier.part(entry).read_bytes() == store.files["train.csv"] and sum(steps) == len(store.files["train.csv"])
 
 
 HOLDER = """
