@@ -1,6 +1,6 @@
 """Stores that tests play: files in memory under any protocol, and what is asked of them."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -19,6 +19,7 @@ class PlayedStore:
     """The bucket `birds` of a store in memory.
 
     opened: the files that were opened to be read; more: what the store says of each file beside its size.
+    lost: why it is not reached; when_asked: is called before each list.
     read: what a file gives in place of its bytes, each time that it is opened.
     """
 
@@ -28,6 +29,7 @@ class PlayedStore:
     more: dict[str, dict[str, Any]] = field(default_factory=dict)
     read: dict[str, list[bytes]] = field(default_factory=dict)
     lost: Exception | None = None
+    when_asked: Callable[[], object] = lambda: None
 
     def put(self, name: str, content: bytes) -> None:
         """Have a file there, or another under its name."""
@@ -49,6 +51,7 @@ def store(workplace: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[PlayedSt
     opening, finding = MemoryFileSystem.open, MemoryFileSystem.find
 
     def find(self: MemoryFileSystem, path: str, **options: Any) -> Any:
+        played.when_asked()
         if played.lost is not None:
             raise played.lost
         found = finding(self, path, **options)

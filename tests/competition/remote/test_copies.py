@@ -206,13 +206,16 @@ with open(sys.argv[1], "a") as stream:
     fcntl.lockf(stream, fcntl.LOCK_EX)
     print("held", flush=True)
     sys.stdin.read()
+    open(sys.argv[2], "w").close()
 """
 
 
 def test_the_second_process_waits_for_the_first(store) -> None:
     folder = copy_dir(store.address)
     folder.mkdir(parents=True)
-    command = [sys.executable, "-I", "-S", "-c", HOLDER, str(folder / "lock")]
+    command = [sys.executable, "-I", "-S", "-c", HOLDER, str(folder / "lock"), "released"]
+    store.when_asked = lambda: released.append(Path("released").is_file())
+    released: list[bool] = []
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as holder:
         assert holder.stdout is not None and holder.stdout.readline() == b"held\n"
 
@@ -230,4 +233,4 @@ def test_the_second_process_waits_for_the_first(store) -> None:
             folder = copy_root(store.address)
         finally:
             log.removeHandler(handler)
-        assert holder.wait() == 0 and here(folder) == store.files
+        assert holder.wait() == 0 and here(folder) == store.files and released == [True]
