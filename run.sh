@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # The whole pipeline: bash run.sh [TARGET] [--set KEY=VALUE ...]
-#   TARGET  a competition's folder (input/NAME, any path) or a config (configs/NAME.toml);
-#           none: the demo, scikit-learn's handwritten digits
+#   TARGET  a competition's folder (input/NAME, any path) or address (s3://BUCKET/NAME, https://HOST/NAME.zip), or a
+#           config (configs/NAME.toml); none: the demo, scikit-learn's handwritten digits
 # The tests: bash run.sh test [pytest arguments]
 # The first call makes .venv; a set-up or a run that was stopped goes on where it was.
 set -u

@@ -2,6 +2,7 @@
 
 detect    input/<competition>/ as downloaded     -> configs/<competition>.toml (only where there is none)
 prepare   tables, images, archives               -> output/cache/..., output/<run>/audit.csv
+          what lies at an address elsewhere, such as s3://..., detect and prepare copy there first; no other stage asks
 folds     train table, audit                     -> folds/<competition>-<hash of settings>.csv, its certificate
 probe     folds, cache, published weights        -> output/<run>/probe/{oof,test}.parquet: a first submission;
                                                     output/<run>/alike.csv, images that may be one
@@ -31,6 +32,8 @@ bars                  progress bars, and where one is drawn
 processes, dealing, launch, gpus
                       several processes at one run: what they tell each other, which models each makes, how they start
 durations, stopwatch  time spans in settings and in words; what parts of a loop take
+archive_names         which files are packed downloads
+roots                 folders and addresses of competitions, and where the copies of the latter are
 files, paths          how files are found, written, locked; where they live
 stamps, freshness     what a product was made from, what it must be made from
 as_made               a run's settings as its stamps hold them, and what has changed since
@@ -42,6 +45,7 @@ image_kinds           opening images, HEIC too; why a file is none that is read
 practice_sources      where practice competitions come from
 cli, environment      the command line that all stages share; whether a python has the packages
 competition/          what it gives and asks for, never torch
+                      remote/ (stores, listing, copying, copies): what lies elsewhere, copied
                       archives/ (unpacking, opened): packed downloads
                       tables/ (csv_table, cells, encoding, json_table, other_tables, long_table, templates, rows,
                       table, image_list, sample, passed_over, other_case, conflicts, rows_by_id)

@@ -26,7 +26,7 @@ def bar(total: int | None, name: str, unit: str = "img") -> "tqdm[None]":
     Args:
         total: what it counts to; None where that is not known.
         name: what stands in front of it.
-        unit: what it counts.
+        unit: what it counts; B for bytes.
     """
     stream = sys.stderr
     is_shown = rank() == 0 and is_drawn(stream, os.environ)
@@ -34,6 +34,7 @@ def bar(total: int | None, name: str, unit: str = "img") -> "tqdm[None]":
         total=total,
         desc=name,
         unit=unit,
+        unit_scale=unit == "B",
         file=stream,
         disable=not is_shown,
         leave=False,

@@ -17,6 +17,7 @@ from pipeline.log import log, say, with_log
 from pipeline.paths import run_dir
 from pipeline.plan import planned
 from pipeline.processes import OtherFailed, count, is_left_alone, must_say, rank, team
+from pipeline.roots import is_address, local_root
 from pipeline.signals import Stopped, signals_stop
 
 DEFAULT_CONFIG = "configs/digits.toml"
@@ -53,9 +54,10 @@ def parse(
         parser.add_argument("file", type=Path, metavar="FILE", help=file)
     parser.add_argument(
         "--config",
-        type=Path,
+        type=_target,
         default=Path(DEFAULT_CONFIG),
-        help=f"a config file, or the folder of a competition with a detected one (default: {DEFAULT_CONFIG})",
+        help="a config file, or the folder or address of a competition with a detected one (default: "
+        f"{DEFAULT_CONFIG})",
     )
     parser.add_argument(
         "--set", nargs="+", action="extend", default=[], metavar="KEY=VALUE", help="settings, such as train.lr=0.01"
@@ -66,32 +68,43 @@ def parse(
     return parser.parse_args(argv)
 
 
-def config_path(target: Path) -> Path:
-    """The config that `--config` means: a file as it is; for a competition's folder, the one detected for it.
+def _target(text: str) -> Path | str:
+    """A path, or an address, which a path would not leave as it is."""
+    return text if is_address(text) else Path(text)
+
+
+def config_path(target: Path | str) -> Path:
+    """The config that `--config` means: a file as it is; for a competition's folder or address, the one detected.
 
     Raises:
-        ConfigError: it is neither.
+        ConfigError: it is none of these.
     """
+    if isinstance(target, str):
+        return Path("configs") / f"{local_root(target).name}.toml"
     if target.suffix == ".toml" and not target.is_dir():
         return target
     if not target.is_dir():
-        raise ConfigError(f"--config must be a config (.toml) or a competition's folder. {target} does not exist")
+        raise ConfigError(
+            f"--config must be a config (.toml), a competition's folder or its address (s3://...). {target} does not "
+            "exist"
+        )
     return Path("configs") / f"{Path(os.path.abspath(target)).name}.toml"
 
 
-def load_target(target: Path, overrides: Sequence[str]) -> Config:
+def load_target(target: Path | str, overrides: Sequence[str]) -> Config:
     """The settings that `--config` means.
 
     Raises:
         ConfigError: there are none, they cannot be used, or a folder's are those of another folder of its name.
     """
     path = config_path(target)
-    if target.is_dir() and not path.is_file():
+    is_competition = path != target
+    if is_competition and not path.is_file():
         raise ConfigError(
             f"{path} does not exist. It is made by: python -m pipeline.detect --config {shlex.quote(str(target))}"
         )
     cfg = load(path, overrides)
-    if target.is_dir() and cfg.root.resolve() != target.resolve():
+    if is_competition and cfg.root.resolve() != local_root(str(target)).resolve():
         raise ConfigError(
             f"{path} must be the config of {target}. Its data.root is {cfg.data.root}: rename one of the two folders, "
             "or name the config that you mean"

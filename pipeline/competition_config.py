@@ -12,7 +12,12 @@ class DataConfig(Section):
     """Where the competition's files are. Paths are relative to `root`; templates name a table's columns in braces."""
 
     stages = Stages("prepare")
-    root: str = Field("input/digits", min_length=1, description="the competition's folder")
+    root: str = Field(
+        "input/digits",
+        min_length=1,
+        description="the competition's folder, or its address elsewhere (s3://, gs://, hf://, https://), from which it "
+        "is copied under output/cache",
+    )
     train: Annotated[str, Stages("prepare", "folds")] = Field(
         "train.csv",
         min_length=1,

@@ -15,6 +15,7 @@ from pydantic import AfterValidator, Field
 
 from pipeline.competition_config import DataConfig, FoldsConfig, TaskConfig
 from pipeline.durations import span_or_none
+from pipeline.roots import local_root
 from pipeline.section import Section, Stage, Stages
 
 # Epochs x images from which a published policy is used on images that are not small. Networks that see fewer do better
@@ -308,8 +309,8 @@ class Config(Section):
 
     @property
     def root(self) -> Path:
-        """The competition's folder."""
-        return Path(self.data.root)
+        """The competition's folder: where `data.root` is an address, that of the copy which `prepare` makes."""
+        return local_root(self.data.root)
 
     @property
     def competition(self) -> str:

@@ -19,11 +19,12 @@ _DECIDED = {f"data.{key}" for key in DataConfig.model_fields} - {"data.root", "d
 _DECIDED |= {f"task.{key}" for key in TaskConfig.model_fields}
 
 
-def detect(target: Path, overrides: Sequence[str] = ()) -> Path:
+def detect(target: Path | str, overrides: Sequence[str] = ()) -> Path:
     """Write the config of a competition's folder, where there is none.
 
     Args:
-        target: the folder, relative or absolute, or a config, for which there is nothing to do.
+        target: the folder, relative or absolute, or its address elsewhere, from which it is copied; or a config, for
+            which there is nothing to do.
         overrides: what `--set` gave. What it says of `data` and `task` is taken as decided, and written; the rest is
             not, but the config must load with it.
 
@@ -32,7 +33,7 @@ def detect(target: Path, overrides: Sequence[str] = ()) -> Path:
 
     Raises:
         ConfigError: the target is neither a config nor a folder, or the overrides cannot be used.
-        InputError: the folder cannot be read as a competition; nothing is written.
+        InputError: the folder cannot be copied, or not be read as a competition; no config is written.
     """
     path = config_path(target)
     if path.is_file() or path == target:
@@ -48,8 +49,9 @@ def detect(target: Path, overrides: Sequence[str] = ()) -> Path:
     from pipeline.detection.recognise import recognise, render
     from pipeline.recipes import recipe, takes_weights
 
-    files = open_folder(target, settings.data.unpack_limit)
-    found = recognise(target, files, name=path.stem, given=given)
+    folder = _copied(target) if isinstance(target, str) else target
+    files = open_folder(folder, settings.data.unpack_limit)
+    found = recognise(folder, files, root=str(target), name=path.stem, given=given)
     gpu = gpu_memory()
     published = ""
     if takes_weights(found.facts, gpu_memory=gpu) and (settings.model.pretrained or "model.pretrained" not in changed):
@@ -68,6 +70,12 @@ def detect(target: Path, overrides: Sequence[str] = ()) -> Path:
     for line in found.said:
         log.info("detect: %s", line)
     return path
+
+
+def _copied(address: str) -> Path:
+    from pipeline.competition.remote.copies import copy_root
+
+    return copy_root(address)
 
 
 def _published(gpu: float, asked: str) -> str:

@@ -18,6 +18,9 @@ from typing import IO, Any
 
 from pipeline.quoting import shown
 
+# Bytes left free on the disk, for models and predictions.
+DISK_RESERVE = 10**9
+
 
 class InputError(ValueError):
     """What the user's data or the machine caused: what must hold, what was got, what to do."""

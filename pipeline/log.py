@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TextIO
 
 from pipeline.processes import team
+from pipeline.quoting import without_secrets
 
 log = logging.getLogger("pipeline")
 
@@ -71,7 +72,7 @@ def say(text: str, stream: TextIO | None) -> None:
     if stream is None:
         return  # it was closed by who started this
     encoding = stream.encoding or "utf-8"
-    line = printable(text).encode(encoding, "backslashreplace").decode(encoding)
+    line = printable(without_secrets(text)).encode(encoding, "backslashreplace").decode(encoding)
     bar = sys.modules.get("tqdm")
     if bar is not None:
         bar.tqdm.write(line, file=stream)
@@ -81,7 +82,7 @@ def say(text: str, stream: TextIO | None) -> None:
 
 class _OneLine(logging.Formatter):
     def format(self, record: logging.LogRecord) -> str:
-        return printable(super().format(record))
+        return printable(without_secrets(super().format(record)))
 
 
 class _Terminal(logging.Handler):

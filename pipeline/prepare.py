@@ -1,4 +1,4 @@
-"""tables, images, archives -> output/cache/... (unpacked, every image decoded once), output/<run>/audit.csv.
+"""tables, images, archives -> output/cache/... (copied, unpacked, every image decoded once), output/<run>/audit.csv.
 
 Where there are trained models and none of the images that they were trained on, as on another machine, the test images
 alone are prepared: the stages after it then need nothing else.
@@ -15,6 +15,7 @@ from pipeline.freshness import audited, prepared_from, read_inputs, train_stamp,
 from pipeline.log import log
 from pipeline.paths import all_folds, data_dir, decoding_path, known_duplicates, prepare_stamp, run_dir
 from pipeline.processes import team
+from pipeline.roots import is_address
 from pipeline.stamps import made_from, note, write_stamp
 
 
@@ -40,6 +41,10 @@ def prepare(cfg: Config) -> None:
     """
     from pipeline.competition.archives.opened import open_folder
 
+    if is_address(cfg.data.root):
+        from pipeline.competition.remote.copies import copy_root
+
+        copy_root(cfg.data.root)
     open_folder(cfg.root, cfg.data.unpack_limit)
     stamp = prepare_stamp(cfg)
     if unprepared(cfg) is None and read_inputs(cfg).has_train:

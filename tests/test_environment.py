@@ -66,7 +66,7 @@ def test_what_a_link_points_to_is_not_emptied(
     assert (tmp_path / "others" / "file").read_text() == "theirs"
 
 
-@pytest.mark.parametrize("extra", ["", "heic", "xlsx"])
+@pytest.mark.parametrize("extra", ["", "heic", "xlsx", "http"])
 def test_every_pinned_version_lies_in_its_tested_range(monkeypatch: pytest.MonkeyPatch, extra: str) -> None:
     pinned = dict(requirement.split("==") for requirement in environment.needed("pinned") if "==" in requirement)
     monkeypatch.setattr(environment.importlib.metadata, "version", pinned.__getitem__)

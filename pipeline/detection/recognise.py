@@ -24,16 +24,20 @@ from pipeline.detection.negative import choose_negative
 from pipeline.detection.readings import read_all
 from pipeline.detection.survey import survey_headers
 from pipeline.detection.unused import say_unused
+from pipeline.quoting import without_secrets
 
 __all__ = ["Choice", "Found", "recognise", "render"]
 
 
-def recognise(folder: Path, opened: Path | None = None, *, name: str = "", given: Given | None = None) -> Found:
+def recognise(
+    folder: Path, opened: Path | None = None, *, root: str = "", name: str = "", given: Given | None = None
+) -> Found:
     """Choose the settings that read a competition's folder as it was downloaded.
 
     Args:
-        folder: the folder, as `data.root` is to name it.
+        folder: the folder, as messages name it.
         opened: where its files are read, if that is another folder: its archives lie open there.
+        root: the folder as `data.root` is to name it, where that is an address; else as messages do.
         name: the run's name; else the folder's.
         given: settings that the user has decided, by `section.key`: those of `data` and of `task`.
 
@@ -102,9 +106,9 @@ def recognise(folder: Path, opened: Path | None = None, *, name: str = "", given
     refused = [item.reason for item in found if not isinstance(item, Candidate)]
     return Found(
         name or Path(os.path.abspath(folder)).name,
-        str(folder),
+        without_secrets(root or str(folder)),
         (*inventory.seen(refused), *(f"Not taken: {in_words(other)}" for other in lost)),
-        (Choice("data.root", str(folder)), *choices),
+        (Choice("data.root", root or str(folder)), *choices),
         facts,
         (
             *say_disagreement(inventory, sample, train, negative, numbers=numbers),

@@ -24,11 +24,10 @@ from pipeline.engine.gathered import join_rows
 from pipeline.engine.machine import find_machine
 from pipeline.engine.predict import Views, evaluate, placed
 from pipeline.engine.predictor import Predictor, for_inference
-from pipeline.files import InputError, atomic_write, digest
+from pipeline.files import DISK_RESERVE, InputError, atomic_write, digest
 from pipeline.images.batches import Batch, Batches, Statistics
 from pipeline.images.cache import Images
 from pipeline.images.decode import VERSION
-from pipeline.images.fill import DISK_RESERVE
 from pipeline.model.weights import remove_classifier
 from pipeline.paths import features_dir
 from pipeline.processes import Team, team

@@ -18,7 +18,16 @@ import numpy as np
 from pipeline.bars import bar
 from pipeline.config import Config
 from pipeline.cores import num_cores
-from pipeline.files import atomic_write, changed_ns, digest_file, lock, read_json, says_missing, write_json
+from pipeline.files import (
+    DISK_RESERVE,
+    atomic_write,
+    changed_ns,
+    digest_file,
+    lock,
+    read_json,
+    says_missing,
+    write_json,
+)
 from pipeline.images.cache import Images, cache_dir, decode_pool, file_and_box, identity_of, open_images
 from pipeline.images.decode import BadImage, ImageInfo, crop_and_resize, read_pixels
 from pipeline.images.decoding import Decoding
@@ -37,8 +46,6 @@ SHARD_BYTES = 128 * 2**20
 SHARD_IMAGES = 16_384
 # Mean bytes of a file from which on decoding takes longer than handing it to a thread.
 SMALL_FILE = 8_000
-# Left free on the disk, for models and predictions.
-DISK_RESERVE = 10**9
 # Images that a thread decodes before it reports: handing over each would cost as much as decoding a small one.
 _JOB_IMAGES = 16
 # Size and time of a file that is not there.

@@ -8,6 +8,7 @@ from markupsafe import Markup
 
 from pipeline.log import printable
 from pipeline.page.blocks import Block, Cell, Section, Table
+from pipeline.quoting import without_secrets
 
 _HERE = Path(__file__).parent
 
@@ -23,13 +24,14 @@ def render(title: str, headline: Sequence[tuple[str, str]], sections: Sequence[S
     environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
     environment.filters |= {"cell": cell_text, "sort_key": sort_key, "drawn": _drawn, "forms": _forms}
     template = environment.from_string((_HERE / "page.html").read_text(encoding="utf-8"))
-    return template.render(
+    page = template.render(
         title=printable(title),
         headline=headline,
         sections=[section for section in sections if section.blocks],
         style=Markup((_HERE / "style.css").read_text(encoding="utf-8")),
         script=Markup((_HERE / "sort.js").read_text(encoding="utf-8")),
     )
+    return without_secrets(page)
 
 
 def cell_text(value: Cell, decimals: int | None) -> str:

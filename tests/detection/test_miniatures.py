@@ -16,13 +16,14 @@ import pandas as pd
 import pytest
 
 from pipeline import detect
+from pipeline.archive_names import is_archive, stem
 from pipeline.competition.answers import submission
 from pipeline.competition.answers.decide import PLAIN
 from pipeline.competition.answers.form import read_form
 from pipeline.competition.answers.probs import Probs
 from pipeline.competition.answers.task import Task, make_task, split_tags
 from pipeline.competition.archives.opened import open_folder
-from pipeline.competition.archives.unpacking import Room, is_archive, stem, unpack
+from pipeline.competition.archives.unpacking import Room, unpack
 from pipeline.competition.folds.fold_table import read_labelled
 from pipeline.competition.tables.table import read_test, read_train
 from pipeline.config_file import load

@@ -14,7 +14,8 @@ import tempfile
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from pipeline.competition.archives.unpacking import Room, clean_name, is_archive, stem, unpack
+from pipeline.archive_names import is_archive, stem
+from pipeline.competition.archives.unpacking import Room, clean_name, unpack
 from pipeline.files import InputError, digest, lock, read_json, size_time, walk, write_json
 from pipeline.log import log
 from pipeline.paths import data_dir_of, opened_dir

@@ -22,11 +22,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol, TypeVar
 
+from pipeline.archive_names import stem
 from pipeline.bars import bar
 from pipeline.files import InputError, is_utf8
 
-# A packed table is a table; other files packed by gzip alone are data that some reader takes as they are.
-_ENDINGS = re.compile(r"\.(zip|7z|tar|tgz|tbz2?|txz|tar\.(gz|bz2|xz)|(csv|tsv|json)\.gz)$", re.IGNORECASE)
 T = TypeVar("T")
 _CHUNK = 1 << 20
 # A file takes a block of the disk, however few bytes it has.
@@ -69,19 +68,6 @@ class Room:
                 f"{path} must unpack to {self.limit / 1e9:g} GB at most, with all other archives. It does not; raise "
                 "data.unpack_limit, or unpack by hand what is needed"
             )
-
-
-def is_archive(path: str) -> bool:
-    """Whether a file is to be unpacked, by its name."""
-    name = posixpath.basename(path)
-    return not name.startswith(".") and _ENDINGS.search(name) is not None
-
-
-def stem(path: str) -> str:
-    """Cut from an archive's path what says that it is one: `a/train.tar.gz` -> `a/train`, `a.csv.gz` -> `a.csv`."""
-    ending = _ENDINGS.search(path)
-    assert ending is not None
-    return path[: -len(".gz")] if ending[3] else path[: ending.start()]
 
 
 def clean_name(name: str) -> str:

@@ -22,6 +22,7 @@ from pipeline.config import Config
 from pipeline.files import InputError, inside, is_file
 from pipeline.paths import data_dir
 from pipeline.quoting import cut, shown
+from pipeline.roots import is_address
 
 
 @dataclass(frozen=True)
@@ -268,6 +269,10 @@ def test_id(cfg: Config) -> str:
 
 def _read_table(cfg: Config, name: str, setting: str, without: Container[str] = ()) -> tuple[str, pd.DataFrame]:
     if not cfg.root.is_dir():
+        if is_address(cfg.data.root):
+            raise InputError(
+                f"the files of data.root {cfg.data.root} must be copied first: python -m pipeline.prepare {cfg.options}"
+            )
         raise InputError(f"data.root {cfg.data.root} is not a folder. Put the competition's files there")
     if "{" in name:
         return f"{setting} = {name!r}", rows_from_paths(data_dir(cfg), name, without)

@@ -10,7 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.competition.archives.unpacking import Room, clean_name, is_archive, stem, unpack
+from pipeline.archive_names import is_archive, stem
+from pipeline.competition.archives.unpacking import Room, clean_name, unpack
 from pipeline.files import InputError
 
 FILES = {"a/1.txt": b"one", "a/b/2.txt": b"two" * 10_000, "강아지.txt": b"dog"}

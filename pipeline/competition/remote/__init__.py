@@ -1,0 +1,1 @@
+"""Competitions that lie elsewhere, copied once into a folder here."""
