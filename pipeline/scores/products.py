@@ -56,6 +56,7 @@ def make(cfg: Config, ready: list[int | str], inputs: Inputs, scores_path: Path,
     folder = run_dir(cfg)
     labelled = read_labelled(cfg) if inputs.has_train else None
     task, test = labelled.task if labelled else known_task(cfg), read_test(cfg)
+    form = read_form(cfg, task, test.ids)  # before predictions take memory: a sample has a cell for each
 
     products = ["test.parquet", "submission.csv", scores_path.name]
     weights = {str(fold): stamped(train_stamp(cfg, fold), "model.safetensors") for fold in ready}
@@ -78,7 +79,6 @@ def make(cfg: Config, ready: list[int | str], inputs: Inputs, scores_path: Path,
         scores = {**scores, "probe": {"cv": {}, **scores.get("probe", {}), "share": share}}
     probs = test_probs(cfg, task, test.ids, ready, share)
     write_predictions(folder / "test.parquet", Predictions(test.ids, task.classes, probs))
-    form = read_form(cfg, task, test.ids)
     if cfg.ensemble.method == "rank" and form.answer == "columns" and task.kind != "multi":
         log.info(
             "ensemble: ranks are written, whose rows do not sum to 1; ensemble.method = 'mean' gives probabilities"

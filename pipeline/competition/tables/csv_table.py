@@ -54,6 +54,18 @@ class Table:
         return list(map(str, self.frame[name].tolist()))
 
 
+class _Letters(io.TextIOBase):
+    """A text to be read as a file is, without a copy of it: `StringIO` takes four bytes for a letter."""
+
+    def __init__(self, text: str) -> None:
+        self._text, self._place = text, 0
+
+    def read(self, size: int | None = -1) -> str:
+        """Give the next letters, all that are left by default."""
+        start, self._place = self._place, len(self._text) if size is None or size < 0 else self._place + size
+        return self._text[start : self._place]
+
+
 def read_csv(
     path: Path, encoding: str = "", tag_separator: str = "", *, like: Dialect | None = None, headerless: bool = False
 ) -> Table:
@@ -108,7 +120,7 @@ def parse_csv(
         separator = excel[1] if excel else _separator(head)
         header = next(csv.reader(io.StringIO(head), delimiter=separator))
         frame = pd.read_csv(
-            io.BytesIO(text.encode()),  # StringIO takes four bytes for a letter
+            _Letters(text),
             sep=separator,
             dtype=str,
             keep_default_na=False,
