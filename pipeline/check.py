@@ -34,7 +34,7 @@ def check(cfg: Config, file: Path) -> None:
     table = read_csv(file, like=form.dialect)
     if problems := submission.check(form, task, table):
         raise InputError(f"{file} would be refused by the competition: {'; '.join(problems)}")
-    same = submission.one_answer(form, table.frame)
+    same = submission.one_answer(form, [table.frame])
     log.info("check: %s has the form that is asked for: %s rows", file, f"{len(table.frame):,}")
     if same is not None:
         log.warning("check: warning: every row says the same, %s", same)

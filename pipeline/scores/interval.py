@@ -2,7 +2,8 @@
 share a fold.
 """
 
-from collections.abc import Sequence
+import math
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -54,8 +55,8 @@ def interval(
     metric: str, true: Array, scored: metrics.Predicted, groups: Sequence[str] | None = None, seed: int = 0
 ) -> Interval | None:
     """The interval of a metric over images, a row each, or over their groups."""
-    draws = resamples(len(true), _width(scored), groups, seed)
-    return _middle([metrics.score(metric, true[rows], scored[rows]) for rows in draws])
+    score = _scorer(metric, true, scored)
+    return _middle([score(rows) for rows in resamples(len(true), _width(scored), groups, seed)])
 
 
 def difference(
@@ -68,12 +69,28 @@ def difference(
     """The interval of the second score less the first, of two predictions of the same images: each resample is of
     both, so that what makes images hard or easy for both of them drops out (paired bootstrap).
     """
-    one, other = scored
+    scores = [_scorer(metric, true, said) for said in scored]
     values: list[float | None] = []
-    for rows in resamples(len(true), max(_width(one), _width(other)), groups, seed):
-        first, second = (metrics.score(metric, true[rows], said[rows]) for said in scored)
+    for rows in resamples(len(true), max(map(_width, scored)), groups, seed):
+        first, second = (score(rows) for score in scores)
         values.append(None if first is None or second is None else second - first)
     return _middle(values)
+
+
+def _scorer(metric: str, true: Array, scored: metrics.Predicted) -> Callable[[Array], float | None]:
+    """Give what scores some of the images, drawn again and again: where the metric is a mean over images, the values
+    that it is the mean of are computed once.
+    """
+    of_image = metrics.get(metric).of_image
+    if of_image is None or not len(true):
+        return lambda rows: metrics.score(metric, true[rows], scored[rows])
+    values = of_image(true, scored)
+
+    def mean(rows: Array) -> float | None:
+        value = float(values[rows].mean())
+        return value if math.isfinite(value) else None
+
+    return mean
 
 
 def _width(scored: metrics.Predicted) -> int:

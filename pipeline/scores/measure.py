@@ -11,9 +11,15 @@ from pipeline.audit.alike_table import alike_in_other_folds
 from pipeline.competition.answers import metrics
 from pipeline.competition.answers.blending import blend, mixed
 from pipeline.competition.answers.decide import PLAIN, Decision
-from pipeline.competition.answers.ensembling import combine
+from pipeline.competition.answers.ensembling import combine_stored
 from pipeline.competition.answers.mirrors import doubts_of_flips
-from pipeline.competition.answers.predictions import Predictions, read_predictions, write_predictions
+from pipeline.competition.answers.predictions import (
+    Predictions,
+    Stored,
+    read_predictions,
+    stored_predictions,
+    write_predictions,
+)
 from pipeline.competition.answers.probs import Probs
 from pipeline.competition.answers.scoring import Folds, answers_score, cross_validation, fitted, prior_score
 from pipeline.competition.answers.task import Task, make_task, scored_by
@@ -32,22 +38,22 @@ from pipeline.stamps import note
 Array = np.ndarray[Any, Any]
 
 
-def read_probs(cfg: Config, fold: int | str, name: str, task: Task, ids: list[str]) -> Probs:
-    """What a model's table of predictions, or the `probe`'s, says of some ids, in their order.
+def stored(cfg: Config, fold: int | str, name: str, task: Task) -> Stored:
+    """A model's table of predictions, or the `probe`'s.
 
     Raises:
-        InputError: it is not there or broken, or of other ids or classes.
+        InputError: it is not there or broken, or of other classes.
     """
     path, made_by = fold_dir(cfg, fold) / name, f"python -m pipeline.infer {cfg.options}"
     if fold == "probe":
         path, made_by = probe_dir(cfg) / name, f"python -m pipeline.probe {cfg.options}"
-    table = read_predictions(path, made_by)
+    table = stored_predictions(path, made_by)
     if table.classes != task.classes:
         raise InputError(
             f"{path} must have the train table's {len(task.classes)} classes. Got {len(table.classes)}, or another "
             f"order; delete it and run: {made_by}"
         )
-    return table.aligned(ids, str(path), f"Delete it and run: {made_by}")
+    return table
 
 
 def known_task(cfg: Config) -> Task:
@@ -173,7 +179,7 @@ def _said_of(cfg: Config, labelled: Labelled, folds: list[int | str]) -> dict[st
     said = {}
     for fold in folds:
         _, indices = labelled.split(fold)
-        said[str(fold)] = (indices, read_probs(cfg, fold, "oof.parquet", labelled.task, labelled.ids(indices)))
+        said[str(fold)] = (indices, stored(cfg, fold, "oof.parquet", labelled.task).aligned(labelled.ids(indices)))
     return said
 
 
@@ -182,7 +188,7 @@ def _said_of_by_probe(cfg: Config, labelled: Labelled, folds: list[int | str]) -
     if not folds:
         return {}
     ids = labelled.samples.ids
-    probs = read_probs(cfg, "probe", "oof.parquet", labelled.task, ids)
+    probs = stored(cfg, "probe", "oof.parquet", labelled.task).aligned(ids)
     held_out = {str(fold): labelled.split(fold)[1] for fold in folds}
     return {fold: (indices, probs[indices]) for fold, indices in held_out.items()}
 
@@ -224,7 +230,7 @@ def test_probs(cfg: Config, task: Task, ids: list[str], ready: Sequence[int | st
     method, keep = cfg.ensemble.method, cfg.infer.keep_top
 
     def combined(names: Sequence[int | str]) -> Probs:
-        return combine([read_probs(cfg, name, "test.parquet", task, ids) for name in names], method, task, keep)
+        return combine_stored([stored(cfg, name, "test.parquet", task) for name in names], ids, method, task, keep)
 
     if share in (0, 1):
         return combined(["probe"] if share else ready)

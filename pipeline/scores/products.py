@@ -1,8 +1,8 @@
 """The run's tables, scores and submission, made of what its models and the probe say."""
 
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -13,7 +13,6 @@ from pipeline.competition.answers import submission
 from pipeline.competition.answers.form import Form, read_form
 from pipeline.competition.answers.predictions import Predictions, write_predictions
 from pipeline.competition.answers.probs import Probs
-from pipeline.competition.answers.task import Task
 from pipeline.competition.folds.fold_table import Labelled, read_labelled
 from pipeline.competition.tables.table import read_test
 from pipeline.config import Config
@@ -57,6 +56,7 @@ def make(cfg: Config, ready: list[int | str], inputs: Inputs, scores_path: Path,
     folder = run_dir(cfg)
     labelled = read_labelled(cfg) if inputs.has_train else None
     task, test = labelled.task if labelled else known_task(cfg), read_test(cfg)
+    form = read_form(cfg, task, test.ids)  # before predictions take memory: a sample has a cell for each
 
     products = ["test.parquet", "submission.csv", scores_path.name]
     weights = {str(fold): stamped(train_stamp(cfg, fold), "model.safetensors") for fold in ready}
@@ -79,38 +79,33 @@ def make(cfg: Config, ready: list[int | str], inputs: Inputs, scores_path: Path,
         scores = {**scores, "probe": {"cv": {}, **scores.get("probe", {}), "share": share}}
     probs = test_probs(cfg, task, test.ids, ready, share)
     write_predictions(folder / "test.parquet", Predictions(test.ids, task.classes, probs))
-    form = read_form(cfg, task, test.ids)
     if cfg.ensemble.method == "rank" and form.answer == "columns" and task.kind != "multi":
         log.info(
             "ensemble: ranks are written, whose rows do not sum to 1; ensemble.method = 'mean' gives probabilities"
         )
-    frame = _filled(cfg, form, task, test.ids, probs, scores, labelled, ready)
+    answered = _with_prior(cfg, form, test.ids, probs, labelled, ready)
+    rows = partial(submission.fill, form, task, *answered, decision_of(scores))
     # Ranks, and the likeliest classes alone, are of their own kind: they are compared as they are.
     drift = find_drift(task, oof.probs, probs) if oof and cfg.ensemble.method == "mean" else []
-    warnings = [*drift, *warnings_of(scores, task.metric, submission.one_answer(form, frame))]
+    warnings = [*drift, *warnings_of(scores, task.metric, submission.one_answer(form, rows()))]
     write_json(scores_path, {**scores, **models, **({"warnings": warnings} if warnings else {})})
-    submission.write(folder / "submission.csv", form, task, frame)
+    submission.write(folder / "submission.csv", form, task, rows())
     return products
 
 
-def _filled(
-    cfg: Config,
-    form: Form,
-    task: Task,
-    ids: list[str],
-    probs: Probs,
-    scores: dict[str, Any],
-    labelled: Labelled | None,
-    ready: Sequence[int | str],
-) -> pd.DataFrame:
-    """The submission; rows of the sample that have no test image get the prior."""
+def _with_prior(
+    cfg: Config, form: Form, ids: list[str], probs: Probs, labelled: Labelled | None, ready: Sequence[int | str]
+) -> tuple[list[str], Probs]:
+    """The test images with what is said of them, and behind them rows of the sample that have no test image, of which
+    the prior is said.
+    """
     known = set(ids)
     more = [id_ for id_ in form.ids if id_ not in known]
-    if more:
-        prior = labelled.prior(np.arange(len(labelled.samples))) if labelled else _prior_of_models(cfg, ready)
-        usable = np.arange(len(known) + len(more)) < len(known)
-        probs = probs.filled(np.array(prior, np.float32), usable, cfg.infer.keep_top)
-    return submission.fill(form, task, [*ids, *more], probs, decision_of(scores))
+    if not more:
+        return ids, probs
+    prior = labelled.prior(np.arange(len(labelled.samples))) if labelled else _prior_of_models(cfg, ready)
+    usable = np.arange(len(known) + len(more)) < len(known)
+    return [*ids, *more], probs.filled(np.array(prior, np.float32), usable, cfg.infer.keep_top)
 
 
 def _prior_of_models(cfg: Config, ready: Sequence[int | str]) -> tuple[float, ...]:

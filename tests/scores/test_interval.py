@@ -5,6 +5,7 @@ import pytest
 from scipy import stats
 from sklearn.metrics import f1_score
 
+from pipeline.competition.answers import metrics
 from pipeline.competition.answers.probs import Probs
 from pipeline.competition.answers.scoring import cross_validation
 from pipeline.competition.answers.task import Task
@@ -90,3 +91,27 @@ def test_a_metric_that_is_undefined_has_none() -> None:
     task = Task("single", ("a", "b"), "roc_auc", ("label",))
     oof = {"0": (np.arange(20), Probs.dense(np.full((20, 2), 0.5)))}
     assert cv_interval(task, np.zeros(20, np.int64), oof) is None
+
+
+@pytest.mark.parametrize("metric", ["log_loss", "map@2", "top@2"])
+def test_of_a_mean_over_images_predictions_are_looked_at_once(metric: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """And the interval is that of the score of each resample."""
+    values = np.random.default_rng(2).dirichlet(np.ones(3), 150).astype(np.float32)
+    other = values[::-1]
+    scores = [
+        [metrics.score(metric, TRUE[rows], Probs.dense(said[rows])) for rows in resamples(150, 3, None, 0)]
+        for said in (values, other)
+    ]
+    seen: list[int] = []
+    for name in ("full", "places"):
+        whole = getattr(Probs, name)
+        monkeypatch.setattr(
+            Probs, name, lambda self, *given, whole=whole: (seen.append(len(self)), whole(self, *given))[1]
+        )
+    found = interval(metric, TRUE, Probs.dense(values))
+    expected = np.quantile(scores[0], [0.025, 0.975])
+    assert found is not None and [found.low, found.high] == pytest.approx(expected.tolist(), abs=1e-12)
+    both = difference(metric, TRUE, (Probs.dense(values), Probs.dense(other)))
+    expected = np.quantile(np.subtract(scores[1], scores[0]), [0.025, 0.975])
+    assert both is not None and [both.low, both.high] == pytest.approx(expected.tolist(), abs=1e-12)
+    assert sum(seen) == 3 * 150

@@ -62,6 +62,12 @@ def decide(task: Task, probs: Probs, decision: Decision = PLAIN) -> Array:
     return probs.best(1)[:, 0]
 
 
+def is_fitted(task: Task) -> bool:
+    """Whether the task's metric is served best by thresholds or cuts that are found on predictions."""
+    needs = metrics.get(task.metric).needs
+    return (needs == "labels" and task.kind == "multi") or (needs == "grades" and len(task.classes) > 2)
+
+
 def fit_decision(task: Task, targets: Array, probs: Probs) -> Decision:
     """What serves the task's metric best on some predictions; `PLAIN` for metrics that need nothing.
 
@@ -70,12 +76,11 @@ def fit_decision(task: Task, targets: Array, probs: Probs) -> Decision:
         targets: as `Task.encode` gives them.
         probs: of the images.
     """
-    needs = metrics.get(task.metric).needs
-    if len(targets) and needs == "labels" and task.kind == "multi":
+    if not len(targets) or not is_fitted(task):
+        return PLAIN
+    if metrics.get(task.metric).needs == "labels":
         return Decision(thresholds=_thresholds(task, targets, probs))
-    if len(targets) and needs == "grades" and len(task.classes) > 2:
-        return Decision(cuts=_cuts(task.grades, targets, probs.expected(task.grades)))
-    return PLAIN
+    return Decision(cuts=_cuts(task.grades, targets, probs.expected(task.grades)))
 
 
 def _thresholds(task: Task, targets: Array, probs: Probs) -> tuple[float, ...]:

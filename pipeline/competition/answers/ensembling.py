@@ -5,6 +5,7 @@ from typing import Any
 
 import numpy as np
 
+from pipeline.competition.answers.predictions import Stored
 from pipeline.competition.answers.probs import Probs
 from pipeline.competition.answers.task import MANY, Task
 from pipeline.config import ConfigError
@@ -37,6 +38,19 @@ def combine(rows: Sequence[Probs], method: str, task: Task, keep: int) -> Probs:
             )
         rows = [Probs.dense(ranks(probs.array)) for probs in rows]
     return Probs.mean(rows, keep)
+
+
+def combine_stored(tables: Sequence[Stored], ids: list[str], method: str, task: Task, keep: int) -> Probs:
+    """Combine predictions of these ids in files, as `combine` does: of a mean no more than the result is held.
+
+    Raises:
+        ConfigError: see `combine`.
+        InputError: a file is broken, or of other ids.
+    """
+    if method == "rank" and task.kind != "number":  # which are among all images
+        return combine([table.aligned(ids) for table in tables], method, task, keep)
+    blocks = zip(*(table.blocks_of(ids) for table in tables), strict=True)
+    return Probs.gathered((Probs.mean(parts, keep) for parts in blocks), len(ids))
 
 
 def ranks(probs: Array) -> Array:

@@ -60,6 +60,12 @@ class Form:
     separator: str = " "
     class_of: Mapping[str, str] = field(default_factory=dict)
 
+    def of_rows(self, rows: slice) -> "Form":
+        """The form of some rows alone; of all where rows are not those of images."""
+        if self.long is not None:
+            return self
+        return replace(self, ids=self.ids[rows], copied={name: cells[rows] for name, cells in self.copied.items()})
+
     def labels_in(self, cell: str) -> list[str]:
         """The labels in one cell."""
         if self.answer == "tags":

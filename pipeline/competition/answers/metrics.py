@@ -20,6 +20,8 @@ Array = np.ndarray[Any, Any]
 OF_ORDER = ("roc_auc", "weighted_auc", "mean_column_auc")
 Need = Literal["labels", "grades", "probs", "numbers"]
 Predicted: TypeAlias = Probs | Array
+# Images whose probabilities are in float64 at once.
+BLOCK = 16_384
 
 
 @dataclass(frozen=True)
@@ -32,6 +34,7 @@ class Metric:
     numbers: float (num_images,).
 
     lowest: what it cannot be below; a score of which higher is better is 1 at most.
+    Where the score is a mean over images, `of_image` gives the values (num_images, ...) that it is the mean of.
     """
 
     name: str
@@ -41,6 +44,7 @@ class Metric:
     function: Callable[[Array, Any], float]
     top: int = 1
     lowest: float = 0.0
+    of_image: Callable[[Array, Any], Array] | None = None
 
 
 def score(name: str, targets: Array, predicted: Predicted) -> float | None:
@@ -68,7 +72,7 @@ def get(name: str) -> Metric:
     if match := re.fullmatch(r"(map|top)@([1-9]\d?)", name):
         top = int(match[2])
         if top > 1:
-            return Metric(name, "probs", True, ("single",), (_map_at if match[1] == "map" else _top_at)(top), top=top)
+            return _of_best(match[1], top)
     near = difflib.get_close_matches(name, list(METRICS), 1, 0.5)
     hint = f"Did you mean {near[0]!r}?" if near else ""
     raise ConfigError(f"'task.metric' must be one of {', '.join(METRICS)}. Got {name!r}. {hint}".strip())
@@ -111,16 +115,22 @@ def _f1(average: str) -> Callable[[Array, Array], float]:
     return function
 
 
-def _log_loss(targets: Array, probs: Probs) -> float:
-    """Mean negative log of the true class's probability (rows renormalised, clipped to 1e-15), in nats."""
+def _log_losses(targets: Array, probs: Probs) -> Array:
+    """Negative log of the true class's probability (rows renormalised, clipped to 1e-15), in nats, of each image:
+    float64 (num_images,); of tags of each tag, (num_images, num_classes).
+    """
     if not probs.is_dense:
-        return float(-np.mean(np.log(np.clip(probs.at(targets).astype(np.float64), 1e-15, 1.0))))
+        return np.asarray(-np.log(np.clip(probs.at(targets).astype(np.float64), 1e-15, 1.0)))
+    starts = range(0, max(1, len(targets)), BLOCK)
+    return np.concatenate([_dense_losses(targets[at : at + BLOCK], probs[at : at + BLOCK]) for at in starts])
+
+
+def _dense_losses(targets: Array, probs: Probs) -> Array:
     values = np.clip(probs.full(), 1e-15, 1.0)
     if targets.ndim == 2:
         negative = np.clip(1.0 - values, 1e-15, 1.0)
-        return float(-np.mean(targets * np.log(values) + (1 - targets) * np.log(negative)))
-    rows = values[np.arange(len(targets)), targets] / values.sum(1)
-    return float(-np.mean(np.log(rows)))
+        return np.asarray(-(targets * np.log(values) + (1 - targets) * np.log(negative)))
+    return np.asarray(-np.log(values[np.arange(len(targets)), targets] / values.sum(1)))
 
 
 def _roc_auc(targets: Array, probs: Probs) -> float:
@@ -203,16 +213,26 @@ def _mcc(targets: Array, labels: Array) -> float:
     return float(matthews_corrcoef(targets, labels))
 
 
-def _map_at(top: int) -> Callable[[Array, Probs], float]:
-    def function(targets: Array, probs: Probs) -> float:
+def _map_at(top: int) -> Callable[[Array, Probs], Array]:
+    def of_image(targets: Array, probs: Probs) -> Array:
         place = probs.places(targets)
-        return float(np.where(place < top, 1.0 / (1 + place), 0.0).mean())
+        return np.where(place < top, 1.0 / (1 + place), 0.0)
 
-    return function
+    return of_image
 
 
-def _top_at(top: int) -> Callable[[Array, Probs], float]:
-    return lambda targets, probs: float((probs.places(targets) < top).mean())
+def _top_at(top: int) -> Callable[[Array, Probs], Array]:
+    return lambda targets, probs: probs.places(targets) < top
+
+
+def _mean_of(of_image: Callable[[Array, Probs], Array]) -> Callable[[Array, Probs], float]:
+    return lambda targets, probs: float(of_image(targets, probs).mean())
+
+
+def _of_best(name: str, top: int) -> Metric:
+    """`map@K` or `top@K`."""
+    of_image = (_map_at if name == "map" else _top_at)(top)
+    return Metric(f"{name}@{top}", "probs", True, ("single",), _mean_of(of_image), top=top, of_image=of_image)
 
 
 def _rmse(targets: Array, numbers: Array) -> float:
@@ -239,15 +259,22 @@ METRICS = {
         Metric("macro_f1", "labels", True, ("single", "ordinal", "multi"), _f1("macro")),
         Metric("micro_f1", "labels", True, ("single", "ordinal", "multi"), _f1("micro")),
         Metric("samples_f1", "labels", True, ("multi",), _f1("samples")),
-        Metric("log_loss", "probs", False, ("single", "ordinal", "multi"), _log_loss),
+        Metric(
+            "log_loss",
+            "probs",
+            False,
+            ("single", "ordinal", "multi"),
+            _mean_of(_log_losses),
+            of_image=_log_losses,
+        ),
         Metric("roc_auc", "probs", True, ("single", "multi"), _roc_auc),
         Metric("mean_column_auc", "probs", True, ("single", "multi"), _mean_column_auc),
         Metric("weighted_auc", "probs", True, ("single",), _weighted_auc),
         Metric("probabilistic_f1", "probs", True, ("single",), _probabilistic_f1),
         Metric("quadratic_kappa", "grades", True, ("ordinal", "single"), quadratic_kappa, lowest=-1.0),
         Metric("mcc", "labels", True, ("single", "ordinal"), _mcc, lowest=-1.0),
-        Metric("map@5", "probs", True, ("single",), _map_at(5), top=5),
-        Metric("top@5", "probs", True, ("single",), _top_at(5), top=5),
+        _of_best("map", 5),
+        _of_best("top", 5),
         Metric("rmse", "numbers", False, ("number",), _rmse),
         Metric("mae", "numbers", False, ("number",), _mae),
     )

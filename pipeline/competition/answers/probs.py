@@ -4,7 +4,7 @@ Twenty thousand classes and a million images would be 80 GB. What is not kept co
 the order of the classes, as where all are kept.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,7 +17,7 @@ Floats = npt.NDArray[np.floating]
 Ints = npt.NDArray[np.integer]
 Bools = npt.NDArray[np.bool_]
 
-# Images whose mean over models is taken at once, where the likeliest are kept.
+# Images that are sorted, or whose mean over models is taken where the likeliest are kept, at once.
 _BLOCK = 4096
 
 
@@ -57,6 +57,26 @@ class Probs:
         if _all_dense(parts):
             return cls.dense(np.concatenate([part.array for part in parts]))
         return cls(sparse.csr_array(sparse.vstack([part._rows for part in parts], format="csr")))
+
+    @classmethod
+    def gathered(cls, blocks: Iterable["Probs"], num_images: int) -> "Probs":
+        """Rows below rows of blocks that come one after the other: of dense ones none is held twice.
+
+        Args:
+            blocks: all of one kind, at least one.
+            num_images: of all of them.
+        """
+        blocks = iter(blocks)
+        first = next(blocks)
+        if not first.is_dense:
+            return cls.stack([first, *blocks])
+        rows, stop = np.empty((num_images, first.num_outputs), first.array.dtype), len(first)
+        rows[:stop] = first.array
+        for block in blocks:
+            start, stop = stop, stop + len(block)
+            rows[start:stop] = block.array
+        assert stop == num_images, "the blocks are of all images"
+        return cls.dense(rows)
 
     @classmethod
     def mean(cls, parts: Sequence["Probs"], keep: int, shares: Sequence[float] = ()) -> "Probs":
@@ -168,7 +188,8 @@ class Probs:
         if self.is_dense:
             if top == 1:  # the same without sorting
                 return self.array.argmax(1)[:, None]
-            return np.argsort(-self.array, axis=1, kind="stable")[:, :top]
+            blocks = (self.array[start : start + _BLOCK] for start in range(0, max(1, len(self)), _BLOCK))
+            return np.concatenate([np.argsort(-block, axis=1, kind="stable")[:, :top].copy() for block in blocks])
         top = min(top, self.num_outputs)
         counts = np.diff(self._rows.indptr)
         rows = np.repeat(np.arange(len(self)), counts)

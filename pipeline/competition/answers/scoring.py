@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from pipeline.competition.answers import metrics
-from pipeline.competition.answers.decide import PLAIN, Decision, decide, fit_decision
+from pipeline.competition.answers.decide import PLAIN, Decision, decide, fit_decision, is_fitted
 from pipeline.competition.answers.predictions import Predictions
 from pipeline.competition.answers.probs import Probs
 from pipeline.competition.answers.task import MANY, Task
@@ -94,7 +94,7 @@ def fitted(task: Task, targets: Array, oof: Folds, without: str = "") -> Decisio
         without: the fold to leave out; "" for none, as test images are decided.
     """
     others = [rows for fold, rows in oof.items() if fold != without]
-    if not others:
+    if not others or not is_fitted(task):
         return PLAIN
     indices, probs = zip(*others, strict=True)
     return fit_decision(task, targets[np.concatenate(indices)], Probs.stack(probs))

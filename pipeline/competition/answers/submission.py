@@ -1,11 +1,13 @@
 """Writing `submission.csv` as the sample submission shows it, and refusing to write one that would not be accepted."""
 
+import codecs
 import csv
 import io
 import os
 from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import numpy as np
 import pandas as pd
@@ -16,15 +18,18 @@ from pipeline.competition.answers.form import Form
 from pipeline.competition.answers.probs import Probs
 from pipeline.competition.answers.spelling import same
 from pipeline.competition.answers.task import Task
-from pipeline.competition.tables.csv_table import Table, counted, read_csv
+from pipeline.competition.tables.csv_table import Table, counted, parse_csv
 from pipeline.files import InputError, atomic_write
 from pipeline.quoting import cut, shown
 
 Array = np.ndarray[Any, Any]
 
+# Cells that are text at once, which take a hundred bytes each.
+CELLS = 1_000_000
 
-def fill(form: Form, task: Task, ids: list[str], probs: Probs, decision: Decision = PLAIN) -> pd.DataFrame:
-    """The submission as text cells, in the sample's order of rows and columns.
+
+def fill(form: Form, task: Task, ids: list[str], probs: Probs, decision: Decision = PLAIN) -> Iterator[pd.DataFrame]:
+    """The submission as text cells, in the sample's order of rows and columns, some rows after the other.
 
     Args:
         form: what is asked for.
@@ -34,8 +39,16 @@ def fill(form: Form, task: Task, ids: list[str], probs: Probs, decision: Decisio
         decision: thresholds or cuts, where labels are asked for.
     """
     row = {id_: index for index, id_ in enumerate(ids)}
-    cells_of = _cells(form, task, probs[np.array([row[id_] for id_ in form.ids])], decision)
-    ids = form.ids
+    indices = np.array([row[id_] for id_ in form.ids])
+    step = max(1, CELLS // len(form.columns)) if form.long is None else len(indices)
+    for start in range(0, len(indices), step):
+        rows = slice(start, start + step)
+        yield _filled(form.of_rows(rows), task, probs[indices[rows]], decision)
+
+
+def _filled(form: Form, task: Task, probs: Probs, decision: Decision) -> pd.DataFrame:
+    """The rows of a form: probs of its images."""
+    cells_of, ids = _cells(form, task, probs, decision), form.ids
     if form.long is not None:
         row = {id_: index for index, id_ in enumerate(ids)}
         cells_of = {form.long.column: [cells_of[name][row[image]] for image, name in form.long.pairs]}
@@ -46,12 +59,21 @@ def fill(form: Form, task: Task, ids: list[str], probs: Probs, decision: Decisio
     return frame[list(form.columns)]
 
 
-def one_answer(form: Form, frame: pd.DataFrame) -> str | None:
-    """What every row of a submission says; None where they differ, or there are not two."""
-    answers = frame[list(form.targets if form.long is None else (form.long.column,))]
-    if len(frame) < 2 or len(answers.drop_duplicates()) > 1:
-        return None
-    return ", ".join(shown(cell) for cell in answers.iloc[0, :5])
+def one_answer(form: Form, frames: Iterable[pd.DataFrame]) -> str | None:
+    """What every row of a submission says; None where they differ, or there are not two.
+
+    Args:
+        form: what is asked for.
+        frames: its rows, some after the other; no more are looked at than it takes.
+    """
+    names, known, num_rows = list(form.targets if form.long is None else (form.long.column,)), None, 0
+    for frame in frames:
+        answers = frame[names].drop_duplicates()
+        first = tuple(answers.iloc[0]) if len(answers) else known
+        if len(answers) > 1 or known not in (None, first):
+            return None
+        known, num_rows = first, num_rows + len(frame)
+    return ", ".join(shown(cell) for cell in known[:5]) if known and num_rows > 1 else None
 
 
 def _cells(form: Form, task: Task, probs: Probs, decision: Decision) -> dict[str, list[str]]:
@@ -155,9 +177,11 @@ def _is_number(cell: str) -> bool:
 
 def _check_numbers(form: Form, task: Task, cells: dict[str, list[str]]) -> list[str]:
     columns = [cells[name] for name in form.targets]
-    if wrong := [cell for cell in dict.fromkeys(cell for column in columns for cell in column) if not _is_number(cell)]:
+    try:
+        values = np.array([list(map(float, column)) for column in columns]).T
+    except ValueError:
+        wrong = [cell for cell in dict.fromkeys(cell for column in columns for cell in column) if not _is_number(cell)]
         return [f"every value must be a number. {counted('are none', wrong)}"]
-    values = np.array([[float(cell) for cell in column] for column in columns]).T
     if not np.isfinite(values).all():
         return ["every value must be finite"]
     if form.answer == "number":
@@ -170,38 +194,17 @@ def _check_numbers(form: Form, task: Task, cells: dict[str, list[str]]) -> list[
     return problems
 
 
-def write(path: Path, form: Form, task: Task, frame: pd.DataFrame) -> None:
-    """Write a submission, read it back, check it, and only then give it its name.
+def write(path: Path, form: Form, task: Task, frames: Iterable[pd.DataFrame]) -> None:
+    """Write a submission, some rows after the other, read it back, check it, and only then give it its name.
 
     Raises:
         InputError: it would be refused; no file of this name is left, an older one neither.
     """
     candidate = path.with_name(f".{path.name}.checking")
-    text = io.StringIO()
-    writer = csv.writer(
-        text,
-        delimiter=form.dialect.separator,
-        quoting=form.dialect.quoting,  # type: ignore[arg-type]
-        lineterminator=form.dialect.newline,
-    )
-    if form.dialect.has_header:
-        writer.writerow(form.header or frame.columns)
-    writings = form.dialect.writings
-    filled = form.targets if form.long is None else (form.long.column,)
-    numeric = form.answer in ("columns", "probability", "number") and form.dialect.quoting == csv.QUOTE_NONNUMERIC
-    columns = []
-    for name in frame:
-        cells = list(frame[name])
-        if writing := writings.get(name):
-            cells = [writing.write(cell) for cell in cells]
-        elif numeric and name in filled:
-            cells = [float(cell) for cell in cells]
-        columns.append(cells)
-    writer.writerows(zip(*columns, strict=True))
     try:
         with atomic_write(candidate) as stream:
-            stream.write(text.getvalue().encode(form.dialect.encoding))
-        problems = check(form, task, read_csv(candidate, like=form.dialect))
+            parts = _write_parts(stream, form, frames)
+        problems = _check_parts(candidate, form, task, parts)
         if not problems:
             os.replace(candidate, path)
     except UnicodeEncodeError as error:
@@ -211,3 +214,58 @@ def write(path: Path, form: Form, task: Task, frame: pd.DataFrame) -> None:
     if problems:
         path.unlink(missing_ok=True)
         raise InputError(f"{path} is not written, the competition would refuse it: {'; '.join(problems)}")
+
+
+def _write_parts(stream: IO[bytes], form: Form, frames: Iterable[pd.DataFrame]) -> list[tuple[int, int]]:
+    """Write rows, some after the other; how many rows and bytes each part has, the first with the header."""
+    encoder, header = codecs.getincrementalencoder(form.dialect.encoding)(), _header(form)
+    parts: list[tuple[int, int]] = []
+    for frame in frames:
+        rows = _text(form, zip(*_as_written(form, frame), strict=True))
+        parts.append((len(frame), stream.write(encoder.encode(rows if parts else header + rows))))
+    return parts
+
+
+def _check_parts(path: Path, form: Form, task: Task, parts: Sequence[tuple[int, int]]) -> list[str]:
+    """Read a submission back, part by part as it was written: what is wrong with the first that would be refused."""
+    decoder, header, start = codecs.getincrementaldecoder(form.dialect.encoding)(), _header(form), 0
+    with path.open("rb") as stream:
+        for number, (num_rows, num_bytes) in enumerate(parts):
+            rows = decoder.decode(stream.read(num_bytes))
+            table = parse_csv(path, header + rows if number else rows, form.dialect.encoding, like=form.dialect)
+            stop = start + num_rows if number < len(parts) - 1 else None
+            if problems := check(form.of_rows(slice(start, stop)), task, table):
+                return problems
+            start += num_rows
+    return []
+
+
+def _header(form: Form) -> str:
+    return _text(form, [form.header or form.columns]) if form.dialect.has_header else ""
+
+
+def _text(form: Form, rows: Iterable[Sequence[Any]]) -> str:
+    text = io.StringIO()
+    writer = csv.writer(
+        text,
+        delimiter=form.dialect.separator,
+        quoting=form.dialect.quoting,  # type: ignore[arg-type]
+        lineterminator=form.dialect.newline,
+    )
+    writer.writerows(rows)
+    return text.getvalue()
+
+
+def _as_written(form: Form, frame: pd.DataFrame) -> list[list[Any]]:
+    """The cells of each column as the sample writes them."""
+    filled = form.targets if form.long is None else (form.long.column,)
+    numeric = form.answer in ("columns", "probability", "number") and form.dialect.quoting == csv.QUOTE_NONNUMERIC
+    columns: list[list[Any]] = []
+    for name in frame:
+        cells: list[Any] = frame[name].tolist()
+        if writing := form.dialect.writings.get(str(name)):
+            cells = [writing.write(cell) for cell in cells]
+        elif numeric and name in filled:
+            cells = [float(cell) for cell in cells]
+        columns.append(cells)
+    return columns

@@ -51,7 +51,19 @@ class Table:
 
     def column(self, name: str) -> list[str]:
         """Give the cells of a column that is known to be there."""
-        return [str(cell) for cell in self.frame[name]]
+        return list(map(str, self.frame[name].tolist()))
+
+
+class _Letters(io.TextIOBase):
+    """A text to be read as a file is, without a copy of it: `StringIO` takes four bytes for a letter."""
+
+    def __init__(self, text: str) -> None:
+        self._text, self._place = text, 0
+
+    def read(self, size: int | None = -1) -> str:
+        """Give the next letters, all that are left by default."""
+        start, self._place = self._place, len(self._text) if size is None or size < 0 else self._place + size
+        return self._text[start : self._place]
 
 
 def read_csv(
@@ -76,6 +88,23 @@ def read_csv(
     if not path.is_file():
         raise InputError(f"{path} does not exist")
     text, encoding = decode(path, path.read_bytes(), like.encoding if like else encoding)
+    return parse_csv(path, text, encoding, tag_separator, like=like, headerless=headerless)
+
+
+def parse_csv(
+    path: Path,
+    text: str,
+    encoding: str,
+    tag_separator: str = "",
+    *,
+    like: Dialect | None = None,
+    headerless: bool = False,
+) -> Table:
+    """Read the text of a csv, or of some of its rows below its header, see `read_csv`; `path` is for messages.
+
+    Raises:
+        InputError: it is empty, or its rows are ragged.
+    """
     newline = "\r\n" if "\r\n" in text else "\n"
     text = text.replace("\r\n", "\n").replace("\r", "\n").lstrip("\n")
     if "\0" in text:
@@ -91,7 +120,7 @@ def read_csv(
         separator = excel[1] if excel else _separator(head)
         header = next(csv.reader(io.StringIO(head), delimiter=separator))
         frame = pd.read_csv(
-            io.StringIO(text),
+            _Letters(text),
             sep=separator,
             dtype=str,
             keep_default_na=False,
@@ -133,7 +162,7 @@ def _read_plainly(
     for name in names:
         if names.count(name) > 1:
             continue
-        distinct = list(dict.fromkeys(frame[name]))
+        distinct = frame[name].unique().tolist()
         writing = find_writing(distinct, may_be_decimal=may_be_decimal) if known is None else known.get(name)
         plain = {cell: writing.read(cell) for cell in distinct} if writing else {}
         if writing and None not in plain.values():

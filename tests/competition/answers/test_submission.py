@@ -255,11 +255,11 @@ def test_what_would_be_refused_is_not_written(
     sample(cfg, header, ["ant"] * (len(header) - 1))
     path.write_text("an older one")
     form = read_form(cfg, task, IDS)
-    frame = submission.fill(form, task, IDS, Probs.dense(PROBS))
+    (frame,) = submission.fill(form, task, IDS, Probs.dense(PROBS))
     for column, cell in change.items():
         frame.loc[3, column] = cell
     with pytest.raises(InputError, match=message):
-        submission.write(path, form, task, frame)
+        submission.write(path, form, task, [frame])
     assert list(Path("output").iterdir()) == []
 
 
@@ -364,9 +364,9 @@ def test_another_spelling_than_the_samples_is_refused(competition: Callable[...,
     cfg, task = competition(), Task("single", ("1.0", "2.0"), "accuracy", ("label",))
     sample(cfg, ["id", "label"], ["1"])
     form = replace(read_form(cfg, task, IDS), spelling={})
-    frame = submission.fill(form, task, IDS, Probs.dense(PROBS[:, :2]))
+    (frame,) = submission.fill(form, task, IDS, Probs.dense(PROBS[:, :2]))
     with pytest.raises(InputError, match=r"1 labels are written in another way than in the sample \(1.0\)"):
-        submission.write(Path("output/submission.csv"), form, task, frame)
+        submission.write(Path("output/submission.csv"), form, task, [frame])
 
 
 def test_an_image_without_tags_is_an_empty_cell(competition: Callable[..., Config]) -> None:
