@@ -242,7 +242,7 @@ def lock(path: Path, what: str, products: Iterable[str] = ("*",), *, wait: bool 
         wait: for another process that holds it, where it is a matter of seconds.
 
     Raises:
-        InputError: another process holds it.
+        InputError: another process holds it, or the file system has no locks.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     with path.open("a") as stream:
@@ -251,6 +251,14 @@ def lock(path: Path, what: str, products: Iterable[str] = ("*",), *, wait: bool 
             fcntl.lockf(stream, fcntl.LOCK_EX if wait else fcntl.LOCK_EX | fcntl.LOCK_NB)
         except (BlockingIOError, PermissionError):
             raise InputError(f"{what} is being made by another process; wait for it or end it ({path})") from None
+        except OSError as error:
+            if error.errno not in (errno.ENOLCK, errno.EOPNOTSUPP, errno.ENOSYS):
+                raise
+            raise InputError(
+                f"the file system of {path.parent} must have locks, so that no two processes make {what} at once. It "
+                f"has none ({error.strerror}): mount it with them (NFS version 4, or 3 with lockd), or work on a local "
+                "disk"
+            ) from None
         for name in products:
             for leftover in path.parent.glob(f".{name}.*.tmp"):
                 leftover.unlink(missing_ok=True)

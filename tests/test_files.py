@@ -1,5 +1,6 @@
 """Files: whole or not there, one writer a product, and stamps that name what differs."""
 
+import errno
 import os
 import subprocess
 import sys
@@ -90,6 +91,18 @@ with lock(Path(sys.argv[1]), "fold 0"):
         print("held", flush=True)
     sys.stdin.read()
 """
+
+
+@pytest.mark.parametrize("number", [errno.ENOLCK, errno.EOPNOTSUPP, errno.ENOSYS])
+def test_a_file_system_without_locks_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int) -> None:
+    """As some network file systems are."""
+
+    def refuses(*_: object) -> None:
+        raise OSError(number, os.strerror(number))
+
+    monkeypatch.setattr("fcntl.lockf", refuses)
+    with pytest.raises(InputError, match="must have locks"), lock(tmp_path / "lock", "fold 0"):
+        pass
 
 
 def test_a_lock_is_held_by_one_and_freed_by_its_holders_death_though_a_child_lives_on(tmp_path: Path) -> None:

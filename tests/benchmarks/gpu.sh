@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# What a GPU does with all this: tests, the demo, speeds, equal bytes. In under eight minutes, on a bare machine with
+# What a GPU does with all this: tests, the demo, speeds, equal bytes, several processes. In under eight minutes, on a bare machine with
 # python 3.12, torch, timm, pandas, pyarrow, scikit-learn and OpenCV, and no network.
 #   bash tests/benchmarks/gpu.sh wheels    where there is a network: what such a machine may lack, as wheels in .whl/
 #   bash tests/benchmarks/gpu.sh [PART...] there: all parts, or some of those below
@@ -71,12 +71,13 @@ rooms="tests/engine tests/images tests/model"
 # Without CUDA the jobs are small, what needs it says so, and the limits are long.
 if ! "$python" -c 'import sys, torch; sys.exit(not torch.cuda.is_available())'; then
     jobs="resnet9:16:64:256 resnet18:32:32:64"
-    costs=resnet18:32:32:64
+    costs=resnet18:32:32:64 shared_jobs=resnet18:32:32:256
     LIMIT=4000 patience=8
 else
     jobs="resnet18:32:512:51200 resnet50:32:512:25600 convnext_tiny:32:512:25600"
     jobs+=" resnet18:224:256:5120 resnet50:224:128:2560 convnext_tiny:224:64:1280 tf_efficientnet_lite0:224:64:1280"
     costs="resnet18:32:512:51200 resnet18:224:256:5120"
+    shared_jobs="resnet18:224:256:5120 tf_efficientnet_lite0:224:64:1280"
 fi
 # The demo runs in a copy, so that nothing of the user's is touched, with the packages of this python.
 mkdir -p "$scratch/demo/input"
@@ -91,6 +92,7 @@ export VIRTUAL_ENV
     part step 100 "$python" $here/step.py $jobs
     part deterministic 40 "$python" $here/step.py --deterministic $costs
     part resume 150 "$python" $here/runs.py resume
+    part together 90 "$python" $here/together.py $shared_jobs
     part augment 30 "$python" $here/augment.py
     part cifar 45 "$python" $here/runs.py cifar
     part compile 60 "$python" $here/compiled.py

@@ -28,8 +28,9 @@ from pipeline.engine.run_model import run_model
 from pipeline.engine.state import TrainState
 from pipeline.engine.training import Training
 from pipeline.images.augment.epoch_changes import EpochChanges
-from pipeline.images.batches import Batches, on_device
+from pipeline.images.batches import Batches, Part, on_device
 from pipeline.model.build import build_model
+from pipeline.processes import team
 from pipeline.randomness import id_keys
 
 
@@ -64,7 +65,8 @@ def job_of(text: str) -> Job:
 def make_loop(
     job: Job, folder: Path, *, deterministic: bool = False
 ) -> tuple[Callable[[], float], nn.Module, TrainState, EpochChanges]:
-    """A function that trains an epoch and gives its images per second, and what it uses."""
+    """A function that trains an epoch and gives its images per second, and what it uses; several processes share it."""
+    members, part = team(), Part(team().rank, team().size, by_image=True)
     name, size, batch_size, num_images, policy = job
     images = mapped_images(num_images, size, folder)
     cfg = TrainConfig(batch_size=batch_size, num_epochs=NUM_EPOCHS)
@@ -80,18 +82,19 @@ def make_loop(
     targets = (torch.arange(num_images) % 10).to(machine.device)
     task = Task("single", tuple(map(str, range(10))), "accuracy", ("label",))
     sizes = [batch_size] * (num_images // batch_size)
-    gathered = Gathered(task, num_images, machine.device)
-    training = Training(TrainState(cfg, 0, model, machine, sizes, gathered))
+    gathered = Gathered(task, num_images, machine.device, members=members)
+    training = Training(TrainState(cfg, 0, model, machine, sizes, gathered, members))
     resident = on_device(images, machine.device)
     epochs = iter(range(NUM_EPOCHS))
 
     def loop() -> float:
-        now = changes.of(next(epochs))
+        now, device = changes.of(next(epochs)), machine.device
         batches = Batches(
-            images, order, batch_size, size, normalisation, machine.device, machine.dtype, targets, now, resident
+            images, order, batch_size, size, normalisation, device, machine.dtype, targets, now, resident, part=part
         )
+        network = training.state.network()
         start = time.perf_counter()
-        run_model(model, batches, "train", machine, gathered, loss, training)
+        run_model(network, batches, "train", machine, gathered, loss, training)
         assert gathered.loss >= 0, "asking waits for the device"
         seconds = time.perf_counter() - start
         training.state.end_epoch({})
