@@ -77,7 +77,7 @@ else
     jobs="resnet18:32:512:51200 resnet50:32:512:25600 convnext_tiny:32:512:25600"
     jobs+=" resnet18:224:256:5120 resnet50:224:128:2560 convnext_tiny:224:64:1280 tf_efficientnet_lite0:224:64:1280"
     costs="resnet18:32:512:51200 resnet18:224:256:5120"
-    shared_jobs="resnet18:224:256:5120 tf_efficientnet_lite0:224:64:1280"
+    shared_jobs="resnet18:224:64:640 resnet18:32:512:5120"
 fi
 # The demo runs in a copy, so that nothing of the user's is touched, with the packages of this python.
 mkdir -p "$scratch/demo/input"
@@ -92,7 +92,7 @@ export VIRTUAL_ENV
     part step 100 "$python" $here/step.py $jobs
     part deterministic 40 "$python" $here/step.py --deterministic $costs
     part resume 150 "$python" $here/runs.py resume
-    part together 90 "$python" $here/together.py $shared_jobs
+    part together 120 "$python" $here/together.py $shared_jobs
     part augment 30 "$python" $here/augment.py
     part cifar 45 "$python" $here/runs.py cifar
     part compile 60 "$python" $here/compiled.py

@@ -1,6 +1,6 @@
 """One network trained by several processes together, against one process: images per second.
 
-Run: PYTHONPATH=. python tests/benchmarks/together.py [--processes 1 2] [NETWORK:SIZE:BATCH:IMAGES ...]
+Run: PYTHONPATH=. python tests/benchmarks/together.py [NETWORK:SIZE:BATCH:IMAGES ...] [--processes 1 2]
 The loop is that of `step.py`, with the same batches whatever the processes: each has a part of every one. On a machine
 with GPUs each process has one; where there are fewer they share it, and gradients travel by the CPU. Without GPUs they
 share the cores. The best of three epochs counts.
@@ -55,11 +55,12 @@ def main() -> None:
     default = "resnet50:224:128:2560" if most else "resnet18:64:64:512"
     parser.add_argument("jobs", nargs="*", default=[default])
     arguments = parser.parse_args()
-    found = {number: speeds(number, arguments.jobs) for number in arguments.processes}
-    first = found[arguments.processes[0]]
-    for job in arguments.jobs:
-        for number, of_jobs in found.items():
-            print(f"{job}, {number} processes: {of_jobs[job]:,.0f} images/s, {of_jobs[job] / first[job]:.2f} times")
+    first: dict[str, float] = {}
+    for number in arguments.processes:
+        found = speeds(number, arguments.jobs)
+        first = first or found
+        for job, speed in found.items():
+            print(f"{job}, {number} processes: {speed:,.0f} images/s, {speed / first[job]:.2f} times", flush=True)
     print(machine_line())
 
 
