@@ -3,6 +3,7 @@
 import os
 import re
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -208,6 +209,38 @@ def test_a_killed_process_is_started_again_by_torchrun(alone: Path, ready: Path)
     assert "goes on in epoch" in done.stdout
     run(ready, 1, ("train", "infer", "ensemble"))
     assert furthest(alone, ready) < 1e-4
+
+
+@pytest.mark.slow
+def test_two_machines_make_what_one_process_does(alone: Path, tmp_path: Path) -> None:
+    """Two launchers with two processes each, that find each other by an address and share a folder."""
+    place, port = made(tmp_path), free_port()
+    arguments = [
+        *("--nnodes=2", "--nproc-per-node=2", "--rdzv-backend=c10d", f"--rdzv-endpoint=localhost:{port}"),
+        *("--rdzv-id=two", "--local-addr=localhost", "-m", "pipeline", *STAGES, *CONFIG, "--set", *SETTINGS),
+    ]
+    nodes = [
+        subprocess.Popen(
+            [sys.executable, "-m", "torch.distributed.run", *arguments],
+            cwd=place,
+            env=environment(1),
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+        )
+        for _ in range(2)
+    ]
+    said = [node.communicate(timeout=300)[0] for node in nodes]
+    assert [node.returncode for node in nodes] == [0, 0], said
+    assert "by all 4 processes together" in "".join(said)
+    assert furthest(alone, place) < 1e-4
+    assert (place / RUN / "submission.csv").is_file()
+
+
+def free_port() -> int:
+    with socket.socket() as listening:
+        listening.bind(("localhost", 0))
+        return int(listening.getsockname()[1])
 
 
 def test_what_is_wrong_is_said_once(tmp_path: Path) -> None:
