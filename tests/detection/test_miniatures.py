@@ -209,8 +209,8 @@ def test_a_perfect_prediction_is_accepted_and_scores_full(workplace: Path, name:
     make_folds(cfg)
     assert len(read_labelled(cfg).folds) == 280
     form = read_form(cfg, task, test.ids)
-    frame = submission.fill(form, task, test.ids, oracle(task, test.ids, answers.set_index(rules["id"])), PLAIN)
-    submission.write(workplace / "output" / "submission.csv", form, task, frame)
+    (frame,) = submission.fill(form, task, test.ids, oracle(task, test.ids, answers.set_index(rules["id"])), PLAIN)
+    submission.write(workplace / "output" / "submission.csv", form, task, [frame])
     score = referee()
     written = score.read(workplace / "output" / "submission.csv", rules)
     known = score.read(MINI / name / "answers.csv", json.loads((MINI / name / "rules.json").read_text()))

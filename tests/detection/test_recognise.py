@@ -558,9 +558,9 @@ def test_columns_that_are_not_to_be_filled(tmp_path: Path, header: list[str]) ->
     task = make_task(cfg, train)
     form = read_form(cfg, task, test.ids)
     assert form.targets == ("label",)
-    frame = fill(form, task, test.ids, Probs.dense(np.eye(4)[np.arange(8) % 4]))
+    (frame,) = fill(form, task, test.ids, Probs.dense(np.eye(4)[np.arange(8) % 4]))
     assert list(frame.columns) == header and list(frame["img_path"]) == list(cells["img_path"])
-    write(tmp_path / "submission.csv", form, task, frame)
+    write(tmp_path / "submission.csv", form, task, [frame])
     assert (tmp_path / "submission.csv").read_text().splitlines()[0] == ",".join(header)
 
 
@@ -611,8 +611,8 @@ def test_a_row_for_each_image_and_class(tmp_path: Path, pattern: str, train_is_l
     assert all(int(train.labels.loc[f"ID_{id_}", name]) == flag for (id_, name), flag in flags.items())
     form = read_form(cfg, task, test.ids)
     probs = np.random.default_rng(0).random((8, 3)).astype(np.float32)
-    frame = fill(form, task, test.ids, Probs.dense(probs))
-    write(tmp_path / "submission.csv", form, task, frame)
+    (frame,) = fill(form, task, test.ids, Probs.dense(probs))
+    write(tmp_path / "submission.csv", form, task, [frame])
     assert list(frame["ID"]) == [id_ for id_, _ in asked]
     written = dict(zip(frame["ID"], map(float, frame["Label"]), strict=True))
     for number, id_ in enumerate(test.ids):
