@@ -120,7 +120,7 @@ def _turns(options: list[str], *, after_probe: bool) -> list[Step]:
     from pipeline.config import ConfigError
     from pipeline.files import InputError
     from pipeline.freshness import has_probe, read_inputs, unpredicted
-    from pipeline.paths import all_folds
+    from pipeline.paths import all_folds, fold_dir
     from pipeline.plan import is_trained, planned
 
     together = _with(options, TURNS)
@@ -134,10 +134,12 @@ def _turns(options: list[str], *, after_probe: bool) -> list[Step]:
     due = [fold for fold in folds if unpredicted(cfg, fold, inputs)] if inputs.has_train else []
     if not due:
         return together
+    from pipeline.engine.resume import begun_by
+
     # Where there are models there is a submission, which stays until training has accepted them.
     is_first = after_probe and has_probe(cfg) and not is_trained(cfg)
     steps = [Step("ensemble", options)] if is_first else []
-    own, rest = dealt(folds, due)
+    own, rest = dealt(folds, due, lambda fold: begun_by(fold_dir(cfg, fold)))
     steps += [step for fold in own for step in _of_model(options, fold, is_own=True)]
     for fold in rest:
         steps += _of_model(options, fold, submits=fold in due or fold == folds[-1])

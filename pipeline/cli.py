@@ -16,7 +16,7 @@ from pipeline.files import InputError
 from pipeline.log import log, say, with_log
 from pipeline.paths import run_dir
 from pipeline.plan import planned
-from pipeline.processes import OtherFailed, count, is_left_alone, must_say, rank, team
+from pipeline.processes import OtherFailed, count, is_left_alone, must_say, rank, status_of_first, team
 from pipeline.roots import is_address, local_root
 from pipeline.signals import Stopped, signals_stop
 
@@ -175,20 +175,21 @@ def guarded(
             return _failed(stage, _in_words(error), 1)
         except (KeyboardInterrupt, Stopped) as error:
             status = error.status if isinstance(error, Stopped) else 130
-            return _failed(stage, "stopped; the same command goes on from here", status, names_process=False)
-        except OtherFailed:
-            return 1
+            return _failed(stage, "stopped; the same command goes on from here", status, is_news=False)
+        except OtherFailed as error:
+            return _failed(stage, "it ends, as another process has ended", error.status, is_news=False)
         except RuntimeError as error:
             if not is_left_alone(error):
                 raise
-            return _failed(stage, "it ends, as another process has ended", 1)
+            return _failed(stage, "it ends, as another process has ended", status_of_first(1), is_news=False)
     return 0
 
 
-def _failed(stage: str, message: str, status: int, *, names_process: bool = True) -> int:
+def _failed(stage: str, message: str, status: int, *, is_news: bool = True) -> int:
     """Say what went wrong, once where several processes meet it, and in which; gives the exit status."""
-    if must_say(message):
-        of_process = f"process {rank()}: " if names_process and count() > 1 else ""
+    if must_say(message, status, is_news=is_news):
+        # A mistake in the settings is no process's own.
+        of_process = f"process {rank()}: " if is_news and status != 2 and count() > 1 else ""
         if log.handlers:
             log.error("%s: %s%s", stage, of_process, message)
         else:

@@ -2,9 +2,10 @@
 
 As many whole models as every process can have are dealt out: no process waits for another, and each model is what one
 process makes. What is left over, fewer than there are processes, they train together, each with a part of every batch.
+A training under way goes on as it was begun.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from pipeline.log import log
 from pipeline.processes import team
@@ -12,12 +13,15 @@ from pipeline.processes import team
 Models = list[int | str]
 
 
-def dealt(models: Sequence[int | str], due: Sequence[int | str]) -> tuple[Models, Models]:
+def dealt(
+    models: Sequence[int | str], due: Sequence[int | str], begun_by: Callable[[int | str], int]
+) -> tuple[Models, Models]:
     """Deal the models of a run out to the processes; all of them ask at once.
 
     Args:
         models: of the run.
         due: those that are yet to be made; what the first process says counts.
+        begun_by: how many processes have begun a model's training that is under way; 0 where none is.
 
     Returns:
         Those that this process makes by itself, and those that are for all together; of one process all models.
@@ -25,12 +29,21 @@ def dealt(models: Sequence[int | str], due: Sequence[int | str]) -> tuple[Models
     members = team()
     if members.size == 1:
         return [], list(models)
-    still: Models = members.first(lambda: list(due))
-    num_dealt = len(still) // members.size * members.size
-    whole, rest = still[:num_dealt], still[num_dealt:]
+    alone, fresh, together = members.first(lambda: _sorted_out(due, begun_by))
+    num_dealt = max(len(alone + fresh) // members.size * members.size, len(alone))
+    whole, rest = (alone + fresh)[:num_dealt], (alone + fresh)[num_dealt:] + together
     if whole:
-        log.info("train: %s models by %s processes, %s each", num_dealt, members.size, num_dealt // members.size)
+        log.info("train: %s by %s processes, each by one of them", _named(whole), members.size)
     if rest:
-        names = f"model {rest[0]}" if len(rest) == 1 else f"models {', '.join(map(str, rest))}"
-        log.info("train: %s by all %s processes together, each with a part of every batch", names, members.size)
+        log.info("train: %s by all %s processes together, each with a part of every batch", _named(rest), members.size)
     return whole[members.rank :: members.size], rest
+
+
+def _sorted_out(due: Sequence[int | str], begun_by: Callable[[int | str], int]) -> list[Models]:
+    """Those that one process has begun, those that nobody has, and those that several have."""
+    numbers = {model: begun_by(model) for model in due}
+    return [[model for model in due if min(numbers[model], 2) == kind] for kind in (1, 0, 2)]
+
+
+def _named(models: Models) -> str:
+    return f"model {models[0]}" if len(models) == 1 else f"models {', '.join(map(str, models))}"

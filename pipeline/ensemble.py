@@ -23,7 +23,7 @@ from pipeline.freshness import (
 )
 from pipeline.log import log
 from pipeline.paths import all_folds, run_dir
-from pipeline.processes import count
+from pipeline.processes import count, team
 from pipeline.scores import summary
 from pipeline.stamps import stale, stamped, write_stamp
 
@@ -47,6 +47,8 @@ def ensemble(cfg: Config) -> None:
     for fold, reason in reasons.items():
         if reason not in (None, "not made yet"):
             log.info("ensemble: predictions of fold %s are left out, they are not current; %s", fold, reason)
+    if len(ready) == len(reasons) and team().size < count():
+        return  # all models are there, and so all processes make it together
     without_probe = unprobed(cfg, inputs)
     probed = has_probe(cfg) and without_probe is None
     if without_probe not in (None, "not made yet"):

@@ -12,12 +12,13 @@ process that waits notices that another has failed. Tensors go through the proce
 import contextlib
 import json
 import os
+import threading
 import time
 import uuid
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -26,9 +27,11 @@ T = TypeVar("T")
 
 # Seconds between two looks at the store: the first, and the longest.
 _SHORTEST, _LONGEST = 0.001, 0.1
-# How long a process waits for tensors of another. What is slow is waited for at the store; who is dead is noticed by
-# torchrun, which ends all.
-_TIMEOUT = timedelta(days=1)
+# How long a process waits for tensors of another. What is slow is waited for at the store.
+_TIMEOUT = timedelta(minutes=30)
+# Seconds between two signs of life on several machines, and after how many without one a process is given up: a machine
+# that is gone is noticed by nobody else.
+_BEAT, _SILENCE = 5.0, 120.0
 
 
 def rank() -> int:
@@ -52,7 +55,10 @@ def _has_others() -> bool:
 
 
 class OtherFailed(Exception):
-    """Another process of the run has failed, which it has said."""
+    """Another process of the run has failed, which it has said; with which exit status."""
+
+    def __init__(self, status: int = 1) -> None:
+        self.status = status
 
 
 @dataclass
@@ -258,6 +264,8 @@ def _store() -> Any:
         from torch.distributed.rendezvous import rendezvous
 
         _session.store = _of_this_start(next(rendezvous("env://"))[0])
+        if _on_several_machines():
+            threading.Thread(target=_give_signs_of_life, args=[_session.store], daemon=True).start()
     return _session.store
 
 
@@ -290,12 +298,71 @@ def _of_this_start(store: Any) -> Any:
 
 
 def _poll(is_done: Callable[[], bool]) -> None:
-    pause = _SHORTEST
+    """Wait until something is so.
+
+    Raises:
+        OtherFailed: a process has said that it failed, or gives no sign of life any more.
+    """
+    pause, watch = _SHORTEST, _Watch()
     while not is_done():
-        if _store().check(["failed"]):
-            raise OtherFailed
+        if failure := _failure():
+            raise OtherFailed(failure.status)
+        watch.look()
         time.sleep(pause)
         pause = min(2 * pause, _LONGEST)
+
+
+class _Watch:
+    """Looks whether the other processes are alive, where they are on several machines."""
+
+    def __init__(self) -> None:
+        self.last: dict[int, tuple[bytes, float]] = {}
+        self.looked = time.monotonic()
+
+    def look(self) -> None:
+        """Look, from time to time.
+
+        Raises:
+            OtherFailed: one has given no sign of life for long.
+        """
+        now = time.monotonic()
+        if not _on_several_machines() or now - self.looked < _BEAT:
+            return
+        self.looked = now
+        for other in range(count()):
+            beat = bytes(_store().get(f"alive/{other}")) if _store().check([f"alive/{other}"]) else b""
+            if self.last.get(other, (None, now))[0] != beat:
+                self.last[other] = beat, now
+            if now - self.last[other][1] > _SILENCE:
+                raise OtherFailed
+
+
+def _on_several_machines() -> bool:
+    return int(os.environ.get("GROUP_WORLD_SIZE", "1")) > 1
+
+
+def _give_signs_of_life(store: Any) -> None:
+    """Count on in the store while the process lives; a thread's work."""
+    beat = 0
+    with contextlib.suppress(RuntimeError):  # the store is gone, and so is whoever would look
+        while True:
+            beat += 1
+            store.set(f"alive/{rank()}", str(beat))
+            time.sleep(_BEAT)
+
+
+class _Failure(NamedTuple):
+    """What the process that failed first has said."""
+
+    rank: int
+    status: int
+    message: str
+
+
+def _failure() -> _Failure | None:
+    if not _store().check(["failed"]):
+        return None
+    return _Failure(*json.loads(_store().get("failed")))
 
 
 def is_left_alone(error: RuntimeError) -> bool:
@@ -304,11 +371,29 @@ def is_left_alone(error: RuntimeError) -> bool:
     return count() > 1 and any(word in str(error) for word in words)
 
 
-def must_say(message: str) -> bool:
-    """Whether this process says its error: not where another process has said the same, as all meet it at once."""
+def must_say(message: str, status: int, *, is_news: bool = True) -> bool:
+    """Whether this process says why it ends, of which the others hear.
+
+    Args:
+        message: what it would say.
+        status: with which it ends.
+        is_news: whether it is of interest even where another process has failed before, for another reason.
+    """
     if count() == 1:
         return True
-    said = f"{rank()} {message}"
-    heard = _store().compare_set("failed", "", said)
-    heard = heard.decode() if isinstance(heard, bytes) else str(heard)
-    return heard == said or heard.partition(" ")[2] != message
+    mine = _Failure(rank(), status, message)
+    try:
+        heard = _store().compare_set("failed", "", json.dumps(mine))
+    except RuntimeError:
+        return True  # torchrun, which keeps the store, is gone
+    first = _Failure(*json.loads(heard))
+    return first == mine or (is_news and first.message != message)
+
+
+def status_of_first(status: int) -> int:
+    """The exit status of the process that failed first, where one has; else the given one."""
+    try:
+        failure = _failure()
+    except RuntimeError:
+        return status
+    return failure.status if failure else status

@@ -189,7 +189,10 @@ def train_all(cfg: Config, asked: str | None) -> None:
         make_plan(cfg)
     cfg = planned(cfg)
     if asked is None and members.size > 1 and inputs.has_train:
-        own, chosen = dealt(chosen, [fold for fold in chosen if not train_stamp(cfg, fold).is_file()])
+        from pipeline.engine.resume import begun_by
+
+        due = [fold for fold in chosen if not train_stamp(cfg, fold).is_file()]
+        own, chosen = dealt(chosen, due, lambda fold: begun_by(fold_dir(cfg, fold)))
         with alone():
             for fold in own:
                 train(cfg, fold, inputs)

@@ -16,6 +16,8 @@ import pytest
 
 from making import TOML, tiny_competition
 from pipeline import folds, prepare
+from pipeline.dealing import dealt
+from pipeline.processes import Team
 from running import CONFIG, RUN
 
 ROOT = Path(__file__).parent.parent
@@ -107,7 +109,7 @@ def test_three_processes_at_each_batch_make_what_one_does(alone: Path, tmp_path:
 
 
 def test_models_that_are_dealt_out_are_those_of_one_process(alone: Path, tmp_path: Path) -> None:
-    assert "2 models by 2 processes, 1 each" in run(made(tmp_path), 2)
+    assert "models 0, 1 by 2 processes, each by one of them" in run(made(tmp_path), 2)
     for fold in (0, 1):
         name = RUN / f"fold{fold}" / "model.safetensors"
         assert (tmp_path / name).read_bytes() == (alone / name).read_bytes()
@@ -136,6 +138,25 @@ def until(text: str, process: "subprocess.Popen[str]") -> None:
         if text in line:
             return
     raise AssertionError("".join(said))
+
+
+@pytest.mark.parametrize(
+    ("begun", "own", "rest"),
+    [
+        ({}, [[0], [1]], [2]),
+        ({1: 1}, [[1], [0]], [2]),
+        ({0: 2}, [[1], [2]], [0]),
+        ({0: 1, 1: 2, 2: 2}, [[0], []], [1, 2]),
+        ({0: 1, 1: 1, 2: 1}, [[0, 2], [1]], []),
+    ],
+)
+def test_a_training_under_way_goes_on_by_as_many_as_began_it(
+    monkeypatch: pytest.MonkeyPatch, begun: dict[int, int], own: list[list[int]], rest: list[int]
+) -> None:
+    for number in (0, 1):
+        monkeypatch.setattr(Team, "first", lambda _, work: work())
+        monkeypatch.setattr("pipeline.dealing.team", lambda number=number: Team(number, 2))
+        assert dealt([0, 1, 2], [0, 1, 2], lambda model: begun.get(int(model), 0)) == (own[number], rest)
 
 
 @pytest.fixture
@@ -209,6 +230,25 @@ def test_a_killed_process_is_started_again_by_torchrun(alone: Path, ready: Path)
     assert "goes on in epoch" in done.stdout
     run(ready, 1, ("train", "infer", "ensemble"))
     assert furthest(alone, ready) < 1e-4
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("network", ["test_vit", "test_efficientnet", "test_nfnet"])
+def test_what_is_computed_again_is_what_it_was(tmp_path: Path, network: str) -> None:
+    """Drop path, dropout and norms, whose passes are repeated on the way back, and weights that are standardised."""
+    settings = [
+        *(f"model.name={network}", "model.drop_path=0.2", "model.dropout=0.1", "image.size=32", "train.num_epochs=1"),
+        *("train.precision=float32", "train.optimizer=sgd", "train.lr=0.001"),
+        f"train.grad_checkpointing={str(network != 'test_nfnet').lower()}",
+    ]
+    for number in (1, 3):
+        place = made(tmp_path / str(number))
+        done = subprocess.run(
+            command(STAGES, settings), cwd=place, env=environment(number), capture_output=True, text=True, timeout=240
+        )
+        assert done.returncode == 0, done.stdout + done.stderr
+        assert "Warning" not in done.stderr
+    assert furthest(tmp_path / "1", tmp_path / "3") < 1e-4
 
 
 @pytest.mark.slow

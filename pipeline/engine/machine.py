@@ -287,6 +287,10 @@ def failures_named() -> Iterator[None]:
             raise ConfigError(
                 "train.batch_size must be 2 or more for this network, whose batch norm needs several values in "
                 "training, and every fold must leave as many images. Raise it or image.size"
+                if team().size == 1
+                else f"every one of the {team().size} processes must have 2 images or more of each batch, an epoch's "
+                "last one too, for this network, whose batch norm needs several values in training. Set "
+                "train.sync_norms = true, or another train.batch_size"
             ) from None
         raise
     except RuntimeError as error:

@@ -85,6 +85,7 @@ class Store:
                 "format": _FORMAT,
                 "made_from": self.made_from,
                 "made_on": _described(state.machine),
+                "num_processes": self.members.size,
                 "at": state.at,
                 "state": described,
             }
@@ -191,6 +192,19 @@ def is_of(folder: Path, made_from: Mapping[str, Any]) -> bool:
         except (OSError, safetensors.SafetensorError, LookupError, ValueError, TypeError):
             continue
     return False
+
+
+def begun_by(folder: Path) -> int:
+    """How many processes have begun the training that is under way in a folder, which as many must go on with; 0 where
+    there is none.
+    """
+    for path in (folder / name for name in STATES):
+        try:
+            with safetensors.safe_open(path, framework="np") as file:
+                return int(json.loads((file.metadata() or {})[_KEY]).get("num_processes", 1))
+        except (OSError, safetensors.SafetensorError, LookupError, ValueError, TypeError, AttributeError):
+            continue
+    return 0
 
 
 @dataclass(frozen=True)

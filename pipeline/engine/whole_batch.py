@@ -25,7 +25,8 @@ _DROPOUTS = (functional.dropout, functional.dropout1d, functional.dropout2d, fun
 
 
 class WholeBatch(TorchFunctionMode):
-    """Have forward passes see the whole batch; around the forward pass of one process's images.
+    """Have forward passes see the whole batch; around the passes of one process's images, the backward pass too, in
+    which torch hands what is intercepted on to its threads.
 
     Args:
         share: what this process has of the batch.
@@ -87,8 +88,9 @@ class WholeBatch(TorchFunctionMode):
         momentum: float = 0.1,
         eps: float = 1e-5,
     ) -> Tensor:
-        if not training:
-            return functional.batch_norm(input, running_mean, running_var, weight, bias, False, momentum, eps)
+        if not training or running_mean is None or running_var is None:
+            # Statistics that nobody keeps are no batch's: some networks standardise their weights so.
+            return functional.batch_norm(input, running_mean, running_var, weight, bias, training, momentum, eps)
         with torch.autocast(input.device.type, enabled=False):
             x = input.float()
             others = [dimension for dimension in range(x.ndim) if dimension != 1]
@@ -102,14 +104,13 @@ class WholeBatch(TorchFunctionMode):
             mean = sums[:-1] / number
             centred = x - mean.view(shape)
             variance = _sum(centred.square().sum(others) * counts, self.members) / number
-            if running_mean is not None and running_var is not None:
-                with torch.no_grad():
-                    unbiased = variance * (number / (number - 1).clamp(min=1))
-                    running_mean.lerp_(mean, momentum)
-                    running_var.lerp_(unbiased, momentum)
+            with torch.no_grad():
+                unbiased = variance * (number / (number - 1).clamp(min=1))
+                running_mean.lerp_(mean, momentum)
+                running_var.lerp_(unbiased, momentum)
             scaled = centred * (variance + eps).rsqrt().view(shape)
-            if weight is not None and bias is not None:
-                scaled = scaled * weight.view(shape) + bias.view(shape)
+            scaled = scaled if weight is None else scaled * weight.view(shape)
+            scaled = scaled if bias is None else scaled + bias.view(shape)
         return scaled.to(input.dtype)
 
 

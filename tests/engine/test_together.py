@@ -5,7 +5,6 @@ import torch
 from torch import nn
 from torch.nn import functional
 
-from pipeline.config import ConfigError
 from pipeline.engine.together import Together
 from pipeline.engine.whole_batch import WholeBatch, depends_on_batch
 from pipeline.images.batches import Batch, Share
@@ -19,14 +18,8 @@ def share(start: int, stop: int, length: int = 8) -> Share:
     return Share(0, 0, length, slice(start, stop), places, None, counts=True)
 
 
-def test_norms_that_learn_are_not_synchronised_where_activations_are_computed_again() -> None:
-    together = Together(NETWORK.train(), Team(0, 2), sync_norms=True, recomputes=True)
-    with pytest.raises(ConfigError, match="sync_norms must be false"):
-        together.network()
-
-
 def test_a_process_by_itself_is_left_alone() -> None:
-    together = Together(NETWORK.train(), ONE, sync_norms=True, recomputes=False)
+    together = Together(NETWORK.train(), ONE, sync_norms=True)
     batch = Batch(torch.zeros(8, 3, 4, 4), torch.zeros(8), 0, share(0, 8))
     assert together.network() is NETWORK and together.weight(batch) == 1.0
     with together.whole_batch(batch):
@@ -35,7 +28,7 @@ def test_a_process_by_itself_is_left_alone() -> None:
 
 @pytest.mark.parametrize(("start", "stop", "expected"), [(0, 3, 3 * 3 / 8), (3, 5, 2 * 3 / 8), (5, 8, 3 * 3 / 8)])
 def test_the_mean_over_processes_is_that_over_images(start: int, stop: int, expected: float) -> None:
-    together = Together(NETWORK, Team(0, 3), sync_norms=True, recomputes=False)
+    together = Together(NETWORK, Team(0, 3), sync_norms=True)
     assert together.weight(Batch(torch.zeros(stop - start, 1), None, 0, share(start, stop))) == pytest.approx(expected)
 
 
@@ -85,6 +78,15 @@ def test_synchronised_norms_of_one_process_are_torchs(training: bool) -> None:
         found.append([said.detach(), given.grad, norm.weight.grad, norm.bias.grad, *buffers])
     for mine, torchs in zip(*found, strict=True):
         torch.testing.assert_close(mine, torchs, rtol=1e-4, atol=1e-4)
+
+
+def test_norms_without_statistics_are_left_alone() -> None:
+    """As weights that are standardised, whose gain has no bias."""
+    weights, gain = torch.randn(1, 4, 9), torch.tensor([1.0, 2.0, 3.0, 4.0])
+    expected = functional.batch_norm(weights, None, None, weight=gain, training=True, momentum=0.0)
+    with WholeBatch(share(0, 3), Team(0, 2), sync_norms=True):
+        said = functional.batch_norm(weights, None, None, weight=gain, training=True, momentum=0.0)
+    assert torch.equal(said, expected)
 
 
 def test_a_network_needs_the_whole_batch_where_it_draws_or_its_norms_learn() -> None:
