@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from pipeline.as_made import changed_since
+from pipeline.as_made import changed_since, settings_as_made
 from pipeline.cli import Parser, guarded, run_stage
 from pipeline.config import Config
 from pipeline.files import InputError, atomic_write, read_json
@@ -48,25 +48,26 @@ def report(cfg: Config) -> None:
     from pipeline.page.classes import balance_section, classes_section
     from pipeline.page.data import data_section, folds_section, shift_section
     from pipeline.page.facts import read_facts
-    from pipeline.page.galleries import images_section, versions_section
+    from pipeline.page.galleries import images_section
     from pipeline.page.making import making_section, speed_section
     from pipeline.page.network import network_section
     from pipeline.page.render import render
     from pipeline.page.score import score_section, sureness_section, training_section
+    from pipeline.page.versions import leaks_section, versions_section
 
-    facts = read_facts(cfg, inputs)
+    facts = read_facts(settings_as_made(cfg), inputs)
     sections = [Section("changed", "Changed since it was made", [Text(line, is_warning=True) for line in changed])]
     sections += [
         make(facts)
         for make in (
-            *(score_section, training_section, classes_section, sureness_section, images_section),
+            *(leaks_section, score_section, training_section, classes_section, sureness_section, images_section),
             *(network_section, versions_section, data_section, folds_section, shift_section, balance_section),
             *(speed_section, making_section),
         )
     ]
     path = run_dir(cfg) / "report.html"
     with atomic_write(path, "w", encoding="utf-8") as stream:
-        stream.write(render(cfg.name, _headline(cfg, facts), sections))
+        stream.write(render(cfg.name, _headline(facts), sections))
     write_stamp(stamp, made_from, [path])
     if not facts.scores.get("models"):
         for step in facts.scores.get("next", []):
@@ -74,9 +75,9 @@ def report(cfg: Config) -> None:
     log.info("report: %s", path)
 
 
-def _headline(cfg: Config, facts: "Facts") -> list[tuple[str, str]]:
+def _headline(facts: "Facts") -> list[tuple[str, str]]:
     """What stands on top of the page."""
-    scores = facts.scores
+    cfg, scores = facts.cfg, facts.scores
     lines = []
     if scores.get("cv") is not None:
         interval = " ({:.4f} to {:.4f})".format(*scores["interval"]) if "interval" in scores else ""

@@ -1,22 +1,31 @@
 """The page's numbers, against scikit-learn and the definitions."""
 
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 import numpy as np
 import pandas as pd
 import pytest
-from sklearn.metrics import confusion_matrix, f1_score, precision_recall_fscore_support, roc_auc_score
+from sklearn.metrics import (
+    cohen_kappa_score,
+    confusion_matrix,
+    f1_score,
+    precision_recall_fscore_support,
+    roc_auc_score,
+)
 
+from pipeline.competition.answers.decide import decide
 from pipeline.competition.answers.predictions import Predictions
 from pipeline.competition.answers.probs import Probs
+from pipeline.competition.answers.scoring import cross_validation, fitted
 from pipeline.competition.answers.task import Task
 from pipeline.competition.folds.fold_table import Labelled
 from pipeline.competition.tables.table import Samples
 from pipeline.config import Config
-from pipeline.page.blocks import Section, Table
+from pipeline.page.blocks import Gallery, Section, Table
 from pipeline.page.classes import balance_section, classes_section, confusion
 from pipeline.page.facts import Facts
+from pipeline.page.galleries import images_section
 from pipeline.page.render import render
 from pipeline.page.score import expected_calibration_error, score_section, sureness_section
 
@@ -116,9 +125,79 @@ def test_tags_are_ranked_and_decided_one_by_one() -> None:
     probs = 0.5 * generator.random((90, 3)) + 0.4 * targets
     facts = facts_of(Task("multi", NAMES, "micro_f1", ("label",), " ", may_be_empty=True), targets, probs)
     rows = table(classes_section(facts), "By tag").rows
-    np.testing.assert_allclose([row[4] for row in rows], f1_score(targets[1:], probs[1:] > 0.5, average=None))
+    folds, grid = np.arange(90) % 2, sorted(np.arange(5, 96) / 100, key=lambda value: abs(value - 0.5))
+    said = np.zeros_like(targets)
+    for fold in (0, 1):
+        others = (folds != fold) & (np.arange(90) > 0)
+        found = [f1_score(targets[others], probs[others] > value, average="micro") for value in grid]
+        said[folds == fold] = probs[folds == fold] > grid[int(np.argmax(found))]
+    np.testing.assert_allclose([row[4] for row in rows], f1_score(targets[1:], said[1:], average=None))
     ranked = table(sureness_section(facts), "Ranking").rows
     np.testing.assert_allclose([row[2] for row in ranked], roc_auc_score(targets[1:], probs[1:], average=None))
+
+
+@pytest.fixture
+def grades() -> Facts:
+    """Grades whose models say too much: what is cut from the expected grade is often not the likeliest."""
+    generator = np.random.default_rng(3)
+    targets = generator.integers(0, 4, 400)
+    shifted = np.clip(targets + generator.integers(0, 2, 400), 0, 3)
+    probs = 0.5 * generator.dirichlet([0.4] * 4, 400) + 0.5 * np.eye(4)[shifted]
+    facts = facts_of(Task("ordinal", ("0", "1", "2", "3"), "quadratic_kappa", ("label",)), targets, probs)
+    vars(facts)["images"] = Blank(np.ones(400, np.bool_))
+    return facts
+
+
+@dataclass(frozen=True)
+class Blank:
+    """Images without anything in them."""
+
+    readable: np.ndarray
+
+    def gather(self, indices: np.ndarray) -> np.ndarray:
+        """The images of some indices."""
+        return np.zeros((len(indices), 8, 8, 3), np.uint8)
+
+
+def test_grades_are_cut_as_the_cv_score_cuts_them(grades: Facts) -> None:
+    """The kappa of the page's matrix, by scikit-learn, is the CV score; no other way to decide gives the same."""
+    assert grades.labelled is not None
+    cv = cross_validation(grades.task, grades.labelled.targets, grades.by_fold)["cv"]
+    assert cohen_kappa_score(grades.targets, grades.decided, weights="quadratic") == pytest.approx(cv)
+    seen = decide(grades.task, grades.probs, fitted(grades.task, grades.labelled.targets, grades.by_fold))
+    for other in (grades.probs.array.argmax(1), seen):
+        assert abs(cohen_kappa_score(grades.targets, other, weights="quadratic") - cv) > 0.001
+    np.testing.assert_array_equal(confusion(grades).toarray(), confusion_matrix(grades.targets, grades.decided))
+
+
+def test_no_picture_of_an_error_says_what_its_label_says(grades: Facts) -> None:
+    galleries = [block for block in images_section(grades).blocks if isinstance(block, Gallery)]
+    assert [len(gallery.pictures) for gallery in galleries] == [12, 12]
+    for number, gallery in enumerate(galleries):
+        for shown in gallery.pictures:
+            id_, label, said, expected = shown.lines
+            row = grades.row_of_id[id_]
+            assert said == f"said: {grades.decided[row]}" and label == f"label: {grades.targets[row]}"
+            assert expected == f"expected grade: {grades.probs.array[row] @ np.arange(4):.2f}"
+            assert number or said.removeprefix("said: ") != label.removeprefix("label: ")
+
+
+def test_an_image_stands_once_among_doubts_and_errors() -> None:
+    """With two classes the most confident errors are the most doubtful labels."""
+    generator = np.random.default_rng(0)
+    targets = generator.integers(0, 2, 200)
+    first = np.clip(np.where(targets == 0, 0.8, 0.2) + generator.normal(0, 0.3, 200), 0.01, 0.99)
+    probs = np.stack([first, 1 - first], 1)
+    facts = facts_of(Task("single", ("a", "b"), "accuracy", ("label",)), targets, probs)
+    order = np.argsort(probs[np.arange(200), targets])
+    rows = [{"id": f"{n:03d}", "label": "a", "likelier": "b", "said": "0.01"} for n in order if n][:30]
+    facts = replace(facts, doubts=rows)
+    vars(facts)["images"] = Blank(np.ones(200, np.bool_))
+    galleries = [block for block in images_section(facts).blocks if isinstance(block, Gallery)]
+    ids = [shown.lines[0] for gallery in galleries for shown in gallery.pictures]
+    assert ids[:12] == [row["id"] for row in rows[:12]] and ids[12:24] == [row["id"] for row in rows[12:24]]
+    assert len(ids) == len(set(ids)) == 36
+    assert galleries[1].caption == "The most confident errors (but those above)"
 
 
 @pytest.mark.parametrize("make", [score_section, classes_section, sureness_section, balance_section])
