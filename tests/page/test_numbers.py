@@ -1,5 +1,6 @@
 """The page's numbers, against scikit-learn and the definitions."""
 
+import re
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
@@ -22,12 +23,13 @@ from pipeline.competition.answers.task import Task
 from pipeline.competition.folds.fold_table import Labelled
 from pipeline.competition.tables.table import Samples
 from pipeline.config import Config
-from pipeline.page.blocks import Gallery, Section, Table
+from pipeline.page.blocks import Chart, Gallery, Section, Table, Text
+from pipeline.page.charts import histogram, usual_range
 from pipeline.page.classes import balance_section, classes_section, confusion
 from pipeline.page.facts import Facts
 from pipeline.page.galleries import images_section
 from pipeline.page.render import render
-from pipeline.page.score import expected_calibration_error, score_section, sureness_section
+from pipeline.page.score import expected_calibration_error, reliability, score_section, sureness_section
 
 NAMES = ("ant", "bee", "cow")
 
@@ -91,9 +93,91 @@ def test_of_very_many_classes_the_worst_stand_first() -> None:
     rows = table(section, "By class").rows
     f1 = f1_score(targets[1:], kept[1:, 0], average=None, labels=np.arange(100))
     assert [row[4] for row in rows[:100]] == pytest.approx(sorted(f1)) and rows[100][4] is None
-    assert any("the 30 classes of 60,000 with the least F1" in block.caption for block in section.blocks)  # type: ignore[union-attr]
+    assert any(
+        "the 30 classes of 60,000 with the most errors" in getattr(block, "caption", "") for block in section.blocks
+    )
     page = render("a", [], [section])
-    assert page.count("<tr>") == Table.MOST + 1 and "The first 1,000 of 60,000 rows." in page and len(page) < 1_000_000
+    assert (
+        page.count("<tr>") == Table.MOST + 1 + 13
+        and "The first 1,000 of 60,000 rows." in page
+        and len(page) < 1_000_000
+    )
+
+
+def test_the_classes_with_most_errors_and_the_pairs_confused_most_are_shown() -> None:
+    generator = np.random.default_rng(0)
+    names, targets = tuple(f"kind {number}" for number in range(40)), generator.integers(0, 40, 2000)
+    said = np.where(generator.random(2000) < 0.02, generator.integers(0, 40, 2000), targets)
+    said[(targets == 17) & (generator.random(2000) < 0.7)] = 31
+    said[(targets == 3) & (generator.random(2000) < 0.5)] = 38
+    facts = facts_of(Task("single", names, "accuracy", ("label",)), targets, 0.9 * np.eye(40)[said] + 0.1 / 40)
+    vars(facts)["images"] = Blank(np.ones(2000, np.bool_))
+    section = classes_section(facts)
+    matrix = confusion_matrix(targets[1:], said[1:])
+    wrong = matrix * (1 - np.eye(40, dtype=np.int64))
+    rows = table(section, "Confused most").rows
+    assert [row[2] for row in rows] == np.sort(wrong.ravel())[::-1][:12].tolist()
+    for true, other, count, share, back in rows:
+        row, column = names.index(str(true)), names.index(str(other))
+        assert (count, back) == (wrong[row, column], wrong[column, row])
+        assert share == pytest.approx(wrong[row, column] / matrix[row].sum())
+    assert {row[:2] for row in rows[:2]} == {("kind 17", "kind 31"), ("kind 3", "kind 38")}
+    (gallery,) = (block for block in section.blocks if isinstance(block, Gallery))
+    shown = [picture.lines[1:3] for picture in gallery.pictures[:6]]
+    assert shown == [(f"label: {row[0]}", f"said: {row[1]}") for row in rows[:2] for _ in range(3)]
+    (chart,) = (block for block in section.blocks if isinstance(block, Chart))
+    most = np.argsort(-(wrong.sum(0) + wrong.sum(1)), kind="stable")[:30]
+    drawn = set(re.findall(r">(kind \d+)<", chart.svg))
+    assert drawn == {names[index] for index in most} and len(drawn) == 30
+
+
+@pytest.mark.parametrize(
+    ("task", "decision", "said"),
+    [
+        (
+            Task("multi", NAMES, "micro_f1", ("label",), " "),
+            {"thresholds": [0.4] * 3, "cuts": []},
+            "A tag is said where its probability is above 0.40; where none is, the tag that is nearest to it is said, "
+            "as every train image has one. So are test images decided; here each fold is decided by what was found on the "
+            "others, as for the CV score.",
+        ),
+        (
+            Task("multi", NAMES, "micro_f1", ("label",), " ", may_be_empty=True),
+            {"thresholds": [], "cuts": []},
+            "A tag is said where its probability is above 0.50; where none is, the image has none.",
+        ),
+        (
+            Task("ordinal", ("0", "1", "2"), "quadratic_kappa", ("label",)),
+            {"thresholds": [], "cuts": [0.45, 1.5]},
+            "Grades are cut from the expected grade, test images at 0.45, 1.50; here each fold is decided by what was "
+            "found on the others, as for the CV score.",
+        ),
+    ],
+)
+def test_how_it_is_decided_is_said(task: Task, decision: dict[str, list[float]], said: str) -> None:
+    generator = np.random.default_rng(0)
+    targets = generator.integers(0, 3, 60)
+    probs = generator.dirichlet([1, 1, 1], 60)
+    encoded = np.eye(3, dtype=np.float32)[targets] if task.kind == "multi" else targets
+    section = classes_section(facts_of(task, encoded, probs, {"decision": decision}))
+    assert section.blocks[0] == Text(said)
+
+
+def test_bars_of_reliability_stand_over_their_bins(single: tuple[Facts, np.ndarray, np.ndarray]) -> None:
+    facts, _, probs = single
+    edges, confidence, _, shares = reliability(facts)
+    counts, bins = np.histogram(probs.max(1), np.arange(16) / 15)
+    np.testing.assert_allclose(edges, np.stack([bins[:-1], bins[1:]], 1)[counts > 0])
+    np.testing.assert_allclose(shares, counts[counts > 0] / counts.sum())
+    assert ((edges[:, 0] <= confidence) & (confidence <= edges[:, 1])).all()
+
+
+def test_an_outlier_does_not_squash_what_is_usual() -> None:
+    usual = np.random.default_rng(0).normal(300, 20, 500)
+    assert usual_range(np.append(usual, 6000.0)) == usual_range(usual) == (usual.min(), usual.max())
+    assert usual_range(np.array([8.0] * 50 + [600.0])) == pytest.approx((7.2, 8.8))
+    assert usual_range(np.zeros(5)) == (-0.5, 0.5)
+    assert "1 further out, in the outermost bars" in histogram({"train": np.append(usual, 6000.0)}, "pixels")
 
 
 def test_shares_are_of_train_table_out_of_fold_and_test(single: tuple[Facts, np.ndarray, np.ndarray]) -> None:

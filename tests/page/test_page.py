@@ -68,6 +68,22 @@ def test_a_whole_run(trained: Config) -> None:
     assert not re.search(r"\bnan\b", " ".join(reader.words))
 
 
+def test_what_is_known_of_the_test_images_stands_beside_the_cv_score(trained: Config) -> None:
+    import pandas as pd
+
+    from pipeline import ledger
+
+    assert report.main(CONFIG) == 0
+    said = pd.read_csv(RUN / "submission.csv").set_index("id")["label"]
+    truth = pd.read_csv(trained.root / "answers.csv").set_index("id")["label"]
+    right = f"{(said == truth[said.index]).mean():.5f}"
+    words = page()[1].words
+    assert words[words.index("on the hidden answers") + 1] == right and "on the leaderboard" not in words
+    assert ledger.main(["tiny", "0.8125"]) == report.main(CONFIG) == 0
+    words = page()[1].words
+    assert words[words.index("on the leaderboard") + 1] == "0.8125"
+
+
 def test_a_page_that_is_current_is_left_as_it_is(trained: Config, capsys: pytest.CaptureFixture[str]) -> None:
     for _ in range(2):
         assert report.main(CONFIG) == 0
