@@ -30,7 +30,7 @@ def images_section(facts: Facts) -> Section:
         where = run_dir(facts.cfg) / "doubts.csv"
         caption = f"Labels that may be wrong, the most doubtful first; all {len(facts.doubts):,} are in {where}"
         blocks.append(Gallery(caption, [_doubt(facts, row) for row in above]))
-    elif facts.scores.get("doubts") == 0:
+    elif facts.scores.get("doubts") == 0 and facts.scores.get("judged") != 0:
         blocks.append(Text("No label that is judged is in doubt."))
     blocks += [Text(f"{line[0].upper()}{line[1:]}.") for line in qualified(facts.scores)]
     for caption, rows in _ranked(facts):

@@ -138,8 +138,8 @@ def test_the_classes_with_most_errors_and_the_pairs_confused_most_are_shown() ->
             Task("multi", NAMES, "micro_f1", ("label",), " "),
             {"thresholds": [0.4] * 3, "cuts": []},
             "A tag is said where its probability is above 0.40; where none is, the tag that is nearest to it is said, "
-            "as every train image has one. So are test images decided; here each fold is decided by what was found on the "
-            "others, as for the CV score.",
+            "as every train image has one. So are test images decided; here each fold is decided by what was found on "
+            "the others, as for the CV score.",
         ),
         (
             Task("multi", NAMES, "micro_f1", ("label",), " ", may_be_empty=True),
