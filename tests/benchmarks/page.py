@@ -62,7 +62,7 @@ def facts_of(num_classes: int) -> Facts:
 
     test = [f"test {number}" for number in range(NUM_TEST)]
     audit = [
-        {"split": split, "path": id_, "bad": "", "width": str(400 + len(id_) % 7), "height": "300"}
+        {"split": split, "id": id_, "path": id_, "bad": "", "width": str(400 + len(id_) % 7), "height": "300"}
         | {"format": "JPEG", "mode": "RGB", "duplicates": f"{place // 2}" if place % 9 < 4 else ""}
         for split, own in (("train", ids), ("test", test))
         for place, id_ in enumerate(own)
