@@ -62,8 +62,8 @@ detection/            recognise a download: inventory (image_files, encodings, s
                       habits: words and thresholds
 images/               headers, grey, decode, index, cache, fill, batches: from files to batches; decoding: its time
                       augment/ (augment, policies, geometry, colour, erasing, mix, albumentations_file, epoch_changes)
-audit/                what speaks against images and labels: doubts, labels that may be wrong; shift, by features or
-                      plain_features, and drift: what differs between train and test images, and what is said of them
+audit/                what speaks against images and labels: doubts, labels that may be wrong; doubt_lines: what is said
+                      of them; shift, by features or plain_features, and drift: what differs between train and test
                       audit_table: a row for each image
                       duplicates: versions of one image, by hashes of pixels and looks, and by what is near
                       alike: pairs of images by their features; alike_table: what is said of them
@@ -83,7 +83,7 @@ engine/               run_model, the one loop, over a network on its machine; wh
                       predictor, predict, held_out: validation and inference
                       features, heads, probing: of the network as it starts, for the probe
                       looks: where a network looks, what training sees; board: TensorBoard's curves
-page/                 the page of a run: facts read from its products -> sections (score, classes, galleries, network,
-                      data, making) of blocks, with charts and pictures -> render, by page.html, style.css, sort.js;
-                      compare: runs beside each other
+page/                 the page of a run: facts read from its products -> sections (versions, score, classes, galleries,
+                      network, data, making) of blocks, with charts and pictures -> render, by page.html, style.css,
+                      sort.js; compare: runs beside each other
 """

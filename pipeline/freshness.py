@@ -291,8 +291,8 @@ def report_stamp(cfg: Config) -> Path:
 
 
 def reported_from(cfg: Config) -> dict[str, Any]:
-    """What the page of a run depends on: how its settings were given, and all that the stages have made, by their
-    stamps.
+    """What the page of a run depends on: how its settings were given, all that the stages have made, by their stamps,
+    and the answers of the test images.
     """
     stamps = [prepare_stamp(cfg), folds_stamp(cfg), certificate_path(cfg), probe_stamp(cfg), ensemble_stamp(cfg)]
     stamps += [stamp(cfg, fold) for fold in all_folds(cfg) for stamp in (train_stamp, infer_stamp)]
@@ -301,6 +301,7 @@ def reported_from(cfg: Config) -> dict[str, Any]:
         "set": list(cfg.overrides),
         "config hash": config_hash(cfg),
         "stamps": {str(path): digest_file(path) for path in stamps if path.is_file()},
+        **({"answers": _table_state(cfg, cfg.data.answers)} if cfg.data.answers else {}),
     }
 
 

@@ -9,14 +9,14 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from pipeline.as_made import changed_since
+from pipeline.as_made import changed_since, settings_as_made
 from pipeline.cli import Parser, guarded, run_stage
 from pipeline.config import Config
-from pipeline.files import InputError, atomic_write, read_json
-from pipeline.freshness import is_whole, read_inputs, report_stamp, reported_from
+from pipeline.files import InputError, atomic_write, inside, read_json
+from pipeline.freshness import Inputs, is_whole, read_inputs, report_stamp, reported_from
 from pipeline.log import log
-from pipeline.paths import all_folds, run_dir
-from pipeline.scores.ledger import enter
+from pipeline.paths import all_folds, data_dir, run_dir
+from pipeline.scores.ledger import enter, leaderboard_of
 from pipeline.stamps import stale, write_stamp
 
 if TYPE_CHECKING:
@@ -33,7 +33,9 @@ def report(cfg: Config) -> None:
     """
     inputs, stamp = read_inputs(cfg), report_stamp(cfg)
     changed = changed_since(cfg, inputs)
+    leaderboard = _leaderboard(cfg)
     made_from = {**reported_from(cfg), **({"changed since": changed} if changed else {})}
+    made_from |= {"leaderboard": leaderboard} if leaderboard is not None else {}
     for line in changed:
         log.warning("report: warning: %s", line)
     if not changed and inputs.has_train and is_whole(cfg, inputs):
@@ -48,25 +50,26 @@ def report(cfg: Config) -> None:
     from pipeline.page.classes import balance_section, classes_section
     from pipeline.page.data import data_section, folds_section, shift_section
     from pipeline.page.facts import read_facts
-    from pipeline.page.galleries import images_section, versions_section
+    from pipeline.page.galleries import images_section
     from pipeline.page.making import making_section, speed_section
     from pipeline.page.network import network_section
     from pipeline.page.render import render
     from pipeline.page.score import score_section, sureness_section, training_section
+    from pipeline.page.versions import leaks_section, versions_section
 
-    facts = read_facts(cfg, inputs)
+    facts = read_facts(settings_as_made(cfg), inputs)
     sections = [Section("changed", "Changed since it was made", [Text(line, is_warning=True) for line in changed])]
     sections += [
         make(facts)
         for make in (
-            *(score_section, training_section, classes_section, sureness_section, images_section),
+            *(leaks_section, score_section, training_section, classes_section, sureness_section, images_section),
             *(network_section, versions_section, data_section, folds_section, shift_section, balance_section),
             *(speed_section, making_section),
         )
     ]
     path = run_dir(cfg) / "report.html"
     with atomic_write(path, "w", encoding="utf-8") as stream:
-        stream.write(render(cfg.name, _headline(cfg, facts), sections))
+        stream.write(render(cfg.name, _headline(facts, _on_answers(facts, inputs), leaderboard), sections))
     write_stamp(stamp, made_from, [path])
     if not facts.scores.get("models"):
         for step in facts.scores.get("next", []):
@@ -74,13 +77,41 @@ def report(cfg: Config) -> None:
     log.info("report: %s", path)
 
 
-def _headline(cfg: Config, facts: "Facts") -> list[tuple[str, str]]:
+def _leaderboard(cfg: Config) -> float | None:
+    """What is noted of the run on the leaderboard; None where nothing is, or what is there is no ledger."""
+    try:
+        return leaderboard_of(settings_as_made(cfg))
+    except InputError as error:  # a table that everybody edits stops no page
+        log.warning("report: warning: %s", error)
+        return None
+
+
+def _on_answers(facts: "Facts", inputs: Inputs) -> float | None:
+    """The score on the hidden answers; None where there are none, or nothing that they score."""
+    from pipeline.scores.measure import score_on_answers
+
+    cfg = facts.cfg
+    path = inside(data_dir(cfg), cfg.data.answers, "data.answers") if cfg.data.answers else None
+    if path is None or not path.is_file() or facts.test is None or "decision" not in facts.scores:
+        return None
+    try:
+        return score_on_answers(cfg, inputs, path, facts.scores)
+    except InputError as error:  # a table that no other stage needs stops no page
+        log.warning("report: warning: %s", error)
+        return None
+
+
+def _headline(facts: "Facts", on_answers: float | None, leaderboard: float | None) -> list[tuple[str, str]]:
     """What stands on top of the page."""
-    scores = facts.scores
+    cfg, scores = facts.cfg, facts.scores
     lines = []
     if scores.get("cv") is not None:
         interval = " ({:.4f} to {:.4f})".format(*scores["interval"]) if "interval" in scores else ""
         lines.append((f"CV {scores.get('metric', facts.task.metric)}", f"{scores['cv']:.5f}{interval}"))
+    if on_answers is not None:
+        lines.append(("on the hidden answers", f"{on_answers:.5f}"))
+    if leaderboard is not None:
+        lines.append(("on the leaderboard", f"{leaderboard:.10g}"))
     lines.append(("models", f"{len(scores.get('models', []))} of {len(all_folds(cfg))}"))
     lines.append(("network", f"{cfg.model.name}, {cfg.image.size} px"))
     if facts.labelled is not None:

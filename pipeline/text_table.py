@@ -6,13 +6,19 @@ from collections.abc import Sequence
 
 from pipeline.log import printable
 
+# Places of a terminal that a column takes at most.
+_WIDEST = 40
+
 
 def text_table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
-    """Lay rows out under the names of their columns, a line each; columns of numbers are aligned to the right."""
+    """Lay rows out under the names of their columns, a line each; columns of numbers are aligned to the right.
+
+    A cell that is very long stands out of its column, in its own line alone.
+    """
     lines = [[printable(cell) for cell in row] for row in (columns, *rows)]
     laid_out = []
     for cells in zip(*lines, strict=True):
-        room = max(map(_width, cells))
+        room = max(min(_width(cell), _WIDEST) for cell in cells)
         is_numeric = all(re.fullmatch(r"[-+]?[\d.,e+-]*", cell) for cell in cells[1:])
         laid_out.append([_padded(cell, room, is_numeric=is_numeric) for cell in cells])
     return ["  ".join(line).rstrip() for line in zip(*laid_out, strict=True)]

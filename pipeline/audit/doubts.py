@@ -9,6 +9,10 @@ Which they are says the probability of the label: those with the least (self-con
 "Model-agnostic label quality scoring to detect real-world label errors"). By the margin to the likeliest class, and by
 the joint's own cells, fewer injected errors were found: see the benchmarks' README.
 
+A label is judged where its class was learnt, that is where another fold has it, and where the models know it: of the
+class's own images that count for any more than half count for it. The method rests on labels that are right more often
+than wrong (section 2 there): where models say otherwise it is they that are wrong, and nearly every label would be.
+
 Numbers are in doubt by the modified z-score of their residual (Iglewicz and Hoaglin 1993, "How to Detect and Handle
 Outliers").
 """
@@ -39,33 +43,63 @@ class Doubts:
         numbers.
     said: float64, the probability of the label, in [0, 1]: 0 is the gravest. Of numbers the modified z-score of the
         residual, negative.
+    num_judged: how many labels were judged: of tags those of every image.
     """
 
     image: Array
     label: Array
     likelier: Array
     said: Array
+    num_judged: int
 
     def __len__(self) -> int:
         return len(self.image)
 
 
-def labels_in_doubt(task: Task, targets: Array, probs: Probs) -> Doubts:
+def learnt(task: Task, targets: Array, folds: Array) -> Array:
+    """Whether another fold has an image of the same label, which a model that has not seen the image could learn.
+
+    Args:
+        task: kind and classes.
+        targets: of every train image, as `Task.encode` gives them.
+        folds: int64 (num_images,), of every train image.
+
+    Returns:
+        bool (num_images,), of tags (num_images, num_tags).
+    """
+    if task.kind == "number":
+        return np.ones(len(targets), np.bool_)
+    if task.kind == "multi":
+        return np.stack([_learnt((column > 0).astype(np.int64), folds) for column in targets.T], 1)
+    return _learnt(targets, folds)
+
+
+def _learnt(labels: Array, folds: Array) -> Array:
+    size = int(labels.max(initial=0)) + 1
+    own = folds * size + labels
+    return np.asarray(np.bincount(labels, minlength=size)[labels] > np.bincount(own)[own])
+
+
+def labels_in_doubt(task: Task, targets: Array, probs: Probs, is_learnt: Array | None = None) -> Doubts:
     """Find the labels that out-of-fold predictions speak against.
 
     Args:
         task: kind and classes.
         targets: of the images, as `Task.encode` gives them.
         probs: of the same images, by models that have not seen them.
+        is_learnt: of the same images, as `learnt` gives it; by default all are.
     """
     if task.kind == "number":
         return _numbers(targets[:, 0], probs.array[:, 0])
+    is_learnt = np.ones(targets.shape, np.bool_) if is_learnt is None else is_learnt
     if task.kind == "multi":
-        return _tags(targets > 0, probs)
-    return _classes(targets, probs)
+        return _tags(targets > 0, probs, is_learnt)
+    return _classes(targets, probs, is_learnt)
 
 
-def _classes(targets: Array, probs: Probs) -> Doubts:
+def _classes(targets: Array, probs: Probs, is_learnt: Array) -> Doubts:
+    images = np.flatnonzero(is_learnt)
+    targets, probs = targets[images], probs[images]
     rows, num_classes = np.arange(len(targets)), probs.num_outputs
     own = probs.at(targets).astype(np.float64)
     counts = np.bincount(targets, minlength=num_classes)
@@ -76,35 +110,34 @@ def _classes(targets: Array, probs: Probs) -> Doubts:
     counted = values >= thresholds[best]
     # The likeliest of those for which it counts, as they are in order.
     counts_for = np.where(counted.any(1), best[rows, counted.argmax(1)], -1)
-    number = _num_wrong(targets, counts_for, counts)
-    found = np.argsort(own, kind="stable")[: round(number)]
-    found = found[best[found, 0] != targets[found]]
-    return _ranked(found, targets[found], best[found, 0], own[found])
-
-
-def _num_wrong(targets: Array, counts_for: Array, counts: Array) -> float:
-    """How many labels are wrong by the confident joint; `counts_for` is -1 for images that count for no class."""
     counted = counts_for >= 0
-    num_counted = np.bincount(targets[counted], minlength=len(counts))
-    others = np.bincount(targets[counted & (counts_for != targets)], minlength=len(counts))
-    return float((counts * others / np.maximum(num_counted, 1)).sum())
+    num_counted = np.bincount(targets[counted], minlength=num_classes)
+    others = np.bincount(targets[counted & (counts_for != targets)], minlength=num_classes)
+    is_known = num_counted > 2 * others
+    number = (counts * others / np.maximum(num_counted, 1))[is_known].sum()
+    judged = np.flatnonzero(is_known[targets])
+    found = judged[np.argsort(own[judged], kind="stable")[: round(float(number))]]
+    found = found[best[found, 0] != targets[found]]
+    return _ranked(images[found], targets[found], best[found, 0], own[found], len(judged))
 
 
-def _tags(targets: Array, probs: Probs) -> Doubts:
+def _tags(targets: Array, probs: Probs, is_learnt: Array) -> Doubts:
     """Each tag by itself: it is there, or it is not."""
     parts: list[tuple[Array, Array, Array]] = []
+    num_judged = 0
     for tag, said in enumerate(probs.by_class()):
         label = targets[:, tag].astype(np.int64)
         if label.min() == label.max():
             continue
         both = Probs.dense(np.stack([1 - said.astype(np.float64), said.astype(np.float64)], axis=1))
-        found = _classes(label, both)
+        found = _classes(label, both, is_learnt[:, tag])
+        num_judged += found.num_judged
         parts.append((found.image, np.full(len(found), tag), found.said))
     if not parts:
         none = np.zeros(0, np.int64)
-        return _ranked(none, none, none, np.zeros(0))
+        return _ranked(none, none, none, np.zeros(0), num_judged)
     image, tags, said = (np.concatenate(column) for column in zip(*parts, strict=True))
-    return _ranked(image, tags, tags, said)
+    return _ranked(image, tags, tags, said, num_judged)
 
 
 def _numbers(targets: Array, predicted: Array) -> Doubts:
@@ -114,9 +147,9 @@ def _numbers(targets: Array, predicted: Array) -> Doubts:
     scores = 0.6745 * away / spread if spread > 0 else np.zeros(len(away))
     found = np.flatnonzero(scores > _FAR)
     no_class = np.full(len(found), -1)
-    return _ranked(found, no_class, no_class, -scores[found])
+    return _ranked(found, no_class, no_class, -scores[found], len(targets))
 
 
-def _ranked(image: Array, label: Array, likelier: Array, said: Array) -> Doubts:
+def _ranked(image: Array, label: Array, likelier: Array, said: Array, num_judged: int) -> Doubts:
     order = np.lexsort((label, image, said))
-    return Doubts(image[order], label[order], likelier[order], said[order])
+    return Doubts(image[order], label[order], likelier[order], said[order], num_judged)

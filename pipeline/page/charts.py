@@ -70,7 +70,8 @@ def curves(named: Mapping[str, Sequence[float | None]], x_label: str, y_label: s
 
 def dots(rows: Mapping[str, tuple[float, float | None, float | None]], x_label: str, *, zero: bool = False) -> str:
     """Values on a line each, with their interval where there is one; `zero`: a line at 0."""
-    with _figure(5.6, 0.7 + 0.3 * len(rows)) as (figure, axis):
+    # As wide as a telephone shows whole.
+    with _figure(4.5, 0.7 + 0.3 * len(rows)) as (figure, axis):
         if zero:
             axis.axvline(0, color=_INK, linewidth=1)
         for place, (value, low, high) in enumerate(rows.values()):
@@ -113,13 +114,16 @@ def matrix(counts: Array, names: Sequence[str], x_label: str, y_label: str) -> s
         return _svg(figure)
 
 
-def reliability(confidence: Array, accuracy: Array, shares: Array) -> str:
-    """How often the likeliest class is right where it is so sure, the larger the more images; their share below."""
+def reliability(edges: Array, confidence: Array, accuracy: Array, shares: Array) -> str:
+    """How often the likeliest class is right where it is so sure, the larger the more images; their share below, over
+    the bin that they are of, whose edges are (num_bins, 2).
+    """
     with _figure(4.2, 3.8) as (figure, axis):
         axis.plot([0, 1], [0, 1], color=_LINE, label="as sure as right")
         axis.plot(confidence, accuracy, color=_SERIES[0], linewidth=0.8, alpha=0.5)
         axis.scatter(confidence, accuracy, 8 + 120 * shares, color=_SERIES[0], zorder=3, label="right", clip_on=False)
-        axis.bar(confidence, shares, width=0.04, color=_SERIES[1], alpha=0.35, label="share of the images")
+        low, high = edges.T
+        axis.bar(low, shares, high - low, align="edge", color=_SERIES[1], alpha=0.35, label="share of the images")
         axis.set_xlim(0, 1)
         axis.set_ylim(0, 1)
         axis.set_xlabel("probability of the likeliest class")
@@ -167,16 +171,32 @@ def bars(groups: Mapping[str, Array], names: Sequence[str], y_label: str) -> str
 
 
 def histogram(parts: Mapping[str, Array], x_label: str, num_bins: int = 30) -> str:
-    """How values are distributed: of each part, as a share of itself."""
+    """How values are distributed: of each part, as a share of itself. The outermost bars hold what lies far out too."""
     with _figure(4.2, 3.0) as (figure, axis):
         values = np.concatenate(list(parts.values()))
-        edges = np.linspace(values.min(), max(values.max(), values.min() + 1e-6), num_bins + 1)
+        low, high = usual_range(values)
+        edges = np.linspace(low, high, num_bins + 1)
         for name, part in parts.items():
-            axis.stairs(np.histogram(part, edges)[0] / len(part), edges, label=name, fill=True, alpha=0.4)
-        axis.set_xlabel(x_label)
+            counts = np.histogram(part.clip(edges[0], edges[-1]), edges)[0]
+            axis.stairs(counts / len(part), edges, label=name, fill=True, alpha=0.4)
+        beyond = int(((values < edges[0]) | (values > edges[-1])).sum())
+        axis.set_xlabel(f"{x_label} ({beyond:,} further out, in the outermost bars)" if beyond else x_label)
         axis.set_ylabel("share")
         _legend(figure, len(parts))
         return _svg(figure)
+
+
+def usual_range(values: Array) -> tuple[float, float]:
+    """From the least to the greatest of values that are not far out: by three interquartile ranges beyond a quartile
+    (Tukey 1977, "Exploratory Data Analysis", section 2), or a tenth of the median where these are less.
+    """
+    first, median, third = np.quantile(values, [0.25, 0.5, 0.75])
+    fence = 3 * max(third - first, 0.1 * abs(median))
+    inside = values[(values >= first - fence) & (values <= third + fence)]
+    low, high = float(inside.min()), float(inside.max())
+    # Where all are equal: some room on both sides.
+    room = fence / 3 or 0.5
+    return (low, high) if low < high else (low - room, high + room)
 
 
 def short(name: str) -> str:

@@ -5,39 +5,96 @@ from typing import Any
 import numpy as np
 from scipy.sparse import csr_array
 
+from pipeline.competition.answers.decide import decide
 from pipeline.page import charts
-from pipeline.page.blocks import Block, Cell, Chart, Section, Table
+from pipeline.page.blocks import Block, Cell, Chart, Gallery, Section, Table, Text
 from pipeline.page.facts import Facts
+from pipeline.page.galleries import picture
 
 Array = np.ndarray[Any, Any]
 
 # Above so many classes the worst are shown.
 _MOST = 30
+# Pairs of classes that are named, those of which images are shown, and how many of each.
+_MOST_PAIRS = 12
+_MOST_SHOWN = 4
+_MOST_OF_PAIR = 3
 
 
 def classes_section(facts: Facts) -> Section:
-    """The confusion matrix, and a table of the classes."""
+    """How it is decided, the confusion matrix, a table of the classes, and the pairs that are confused most."""
     title = "Tags" if facts.task.kind == "multi" else "Classes"
     if not facts.is_scored or facts.task.kind == "number":
         return Section("classes", title)
+    rule = [Text(line) for line in _rule(facts)]
     if facts.task.kind == "multi":
-        return Section("classes", title, [_tags(facts)])
+        return Section("classes", title, [*rule, _tags(facts)])
     counts, names = confusion(facts), facts.task.classes
-    rows, worst = _by_class(counts, names), np.arange(len(names))
-    blocks: list[Block] = []
+    errors = counts.sum(0) + counts.sum(1) - 2 * counts.diagonal()
+    rows, shown = _by_class(counts, names), np.arange(len(names))
+    caption = "True class by row, said class by column"
     if len(names) > _MOST:
         f1 = np.array([2.0 if row[4] is None else float(row[4]) for row in rows])
-        order = np.argsort(f1, kind="stable")
-        rows = [rows[index] for index in order]
-        worst = np.sort(order[counts.sum(1)[order] > 0][:_MOST])
-    caption = "True class by row, said class by column"
-    caption += f": the {len(worst)} classes of {len(names):,} with the least F1" if len(names) > _MOST else ""
-    shown = counts[worst][:, worst].toarray()
-    chart = charts.matrix(shown, [names[index] for index in worst], "said", "true")
-    blocks.append(Chart(caption, chart, "confusion matrix"))
+        rows = [rows[index] for index in np.lexsort((-errors, f1))]
+        shown = np.sort(np.argsort(-errors, kind="stable")[:_MOST])
+        caption += f": the {len(shown)} classes of {len(names):,} with the most errors"
+    chart = charts.matrix(counts[shown][:, shown].toarray(), [names[index] for index in shown], "said", "true")
     columns = ("class", "images", "recall", "precision", "F1", "most taken for", "so often")
-    blocks.append(Table("By class", columns, rows))
-    return Section("classes", title, blocks)
+    blocks: list[Block] = [*rule, Chart(caption, chart, "confusion matrix"), Table("By class", columns, rows)]
+    return Section("classes", title, [*blocks, *_confused(facts, counts)])
+
+
+def _rule(facts: Facts) -> list[str]:
+    """How probabilities become what is said, where that is not the likeliest class."""
+    task, decision = facts.task, facts.decision
+    crossed = "here each fold is decided by what was found on the others, as for the CV score"
+    if facts.is_cut:
+        cuts = ", ".join(f"{cut:.2f}" for cut in decision.cuts)
+        given = f", test images at {cuts}" if cuts else ""
+        return [f"Grades are cut from the expected grade{given}; {crossed}."]
+    if task.kind != "multi":
+        return []
+    bounds = sorted(set(decision.thresholds)) or [0.5]
+    bound = f"{bounds[0]:.2f}" if len(bounds) == 1 else f"a threshold of its own, {bounds[0]:.2f} to {bounds[-1]:.2f}"
+    found = f" So are test images decided; {crossed}." if decision.thresholds else ""
+    forced = (
+        "where none is, the image has none"
+        if task.may_be_empty
+        else "where none is, the tag that is nearest to it is said, as every train image has one"
+    )
+    return [f"A tag is said where its probability is above {bound}; {forced}.{found}"]
+
+
+def _confused(facts: Facts, counts: csr_array) -> list[Block]:
+    """The pairs of classes that are confused most, and images of the first of them."""
+    names, pairs = facts.task.classes, most_confused(counts)
+    if not pairs or len(names) < 3:
+        return []
+    there = counts.sum(1)
+    rows = [
+        (names[true], names[said], count, float(count / there[true]), int(counts[said, true]))
+        for true, said, count in pairs
+    ]
+    columns = ("true class", "said class", "images", "share of the true class", "the other way")
+    blocks: list[Block] = [Table("Confused most", columns, rows)]
+    if facts.images is None:
+        return blocks
+    _, said = facts.likeliest
+    pictures = []
+    for true, other, _ in pairs[:_MOST_SHOWN]:
+        own = np.flatnonzero((facts.targets == true) & (facts.decided == other))
+        surest = own[np.argsort(-said[own, 0], kind="stable")][:_MOST_OF_PAIR]
+        pictures += [picture(facts, int(row)) for row in surest]
+    return [*blocks, Gallery("Images of the pairs that are confused most", pictures)]
+
+
+def most_confused(counts: csr_array) -> list[tuple[int, int, int]]:
+    """The true class, the said class and the count of the pairs that are confused most, the most frequent first."""
+    entries = counts.tocoo()
+    is_wrong = (entries.row != entries.col) & (entries.data > 0)
+    true, said, count = (column[is_wrong] for column in (entries.row, entries.col, entries.data))
+    order = np.lexsort((said, true, -count))[:_MOST_PAIRS]
+    return [(int(true[place]), int(said[place]), int(count[place])) for place in order]
 
 
 def confusion(facts: Facts) -> csr_array:
@@ -92,8 +149,6 @@ def balance_section(facts: Facts) -> Section:
         if facts.is_scored:
             shares["out of fold"] = _shares(facts, facts.decided)
         if facts.test is not None:
-            from pipeline.competition.answers.decide import decide
-
             shares["test"] = _shares(facts, decide(facts.task, facts.test.probs, facts.decision))
         blocks = _balance(facts.task.classes, shares) if shares else []
     elif facts.labelled is not None:

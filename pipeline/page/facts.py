@@ -11,10 +11,10 @@ import numpy as np
 from pipeline.competition.answers.decide import PLAIN, Decision, decide
 from pipeline.competition.answers.predictions import Predictions, read_predictions
 from pipeline.competition.answers.probs import Probs
-from pipeline.competition.answers.scoring import Folds
+from pipeline.competition.answers.scoring import Folds, fitted
 from pipeline.competition.answers.task import Task, make_task
 from pipeline.competition.folds.fold_table import Labelled, read_labelled
-from pipeline.competition.tables.table import Samples, read_test, read_train
+from pipeline.competition.tables.table import Samples, read_all_train, read_test
 from pipeline.config import Config
 from pipeline.files import InputError, read_json, read_rows
 from pipeline.freshness import Inputs
@@ -37,7 +37,7 @@ class Facts:
     histories: the rows of each model's epochs.
     shifts: how well train and test images are told apart, by what.
     audit: a row for each image; doubts: for each label in doubt; alike: for each pair of images that are.
-    train: the train images, split or not; None where they are not here.
+    train: the train images, split or not, those too that are left out of training; None where they are not here.
     """
 
     cfg: Config
@@ -79,17 +79,38 @@ class Facts:
         return decision_of(self.scores) if "decision" in self.scores else PLAIN
 
     @cached_property
+    def decisions(self) -> dict[str, Decision]:
+        """Thresholds and cuts with which each fold is decided: those found on the others, as for the CV score."""
+        assert self.labelled is not None
+        return {fold: fitted(self.task, self.labelled.targets, self.by_fold, fold) for fold in self.by_fold}
+
+    @cached_property
     def decided(self) -> Array:
         """What they are said to be: class indices, flags of tags, or numbers."""
         if self.task.kind == "number":
             return self.probs.array[:, :1]
-        return decide(self.task, self.probs, self.decision)
+        parts = [decide(self.task, probs, self.decisions[fold]) for fold, (_, probs) in self.by_fold.items()]
+        return self.in_order(parts)
+
+    @cached_property
+    def row_of_id(self) -> dict[str, int]:
+        """The row of `oof` that each image has."""
+        return {id_: row for row, id_ in enumerate(self.oof.ids)} if self.oof else {}
+
+    @cached_property
+    def is_cut(self) -> bool:
+        """Whether grades are cut from the expected one, which need not give the likeliest."""
+        return self.is_scored and all(decision.cuts for decision in self.decisions.values())
 
     @cached_property
     def likeliest(self) -> tuple[Array, Array]:
         """The two likeliest classes of each image, int64 (num_images, 2), and their probabilities, float64."""
         best = self.probs.best(2)
         return best, self.probs.at(best).astype(np.float64)
+
+    def in_order(self, parts: Sequence[Array]) -> Array:
+        """Join what there is of each fold, a row for each image, in the order of `oof`."""
+        return np.concatenate(parts)[np.argsort(np.concatenate(list(self.rows_by_fold.values())))]
 
     @property
     def is_scored(self) -> bool:
@@ -99,23 +120,30 @@ class Facts:
     @cached_property
     def by_fold(self) -> Folds:
         """What was said, fold by fold."""
+        return {fold: (self.indices[rows], self.probs[rows]) for fold, rows in self.rows_by_fold.items()}
+
+    @cached_property
+    def rows_by_fold(self) -> dict[str, Array]:
+        """The rows of `oof` that each fold has."""
         assert self.labelled is not None
         folds = self.labelled.folds[self.indices]
-        rows = {str(fold): np.flatnonzero(folds == fold) for fold in np.unique(folds)}
-        return {fold: (self.indices[chosen], self.probs[chosen]) for fold, chosen in rows.items()}
+        return {str(fold): np.flatnonzero(folds == fold) for fold in np.unique(folds)}
 
     @cached_property
     def images(self) -> Images | None:
         """The pixels of the train images; None where they are not decoded."""
         return _open(self.cfg, "train", self.labelled.samples) if self.labelled else None
 
-    @cached_property
-    def labels_by_id(self) -> dict[str, str]:
-        """Each train image's label in words."""
-        if self.labelled is None:
+    def labels_of(self, ids: Sequence[str]) -> dict[str, str]:
+        """The labels of some train images in words: as the table has them where they are not learnt."""
+        if self.train is None:
             return {}
-        pairs = zip(self.labelled.samples.ids, self.labelled.targets, strict=True)
-        return {id_: in_words(self.task, target) for id_, target in pairs}
+        known = set(ids).intersection(self.train.labels.index)
+        labels = {id_: ", ".join(self.train.labels.loc[id_]) for id_ in known}
+        if self.labelled is not None:
+            pairs = zip(self.labelled.samples.ids, self.labelled.targets, strict=True)
+            labels |= {id_: in_words(self.task, target) for id_, target in pairs if id_ in known}
+        return labels
 
     def pixels_of(self, split: str, ids: Sequence[str]) -> dict[str, Array]:
         """The pixels of some images of a part, by their ids: uint8 (height, width, channels), where they are here."""
@@ -145,8 +173,8 @@ def read_facts(cfg: Config, inputs: Inputs) -> Facts:
         )
     labelled = read_labelled(cfg) if inputs.has_train and is_split else None
     train = labelled.samples if labelled else None
-    if inputs.has_train and train is None:
-        train = read_train(cfg)
+    if inputs.has_train and (train is None or cfg.data.conflicts == "drop"):
+        train = read_all_train(cfg)
     scores = read_json(folder / ("scores.json" if inputs.has_train else "scores_elsewhere.json"))
     return Facts(
         cfg,

@@ -1,121 +1,127 @@
-"""Sections of images: those that models are most wrong about, least sure of, and whose labels may be wrong."""
+"""Sections of images: those whose labels may be wrong, that models are most wrong about, and least sure of."""
 
-from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 
+from pipeline.audit.doubt_lines import qualified
+from pipeline.competition.answers.probs import Probs
+from pipeline.competition.answers.task import Task
 from pipeline.page.blocks import Block, Gallery, Picture, Section, Text
 from pipeline.page.facts import Facts, in_words
 from pipeline.page.pictures import shown
+from pipeline.paths import run_dir
 
 Array = np.ndarray[Any, Any]
 
 _MOST = 12
-# Groups of versions of one image, and versions of each, that are shown.
-_MOST_GROUPS = 8
-_MOST_VERSIONS = 3
+# Of the tags of an image, the likeliest that are named with their probability.
+_MOST_TAGS = 3
 
 
 def images_section(facts: Facts) -> Section:
-    """Images with their id, label and prediction."""
+    """Images with their id, label and prediction; each once, where it stands first."""
     blocks: list[Block] = []
     if not facts.is_scored or facts.images is None:
         return Section("images", "Images to look at", blocks)
-    for caption, rows in _chosen(facts):
-        if len(rows):
-            blocks.append(Gallery(caption, [picture(facts, int(row)) for row in rows]))
+    above: list[int] = []
     if facts.doubts:
-        place = {id_: row for row, id_ in enumerate(facts.oof.ids)} if facts.oof else {}
-        doubted = dict.fromkeys(place[doubt["id"]] for doubt in facts.doubts if doubt["id"] in place)
-        caption = f"Labels that may be wrong, of {len(facts.doubts):,} in doubts.csv, the most doubtful first"
-        blocks.append(Gallery(caption, [picture(facts, row) for row in list(doubted)[:_MOST]]))
-    elif facts.scores.get("doubts") == 0:
-        blocks.append(Text("No label is in doubt."))
+        above = _doubted(facts)[:_MOST]
+        where = run_dir(facts.cfg) / "doubts.csv"
+        caption = f"Labels that may be wrong, the most doubtful first; all {len(facts.doubts):,} are in {where}"
+        blocks.append(Gallery(caption, [_doubt(facts, row) for row in above]))
+    elif facts.scores.get("doubts") == 0 and facts.scores.get("judged") != 0:
+        blocks.append(Text("No label that is judged is in doubt."))
+    blocks += [Text(f"{line[0].upper()}{line[1:]}.") for line in qualified(facts.scores)]
+    for caption, rows in _ranked(facts):
+        own = rows[~np.isin(rows, above)][:_MOST].tolist()
+        if own:
+            others = " (but those above)" if np.isin(above, rows).any() else ""
+            blocks.append(Gallery(f"{caption}{others}", [picture(facts, row) for row in own]))
+        above += own
     return Section("images", "Images to look at", blocks)
 
 
-def versions_section(facts: Facts) -> Section:
-    """Versions of one image, and pairs that are alike to the probe's network, side by side, with the part that each
-    is of.
-    """
-    groups: dict[str, list[tuple[str, str]]] = {}
-    for row in facts.audit:
-        if row.get("duplicates"):
-            groups.setdefault(row["duplicates"], []).append((row["split"], row["id"]))
-    versions = [(*member, "") for own in list(groups.values())[:_MOST_GROUPS] for member in own[:_MOST_VERSIONS]]
-    caption = f"Versions of one image stand together: {min(len(groups), _MOST_GROUPS):,} of {len(groups):,} groups"
-    blocks: list[Block] = []
-    if pictures := _of_parts(facts, versions):
-        blocks.append(Gallery(caption, pictures))
-    nearest = facts.alike[:_MOST_GROUPS]
-    pairs = [
-        (row[f"{which}split"], row[which_id], f"cosine: {row['cosine']}")
-        for row in nearest
-        for which, which_id in (("", "id"), ("other_", "other"))
-    ]
-    caption = (
-        f"Alike to the network, maybe of one thing, two by two: {len(nearest):,} of {len(facts.alike):,} in alike.csv"
-    )
-    if pictures := _of_parts(facts, pairs):
-        blocks.append(Gallery(caption, pictures))
-    return Section("versions", "Images that are there more than once", blocks)
+def _doubted(facts: Facts) -> list[int]:
+    """The rows of the images whose label is in doubt, the most doubtful first, each once."""
+    place = facts.row_of_id
+    return list(dict.fromkeys(place[doubt["id"]] for doubt in facts.doubts if doubt["id"] in place))
 
 
-def _of_parts(facts: Facts, asked: Sequence[tuple[str, str, str]]) -> list[Picture]:
-    """Pictures of images by split and id, those that are here, with a last line of their own, or "" for none."""
-    pixels = {
-        (split, id_): found
-        for split in ("train", "test")
-        for id_, found in facts.pixels_of(split, [id_ for part, id_, _ in asked if part == split]).items()
-    }
-    labels = facts.labels_by_id if pixels else {}
-    return [
-        shown(
-            pixels[split, id_],
-            f"{split} image {id_}",
-            (
-                id_,
-                split,
-                *([f"label: {labels[id_]}"] if split == "train" and id_ in labels else []),
-                *([line] if line else []),
-            ),
-        )
-        for split, id_, line in asked
-        if (split, id_) in pixels
-    ]
+def _doubt(facts: Facts, row: int) -> Picture:
+    """An image whose label is in doubt, with what speaks against it, as doubts.csv has it."""
+    assert facts.oof is not None
+    id_ = facts.oof.ids[row]
+    own = next(doubt for doubt in facts.doubts if doubt["id"] == id_)
+    lines = (f"label: {own['label']}", f"likelier: {own['likelier']}", f"probability of the label: {own['said']}")
+    if facts.task.kind == "number":
+        lines = (f"label: {own['label']}", f"said: {own['likelier']}", f"z-score: {own['said']}")
+    elif facts.task.kind == "multi":
+        lines = (f"tag: {own['label']}", lines[1], lines[2])
+    return shown(_pixels(facts, row), f"image {id_}, in doubt: {own['label']}", (id_, *lines))
 
 
-def _chosen(facts: Facts) -> list[tuple[str, Array]]:
-    """Captions, and the rows of the images below them."""
+def _ranked(facts: Facts) -> list[tuple[str, Array]]:
+    """Captions, and the rows of the images below them, the first first."""
     if facts.task.kind == "number":
         away = np.abs(facts.targets[:, 0] - facts.probs.array[:, 0])
-        return [("Furthest from the truth", np.argsort(-away, kind="stable")[:_MOST])]
+        return [("Furthest from the truth", np.argsort(-away, kind="stable"))]
     if facts.task.kind == "multi":
-        wrong = np.abs((facts.targets > 0) - facts.probs.array.astype(np.float64))
-        return [("The most confident errors", np.argsort(-wrong.max(1), kind="stable")[:_MOST])]
-    best, said = facts.likeliest
-    wrong_rows = np.flatnonzero(best[:, 0] != facts.targets)
-    errors = wrong_rows[np.argsort(-said[wrong_rows, 0], kind="stable")[:_MOST]]
-    unsure = np.argsort(said[:, 0] - said[:, -1], kind="stable")[:_MOST]
-    return [("The most confident errors", errors), ("The least sure", unsure)]
+        is_wrong = (facts.targets > 0) != (facts.decided > 0)
+        away = np.where(is_wrong, np.abs((facts.targets > 0) - facts.probs.array.astype(np.float64)), -1).max(1)
+        order = np.argsort(-away, kind="stable")
+        return [("The most confident errors", order[away[order] >= 0])]
+    wrong = np.flatnonzero(facts.decided != facts.targets)
+    if facts.is_cut:
+        expected = facts.probs.expected(facts.task.grades)
+        away = np.abs(expected - facts.task.grades[facts.targets])
+        near = facts.in_order(
+            [
+                np.abs(expected[rows, None] - np.array(facts.decisions[fold].cuts)).min(1)
+                for fold, rows in facts.rows_by_fold.items()
+            ]
+        )
+        return [
+            ("The gravest errors, furthest from their grade", wrong[np.argsort(-away[wrong], kind="stable")]),
+            ("The least sure, nearest to a cut between grades", np.argsort(near, kind="stable")),
+        ]
+    _, said = facts.likeliest
+    return [
+        ("The most confident errors", wrong[np.argsort(-said[wrong, 0], kind="stable")]),
+        ("The least sure", np.argsort(said[:, 0] - said[:, -1], kind="stable")),
+    ]
 
 
 def picture(facts: Facts, row: int) -> Picture:
     """A train image with its id, its label, and what is said of it."""
-    assert facts.images is not None and facts.oof is not None
-    pixels = facts.images.gather(facts.indices[[row]])[0]
-    id_, label = facts.oof.ids[row], in_words(facts.task, facts.targets[row])
-    said = said_in_words(facts, row)
-    return shown(pixels, f"image {id_}, label {label}", (id_, f"label: {label}", f"said: {said}"))
+    assert facts.oof is not None
+    id_, target = facts.oof.ids[row], facts.targets[row]
+    lines = lines_of(facts.task, id_, target, facts.decided[row], facts.probs[row : row + 1], is_cut=facts.is_cut)
+    return shown(_pixels(facts, row), f"image {id_}, label {in_words(facts.task, target)}", lines)
 
 
-def said_in_words(facts: Facts, row: int) -> str:
-    """What is said of an image."""
-    if facts.task.kind == "number":
-        return f"{facts.probs.array[row, 0]:.5g}"
-    if facts.task.kind == "multi":
-        order: Sequence[int] = np.argsort(-facts.probs.array[row])[:3].tolist()
-        return ", ".join(f"{facts.task.classes[index]} {facts.probs.array[row, index]:.2f}" for index in order)
-    best = facts.probs[row : row + 1].best(1)
-    return f"{facts.task.classes[int(best[0, 0])]} {float(facts.probs[row : row + 1].at(best)[0, 0]):.2f}"
+def lines_of(task: Task, id_: str, target: Array, decided: Array, probs: Probs, *, is_cut: bool) -> tuple[str, ...]:
+    """What stands below an image: its id, its label, what is said of it, and by what.
+
+    Args:
+        task: kind, classes and metric.
+        id_: the image's.
+        target: as `Task.encode` gives it.
+        decided: what the image is said to be, as a target is given.
+        probs: of this image alone.
+        is_cut: whether that was cut from the expected grade.
+    """
+    lines = (id_, f"label: {in_words(task, target)}", f"said: {in_words(task, decided)}")
+    if task.kind == "number":
+        return lines
+    if task.kind == "multi":
+        order = np.argsort(-probs.array[0])[:_MOST_TAGS].tolist()
+        return (*lines, ", ".join(f"{task.classes[tag]} {probs.array[0, tag]:.2f}" for tag in order))
+    if is_cut:
+        return (*lines, f"expected grade: {float(probs.expected(task.grades)[0]):.2f}")
+    return (*lines, f"probability: {float(probs.at(np.array([decided], np.int64))[0]):.2f}")
+
+
+def _pixels(facts: Facts, row: int) -> Array:
+    assert facts.images is not None
+    return np.asarray(facts.images.gather(facts.indices[[row]])[0])

@@ -1,16 +1,21 @@
 """Sections on the network: where it looks, what its first layer answers to, what augmentation makes of images."""
 
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
+from pipeline.competition.answers.decide import decide
+from pipeline.competition.answers.probs import Probs
+from pipeline.competition.answers.scoring import fitted
 from pipeline.engine.looks import augmented, first_filters, where_it_looks
-from pipeline.engine.predictor import read_predictor
-from pipeline.page.blocks import Block, Gallery, Section
+from pipeline.engine.predictor import Predictor, read_predictor
+from pipeline.page.blocks import Block, Gallery, Picture, Section
 from pipeline.page.facts import Facts
-from pipeline.page.galleries import picture
+from pipeline.page.galleries import lines_of
 from pipeline.page.pictures import heated, shown, tiled
 from pipeline.paths import fold_dir
+from pipeline.scores.measure import said_of
 
 Array = np.ndarray[Any, Any]
 
@@ -30,44 +35,82 @@ def network_section(facts: Facts) -> Section:
     return Section("network", "Network and augmentation", blocks)
 
 
+@dataclass(frozen=True)
+class _Said:
+    """What the model of one fold says, alone, of the images that it has not seen.
+
+    indices: int64 (num_images,), of those that can be read; probs: of them; decided: int64 (num_images,), as the score
+    of the networks alone decides; is_cut: whether that cuts the expected grade.
+    """
+
+    fold: int
+    indices: Array
+    probs: Probs
+    decided: Array
+    is_cut: bool
+
+
+def _said_by_one(facts: Facts) -> _Said | None:
+    """What the first model says whose predictions are here; None where none are."""
+    assert facts.labelled is not None and facts.images is not None
+    whole = [
+        int(fold)
+        for fold in facts.histories
+        if fold in facts.by_fold
+        and all((fold_dir(facts.cfg, fold) / name).is_file() for name in ("model.safetensors", "oof.parquet"))
+    ]
+    if not whole:
+        return None
+    # Cuts are found on what the other models say.
+    said = said_of(facts.cfg, facts.labelled, whole if facts.is_cut else whole[:1])
+    decision = fitted(facts.task, facts.labelled.targets, said, str(whole[0]))
+    indices, probs = said[str(whole[0])]
+    readable = facts.images.readable[indices]
+    probs = probs[readable]
+    decided = decide(facts.task, probs, decision).astype(np.int64)
+    return _Said(whole[0], indices[readable], probs, decided, bool(decision.cuts))
+
+
 def _looks(facts: Facts) -> list[Block]:
-    fold = next((name for name in facts.histories if name in facts.by_fold), None)
-    path = fold_dir(facts.cfg, int(fold)) / "model.safetensors" if fold is not None else None
-    if path is None or not path.is_file() or facts.images is None or fold is None:
+    said = _said_by_one(facts)
+    if said is None:
         return []
-    predictor = read_predictor(path)
-    own = np.flatnonzero(np.isin(facts.indices, facts.by_fold[fold][0]) & facts.images.readable[facts.indices])
-    right = facts.decided[own] == facts.targets[own]
-    sure = facts.likeliest[1][own, 0]
+    predictor = read_predictor(fold_dir(facts.cfg, said.fold) / "model.safetensors")
     blocks: list[Block] = []
     for caption, is_right in (("right", True), ("wrong", False)):
-        some = own[right == is_right]
-        ordered = some[np.argsort(-sure[right == is_right], kind="stable")]
-        # The surest of each class, before the second of any.
-        firsts = np.sort(np.unique(facts.targets[ordered], return_index=True)[1])
-        rows = np.concatenate([ordered[firsts], np.delete(ordered, firsts)])[:_NUM_LOOKS]
-        if not len(rows):
-            continue
-        heat = where_it_looks(predictor, facts.images, facts.indices[rows], facts.decided[rows].astype(np.int64))
-        if heat is None:
-            break
-        pixels = facts.images.gather(facts.indices[rows])
-        looks = [
-            shown(
-                heated(own_pixels, own_heat),
-                f"where the network looks in image {plain.lines[0]}",
-                plain.lines,
-            )
-            for own_pixels, own_heat, plain in zip(
-                pixels, heat, (picture(facts, int(row)) for row in rows), strict=True
-            )
-        ]
-        blocks.append(Gallery(f"Where the model of fold {fold} looks: images that it gets {caption} (Grad-CAM)", looks))
+        looks = _heated(facts, predictor, said, is_right=is_right)
+        if looks:
+            caption = f"Where the model of fold {said.fold} looks: images that it alone gets {caption} (Grad-CAM)"
+            blocks.append(Gallery(caption, looks))
     filters = first_filters(predictor)
     if filters is not None:
         sheet = shown(tiled(list(filters), 8), "filters of the first layer", side=_SHEET)
         blocks.append(Gallery("What its first layer answers to", [sheet], is_large=True))
     return blocks
+
+
+def _heated(facts: Facts, predictor: Predictor, said: _Said, *, is_right: bool) -> list[Picture]:
+    """A few images that a model gets right, or wrong, under what it looks at; none where that is not known."""
+    assert facts.labelled is not None and facts.images is not None
+    targets = facts.labelled.targets[said.indices]
+    some = np.flatnonzero((said.decided == targets) == is_right)
+    ordered = some[np.argsort(-said.probs.at(said.decided)[some], kind="stable")]
+    # The surest of each class, before the second of any.
+    firsts = np.sort(np.unique(targets[ordered], return_index=True)[1])
+    rows = np.concatenate([ordered[firsts], np.delete(ordered, firsts)])[:_NUM_LOOKS]
+    indices = said.indices[rows]
+    heat = where_it_looks(predictor, facts.images, indices, said.decided[rows]) if len(rows) else None
+    if heat is None:
+        return []
+    pixels, ids = facts.images.gather(indices), facts.labelled.ids(indices)
+    return [
+        shown(
+            heated(pixels[place], heat[place]),
+            f"where the network looks in image {id_}",
+            lines_of(facts.task, id_, targets[row], said.decided[row], said.probs[row : row + 1], is_cut=said.is_cut),
+        )
+        for place, (id_, row) in enumerate(zip(ids, rows, strict=True))
+    ]
 
 
 def _augmented(facts: Facts) -> list[Block]:

@@ -4,13 +4,15 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from jinja2 import Environment, StrictUndefined
-from markupsafe import Markup
+from markupsafe import Markup, escape
 
 from pipeline.log import printable
 from pipeline.page.blocks import Block, Cell, Section, Table
 from pipeline.quoting import without_secrets
 
 _HERE = Path(__file__).parent
+# Characters of a cell above which it is clamped.
+_LONG = 80
 
 
 def render(title: str, headline: Sequence[tuple[str, str]], sections: Sequence[Section]) -> str:
@@ -22,7 +24,13 @@ def render(title: str, headline: Sequence[tuple[str, str]], sections: Sequence[S
         sections: those without blocks are left out.
     """
     environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
-    environment.filters |= {"cell": cell_text, "sort_key": sort_key, "drawn": _drawn, "forms": _forms}
+    environment.filters |= {
+        "cell": cell_text,
+        "sort_key": sort_key,
+        "drawn": _drawn,
+        "forms": _forms,
+        "clamped": _clamped,
+    }
     template = environment.from_string((_HERE / "page.html").read_text(encoding="utf-8"))
     page = template.render(
         title=printable(title),
@@ -43,6 +51,11 @@ def cell_text(value: Cell, decimals: int | None) -> str:
     if isinstance(value, float):
         return f"{value:,.{decimals or 0}f}"
     return value
+
+
+def _clamped(text: str) -> Markup:
+    """A cell's text; of a long one a few lines alone are shown, until it is pointed at."""
+    return Markup('<span class="long">{}</span>').format(text) if len(text) > _LONG else escape(text)
 
 
 def sort_key(value: Cell) -> str:

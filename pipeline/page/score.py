@@ -80,7 +80,7 @@ def sureness_section(facts: Facts) -> Section:
     if facts.task.kind == "number":
         return Section("sureness", "Predicted against true", [_against_true(facts)])
     if facts.task.kind != "multi":
-        confidence, accuracy, shares = reliability(facts)
+        edges, confidence, accuracy, shares = reliability(facts)
         error = expected_calibration_error(facts)
         said = (
             "they are surer than they are right"
@@ -90,10 +90,12 @@ def sureness_section(facts: Facts) -> Section:
         blocks.append(
             Chart(
                 f"Reliability: expected calibration error {error:.4f}, over {_NUM_BINS} bins; on average {said}",
-                charts.reliability(confidence, accuracy, shares),
+                charts.reliability(edges, confidence, accuracy, shares),
                 f"reliability diagram, expected calibration error {error:.4f}",
             )
         )
+    if facts.is_cut:
+        blocks.append(Text("This is of the likeliest grade. What is said is cut from the expected grade, see Classes."))
     if facts.task.kind == "multi" or len(facts.task.classes) == 2:
         blocks += _ranking(facts)
     if facts.task.kind == "ordinal":
@@ -101,9 +103,9 @@ def sureness_section(facts: Facts) -> Section:
     return Section("sureness", "How sure the models are", blocks)
 
 
-def reliability(facts: Facts) -> tuple[Array, Array, Array]:
-    """Of each bin that holds images: the mean probability of the likeliest class, how often that is right, and its
-    share of all images.
+def reliability(facts: Facts) -> tuple[Array, Array, Array, Array]:
+    """Of each bin that holds images: its lower and upper edge (num_bins, 2), the mean probability of the likeliest
+    class, how often that is right, and its share of all images.
     """
     best, said = (columns[:, 0] for columns in facts.likeliest)
     right = best == facts.targets
@@ -111,12 +113,14 @@ def reliability(facts: Facts) -> tuple[Array, Array, Array]:
     counts = np.bincount(bins, minlength=_NUM_BINS)
     own = counts > 0
     means = [np.bincount(bins, values, _NUM_BINS)[own] / counts[own] for values in (said, right)]
-    return means[0], means[1], counts[own] / counts.sum()
+    lower = np.flatnonzero(own)
+    edges = np.stack([lower, lower + 1], 1) / _NUM_BINS
+    return edges, means[0], means[1], counts[own] / counts.sum()
 
 
 def expected_calibration_error(facts: Facts) -> float:
     """The mean distance between how sure and how often right, over bins of equal width (Guo et al. 2017)."""
-    confidence, accuracy, shares = reliability(facts)
+    _, confidence, accuracy, shares = reliability(facts)
     return float((shares * np.abs(confidence - accuracy)).sum())
 
 

@@ -92,7 +92,7 @@ def measured(
         The scores, with the share of the probe, and what they are of; None where nothing measures them.
     """
     task = labelled.task
-    networks = _said_of(cfg, labelled, folds)
+    networks = said_of(cfg, labelled, folds)
     probe = _said_of_by_probe(cfg, labelled, folds or list(range(cfg.folds.num_folds))) if probed else {}
     blended = blend(cfg, task, labelled.targets, networks, probe)
     oof, pooled = blended.oof, None
@@ -174,8 +174,12 @@ def warnings_of(scores: Mapping[str, Any], metric: str, one_answer: str | None) 
     return [f"{'; '.join(found)}: {way_out}"] if found else []
 
 
-def _said_of(cfg: Config, labelled: Labelled, folds: list[int | str]) -> dict[str, tuple[Array, Probs]]:
-    """Read what models say of the folds that they have not seen."""
+def said_of(cfg: Config, labelled: Labelled, folds: Sequence[int | str]) -> dict[str, tuple[Array, Probs]]:
+    """Read what models say of the folds that they have not seen.
+
+    Raises:
+        InputError: a table of predictions is not there or broken, or of other ids or classes.
+    """
     said = {}
     for fold in folds:
         _, indices = labelled.split(fold)

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from pipeline.audit.doubts import labels_in_doubt
+from pipeline.audit.doubts import labels_in_doubt, learnt
 from pipeline.audit.drift import find_drift
 from pipeline.competition.answers import submission
 from pipeline.competition.answers.form import Form, read_form
@@ -70,7 +70,7 @@ def make(cfg: Config, ready: list[int | str], inputs: Inputs, scores_path: Path,
         scores, oof = measured(cfg, labelled, folds, probed=probed and bool(folds or not ready))
         if oof:
             products += ["oof.parquet", "doubts.csv"]
-            scores["doubts"] = _write_doubts(folder / "doubts.csv", labelled, oof)
+            scores |= _write_doubts(folder / "doubts.csv", labelled, oof)
             scores["next"] = next_steps(gather(cfg, task, labelled.targets[oof.indices], oof.probs, ready))
     else:
         scores = measured_before(cfg, models, probed=probed)
@@ -122,12 +122,14 @@ def _prior_of_models(cfg: Config, ready: Sequence[int | str]) -> tuple[float, ..
     return read_checkpoint(fold_dir(cfg, ready[0]) / "model.safetensors").prior
 
 
-def _write_doubts(path: Path, labelled: Labelled, oof: Measured) -> int:
-    """Write the labels in doubt, the most doubtful first, and count them: what the table says, what is likelier, and
-    how likely the label is; of tags whether it is said to be there; of numbers how far what is said is away.
+def _write_doubts(path: Path, labelled: Labelled, oof: Measured) -> dict[str, int]:
+    """Write the labels in doubt, the most doubtful first: what the table says, what is likelier, and how likely the
+    label is; of tags whether it is said to be there; of numbers how far what is said is away. Count them, those that
+    were judged, and all.
     """
     task, targets = labelled.task, labelled.targets[oof.indices]
-    found = labels_in_doubt(task, targets, oof.probs)
+    is_learnt = learnt(task, labelled.targets, labelled.folds)[oof.indices]
+    found = labels_in_doubt(task, targets, oof.probs, is_learnt)
     ids = labelled.ids(oof.indices[found.image])
     if task.kind == "number":
         label = [f"{value:g}" for value in targets[found.image, 0]]
@@ -140,4 +142,4 @@ def _write_doubts(path: Path, labelled: Labelled, oof: Measured) -> int:
     columns = (ids, label, likelier, [f"{value:.4f}" for value in found.said])
     with atomic_write(path, "w", encoding="utf-8", newline="") as stream:
         pd.DataFrame(dict(zip(DOUBTS, columns, strict=True))).to_csv(stream, index=False, lineterminator="\n")
-    return len(found)
+    return {"doubts": len(found), "judged": found.num_judged, "labels": targets.size}

@@ -5,6 +5,7 @@ milliseconds where all is done.
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from pipeline.audit.doubt_lines import qualified
 from pipeline.config import Config
 from pipeline.files import inside, read_rows
 from pipeline.freshness import Inputs
@@ -40,9 +41,7 @@ def say(cfg: Config, ready: Sequence[int | str], scores: Mapping[str, Any], inpu
     if "probe" in scores:
         log.info("ensemble: %s", _of_probe(scores))
     _say_cv(cfg, scores, inputs)
-    if scores.get("doubts"):
-        where = run_dir(cfg) / "doubts.csv"
-        log.info("labels that may be wrong: %s, the most doubtful first in %s", f"{scores['doubts']:,}", where)
+    _say_doubts(cfg, scores)
     if cfg.data.answers:
         _say_score_on_answers(cfg, inputs, scores)
     if is_whole:
@@ -103,6 +102,15 @@ def _say_cv(cfg: Config, scores: Mapping[str, Any], inputs: Inputs) -> None:
         why = "no fold is ready yet" if cfg.folds.num_folds else "folds.num_folds is 0"
         why = why if inputs.has_train else "there are no train images"
         log.info("CV %s: none, %s", scores["metric"], why)
+
+
+def _say_doubts(cfg: Config, scores: Mapping[str, Any]) -> None:
+    """Say how many labels may be wrong, where they are listed, and how far that can be trusted."""
+    if scores.get("doubts"):
+        where = run_dir(cfg) / "doubts.csv"
+        log.info("labels that may be wrong: %s, the most doubtful first in %s", f"{scores['doubts']:,}", where)
+    for line in qualified(scores):
+        log.info("labels that may be wrong: %s", line)
 
 
 def _of_probe(scores: Mapping[str, Any]) -> str:

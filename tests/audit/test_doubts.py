@@ -6,7 +6,8 @@ from sklearn.datasets import load_digits
 from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import cross_val_predict
 
-from pipeline.audit.doubts import labels_in_doubt
+from pipeline.audit.doubt_lines import qualified
+from pipeline.audit.doubts import labels_in_doubt, learnt
 from pipeline.competition.answers.probs import Probs
 from pipeline.competition.answers.task import Task
 
@@ -43,7 +44,9 @@ def test_how_many_says_the_published_rule_and_which_the_probability(seed: int) -
 
 def test_of_many_classes_the_kept_ones_say_the_same() -> None:
     generator = np.random.default_rng(0)
-    probs, targets = generator.dirichlet([0.3] * 12, 300).astype(np.float32), generator.integers(0, 12, 300)
+    targets = generator.integers(0, 12, 300)
+    probs = 0.7 * generator.dirichlet([0.3] * 12, 300).astype(np.float32)
+    probs[np.arange(300), np.where(generator.random(300) < 0.1, (targets + 1) % 12, targets)] += 0.3
     task = Task("single", tuple("abcdefghijkl"), "accuracy", ("label",))
     best = np.argsort(-probs, axis=1)
     kept = Probs.top(np.take_along_axis(probs, best, 1), best, 12)
@@ -55,6 +58,65 @@ def test_of_many_classes_the_kept_ones_say_the_same() -> None:
 def test_a_class_without_images_is_nobodys_doubt() -> None:
     probs = np.array([[0.1, 0.2, 0.7], [0.8, 0.1, 0.1], [0.1, 0.8, 0.1], [0.2, 0.7, 0.1]])
     assert len(labels_in_doubt(THREE, np.array([0, 0, 1, 1]), Probs.dense(probs))) == 0
+
+
+def test_models_that_know_nothing_doubt_no_label() -> None:
+    """Of 200 classes and 1,000 images the estimate of a guess is that nearly all labels are wrong."""
+    generator = np.random.default_rng(0)
+    targets, probs = generator.permutation(np.arange(1000) % 200), generator.dirichlet([0.3] * 200, 1000)
+    found = labels_in_doubt(
+        Task("single", tuple(map(str, range(200))), "accuracy", ("y",)), targets, Probs.dense(probs)
+    )
+    assert num_wrong(targets, probs) > 900 and len(found) < 10 and found.num_judged < 50
+
+
+def test_a_class_that_models_do_not_know_is_not_judged() -> None:
+    """Most of the second is taken for the first, which speaks of the models; in the first a wrong label is found."""
+    generator = np.random.default_rng(0)
+    targets = np.repeat([0, 1, 2], 60)
+    shown = np.where(targets == 1, np.where(np.arange(180) % 10 < 8, 0, 1), targets)
+    probs = 0.1 * generator.dirichlet([1, 1, 1], 180) + 0.9 * np.eye(3)[shown]
+    probs[5] = [0, 0, 1]
+    found = labels_in_doubt(THREE, targets, Probs.dense(probs))
+    assert num_wrong(targets, probs) > 40 and found.image.tolist() == [5] and found.num_judged == 120
+
+
+def test_a_label_that_no_other_fold_has_is_not_judged() -> None:
+    """No model that judged it has ever seen its class."""
+    generator = np.random.default_rng(0)
+    targets = np.append(generator.integers(0, 2, 100), 2)
+    probs = 0.1 * generator.dirichlet([1, 1, 1], 101) + 0.9 * np.eye(3)[np.where(targets == 2, 0, targets)]
+    probs[7] = probs[7][[1, 0, 2]]
+    folds = np.arange(101) % 5
+    is_learnt = learnt(THREE, targets, folds)
+    assert np.flatnonzero(~is_learnt).tolist() == [100]
+    found = labels_in_doubt(THREE, targets, Probs.dense(probs), is_learnt)
+    assert found.image.tolist() == [7] and found.num_judged == 100
+
+
+def test_what_is_learnt_is_a_label_of_another_fold() -> None:
+    generator = np.random.default_rng(0)
+    targets, folds = generator.integers(0, 12, 40), generator.integers(0, 3, 40)
+    expected = [bool(((targets == own) & (folds != fold)).any()) for own, fold in zip(targets, folds, strict=True)]
+    assert learnt(THREE, targets, folds).tolist() == expected and not all(expected)
+    tags = (generator.random((9, 2)) < [0.1, 0.9]).astype(np.float32)
+    task, folds = Task("multi", ("sea", "sand"), "micro_f1", ("tags",), " "), np.arange(9) % 3
+    there = [[bool(((tags[:, t] == tags[n, t]) & (folds != folds[n])).any()) for t in (0, 1)] for n in range(9)]
+    assert learnt(task, tags, folds).tolist() == there and not np.all(there)
+
+
+@pytest.mark.parametrize(
+    ("counts", "said"),
+    [
+        ((3, 100, 100), []),
+        ((0, 0, 40), ["40 of 40 labels are not judged: no other fold has their class, or models are "]),
+        ((20, 100, 100), ["20% of the labels that are judged are in doubt: so many are hardly wrong"]),
+    ],
+)
+def test_how_far_doubts_can_be_trusted_is_said(counts: tuple[int, int, int], said: list[str]) -> None:
+    lines = qualified(dict(zip(("doubts", "judged", "labels"), counts, strict=True)))
+    assert len(lines) == len(said) and all(line.startswith(begin) for line, begin in zip(lines, said, strict=True))
+    assert qualified({"doubts": 9}) == [], "an older run has not counted them"
 
 
 def test_each_tag_is_in_doubt_by_itself() -> None:

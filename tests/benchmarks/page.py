@@ -24,10 +24,11 @@ from pipeline.page.making import making_section, speed_section
 from pipeline.page.network import network_section
 from pipeline.page.render import render
 from pipeline.page.score import score_section, sureness_section, training_section
+from pipeline.page.versions import leaks_section, versions_section
 
 SECTIONS = (
     *(score_section, training_section, classes_section, sureness_section, images_section),
-    *(network_section, data_section, balance_section, speed_section, making_section),
+    *(leaks_section, versions_section, network_section, data_section, balance_section, speed_section, making_section),
 )
 NUM_IMAGES, NUM_TEST, KEPT = 100_000, 30_000, 100
 
@@ -61,10 +62,10 @@ def facts_of(num_classes: int) -> Facts:
 
     test = [f"test {number}" for number in range(NUM_TEST)]
     audit = [
-        {"split": split, "path": id_, "bad": "", "width": str(400 + len(id_) % 7), "height": "300"}
-        | {"format": "JPEG", "mode": "RGB"}
+        {"split": split, "id": id_, "path": id_, "bad": "", "width": str(400 + len(id_) % 7), "height": "300"}
+        | {"format": "JPEG", "mode": "RGB", "duplicates": f"{place // 2}" if place % 9 < 4 else ""}
         for split, own in (("train", ids), ("test", test))
-        for id_ in own
+        for place, id_ in enumerate(own)
     ]
     doubts = [{"id": id_, "label": "a", "likelier": "b", "said": "0.1"} for id_ in ids[::20]]
     losses = {
@@ -85,10 +86,15 @@ def facts_of(num_classes: int) -> Facts:
         Predictions(test, names, said(generator.integers(0, num_classes, NUM_TEST))),
         None,
         {str(fold): [losses] * 50 for fold in range(5)},
+        [],
         audit,
         doubts,
+        [],
+        samples,
     )
-    vars(facts)["images"] = Noise(np.ones(NUM_IMAGES, np.bool_))
+    noise = Noise(np.ones(NUM_IMAGES, np.bool_))
+    vars(facts)["images"] = noise
+    vars(facts)["pixels_of"] = lambda split, own: dict(zip(own, noise.gather(np.arange(len(own))), strict=True))
     return facts
 
 

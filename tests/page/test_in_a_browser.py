@@ -49,6 +49,8 @@ test_image = "test/{{file}}.png"
 sample_submission = "sample_submission.csv"
 {TOML.partition("[folds]")[1]}{TOML.partition("[folds]")[2]}
 """
+# The tables that are wider than what is seen of them.
+CUT = "[...document.querySelectorAll('.table')].filter(t => t.scrollWidth > t.clientWidth).map(t => t.ariaLabel)"
 NUMBERS: list[Cell] = [10, 9.5, None, -3, 1000, 2, None, 1e-7, 1_234_567.5]
 
 
@@ -202,4 +204,26 @@ def test_every_table_of_a_run_sorts_by_every_column(browser: Any, pages: dict[st
                 assert [float(key) for key in there] == sorted(float(key) for key in there)
         assert sorted(table.locator("tbody tr").all_inner_texts()) == before
     assert shown.said == []
+    shown.page.context.close()
+
+
+def test_paper_holds_every_table_whole(browser: Any, pages: dict[str, Path]) -> None:
+    shown = show(browser, pages["hostile"], 720)
+    assert shown.page.evaluate(CUT), "on a screen some tables scroll"
+    shown.page.emulate_media(media="print")
+    assert shown.page.evaluate("document.documentElement.scrollWidth") <= 720
+    assert shown.page.evaluate(CUT) == []
+    shown.page.context.close()
+
+
+def test_on_a_telephone_the_score_is_whole_and_long_names_take_few_lines(browser: Any, pages: dict[str, Path]) -> None:
+    shown = show(browser, pages["hostile"], 400)
+    charts = "[...document.querySelectorAll('#score .chart')].map(chart => chart.scrollWidth - chart.clientWidth)"
+    assert max(shown.page.evaluate(charts)) <= 0
+    heights = "[...document.querySelectorAll('#classes tr, #folds tr')].map(row => row.offsetHeight)"
+    assert max(shown.page.evaluate(heights)) < 120
+    wrapped = shown.page.locator("#classes .long").first
+    before = wrapped.evaluate("span => span.offsetHeight")
+    wrapped.hover()
+    assert wrapped.evaluate("span => span.offsetHeight") > 2 * before, "all of it where it is pointed at"
     shown.page.context.close()

@@ -68,6 +68,22 @@ def test_a_whole_run(trained: Config) -> None:
     assert not re.search(r"\bnan\b", " ".join(reader.words))
 
 
+def test_what_is_known_of_the_test_images_stands_beside_the_cv_score(trained: Config) -> None:
+    import pandas as pd
+
+    from pipeline import ledger
+
+    assert report.main(CONFIG) == 0
+    said = pd.read_csv(RUN / "submission.csv").set_index("id")["label"]
+    truth = pd.read_csv(trained.root / "answers.csv").set_index("id")["label"]
+    right = f"{(said == truth[said.index]).mean():.5f}"
+    words = page()[1].words
+    assert words[words.index("on the hidden answers") + 1] == right and "on the leaderboard" not in words
+    assert ledger.main(["tiny", "0.8125"]) == report.main(CONFIG) == 0
+    words = page()[1].words
+    assert words[words.index("on the leaderboard") + 1] == "0.8125"
+
+
 def test_a_page_that_is_current_is_left_as_it_is(trained: Config, capsys: pytest.CaptureFixture[str]) -> None:
     for _ in range(2):
         assert report.main(CONFIG) == 0
@@ -98,6 +114,52 @@ def test_what_has_changed_since_is_said_on_the_page(trained: Config, capsys: pyt
     table.write_text("\n".join([header, *rows, ""]))
     assert report.main(CONFIG) == 0
     assert "Changed since it was made" not in page()[1].words
+
+
+def test_a_page_is_of_the_settings_that_its_scores_are_of(trained: Config) -> None:
+    """A metric that is edited gives no old score its name, nor another network its figures."""
+    for settings in ([], ["task.metric=macro_f1", "model.name=cnn", "image.size=16"]):
+        assert report.main([*CONFIG, "--set", "train.checkpoint_minutes=7", *settings]) == 0
+        _, reader = page()
+        words = " ".join(reader.words)
+        assert "CV accuracy; higher is better" in words and "By epoch: validation accuracy" in words
+        assert "CV macro_f1" not in words and "mlp, 12 px" in words
+        assert ("Changed since it was made" in reader.words) == bool(settings)
+
+
+def looks_of(text: str) -> list[tuple[bool, str, list[str]]]:
+    """Of each picture of where a network looks: whether its gallery is of right images, its id, and its lines."""
+    found = []
+    for kind, body in re.findall(
+        r"images that it alone gets (right|wrong) \(Grad-CAM\)</h3>(.*?)</ul>", text, re.DOTALL
+    ):
+        for item in body.split("<li>")[1:]:
+            lines = re.findall(r"<span[^>]*>([^<]*)</span>", item)
+            found.append((kind == "right", lines[0], lines[1:]))
+    return found
+
+
+def test_where_a_network_looks_stands_with_what_it_alone_says(competition: Callable[..., Config]) -> None:
+    """Not with what the ensemble says, which may be another: grades are cut as those of the networks alone are."""
+    import numpy as np
+    import pandas as pd
+
+    cfg = competition()
+    column, labels, settings = KINDS["ordinal"]
+    settings = [*settings, "data.answers=", "model.name=resnet9", "model.width=4", "image.size=16"]
+    labels = [*labels, "3"]
+    grades = {f"{n:03d}": labels[(n * 7 + n // 5) % 4] for n in range(24)}
+    write_table(cfg.root / "train.csv", ["id", column], [[id_, grade] for id_, grade in grades.items()])
+    write_table(cfg.root / "sample_submission.csv", ["id", column], [[f"{n:03d}", labels[0]] for n in range(8)])
+    assert run_all(*settings) == 0
+    assert report.main([*CONFIG, "--set", *settings]) == 0
+    said = pd.read_parquet(RUN / "fold0/oof.parquet").set_index("id")["probs"]
+    looks = looks_of(page()[0])
+    assert looks
+    for is_right, id_, (label, decided, expected) in looks:
+        assert label == f"label: {grades[id_]}"
+        assert (decided.removeprefix("said: ") == grades[id_]) == is_right
+        assert expected == f"expected grade: {np.array(said[id_]) @ np.arange(4):.2f}"
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -167,11 +229,28 @@ def test_copies_stand_together_and_folds_are_shown(competition: Callable[..., Co
         alts.append(sorted(re.findall(r'alt="((?:train|test) image [^"]+)"', page()[0])))
     assert alts == [["test image 001", "train image 003", "train image 006"]] * 2
     _, reader = page()
-    assert "Versions of one image stand together: 1 of 1 groups" in reader.words
+    assert "Of one image, in the test part and in the train part: 1 of 1 groups" in reader.words
+    assert "1 test images are versions of train images, whose labels are known." in reader.words
     assert "No group lies in several folds, nor do versions of one image; no two have different labels." in reader.words
-    (cfg.root / "train/007.png").write_bytes((cfg.root / "train/003.png").read_bytes())
-    assert prepare.main(CONFIG) == folds.main(CONFIG) == report.main(CONFIG) == 0
-    assert any("have different labels" in word for word in page()[1].words)
+    for copy, of in (("007", "003"), ("004", "001")):
+        (cfg.root / f"train/{copy}.png").write_bytes((cfg.root / f"train/{of}.png").read_bytes())
+    for settings in ([], ["data.conflicts=drop"]):
+        options = [*CONFIG, *(["--set", *settings] if settings else [])]
+        assert prepare.main(options) == folds.main(options) == report.main(options) == 0
+        text, reader = page()
+        assert "3 train images, versions of 1, have different labels." in reader.words
+        galleries = re.findall(r"<h3>([^<]*)</h3>\s*<ul class=\"gallery\">(.*?)</ul>", text, re.DOTALL)
+        found = {
+            caption.partition(":")[0]: re.findall(r"(?:train|test) image \d+", body) for caption, body in galleries
+        }
+        named = {caption.partition(":")[0]: re.findall(r"label: (\w+)", body) for caption, body in galleries}
+        conflict, leak, rest = list(found)[:3]
+        assert conflict == "Of one image, with different labels" and named[conflict] == ["ant", "ant", "bee"]
+        assert found[conflict] == ["train image 003", "train image 006", "train image 007"]
+        assert found[leak] == ["test image 001", "train image 003", "train image 007"] and named[leak] == ["ant", "bee"]
+        assert rest == "Versions of one image stand together" and found[rest] == ["train image 001", "train image 004"]
+        assert text.index('id="leaks"') < text.index('id="score"') < text.index('id="versions"')
+        assert "output/tiny/audit.csv" in text
 
 
 def test_names_are_text_wherever_they_stand() -> None:
