@@ -71,12 +71,10 @@ def _in_pieces(
     with memory_named(f"for {len(pairs[0][0])} images at once", _way_out(state)):
         for index, (images, targets) in enumerate(pairs):
             state.begin_piece(index, count)
-            with state.together.whole_batch(batch):
-                with machine.autocast():
-                    logits = model(images)
-                each = loss(logits, targets)
-                # In there too, as activations may be computed again on the way back.
-                state.add_gradients(each.mean() * state.together.weight(batch), len(images) / len(batch))
+            with machine.autocast(), state.together.whole_batch(batch):
+                logits = model(images)
+            each = loss(logits, targets)
+            state.add_gradients(each.mean() * state.together.weight(batch), len(images) / len(batch))
             said.append(logits.detach())
             losses.append(each.detach())
     return (said[0], losses[0]) if count == 1 else (torch.cat(said), torch.cat(losses))

@@ -62,7 +62,7 @@ class TrainState:
         self.ema = averaged(model, cfg.ema) if cfg.ema else None
         self.gathered = gathered
         self.members = members
-        self.together = Together(model, members, sync_norms=cfg.sync_norms)
+        self.together = Together(model, members, sync_norms=cfg.sync_norms, recomputes=cfg.grad_checkpointing)
         self.epoch = 0  # under way, from 0 on
         self.step = 0  # batches of it that are done
         self.pieces = 1  # in which a batch goes through the network: more once memory ran out
@@ -115,7 +115,8 @@ class TrainState:
 
     def seed_step(self) -> None:
         """Seed what the network draws in the next step (dropout)."""
-        self.machine.seed(derived_seed("step", self.cfg.seed, self.fold, self.epoch, self.step))
+        own = self.together.own_draws
+        self.machine.seed(derived_seed("step", self.cfg.seed, self.fold, self.epoch, self.step, *own))
 
     def begin_piece(self, index: int, count: int) -> None:
         """Have the batch norms count a piece of the batch, of so many, as they should."""

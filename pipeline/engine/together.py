@@ -8,11 +8,15 @@ process's loss counts by its images.
 import contextlib
 import warnings
 from contextlib import AbstractContextManager
+from logging import INFO
 
 from torch import nn
+from torch.nn.modules.batchnorm import _BatchNorm
 
+from pipeline.config import ConfigError
 from pipeline.engine.whole_batch import WholeBatch, depends_on_batch
 from pipeline.images.batches import Batch
+from pipeline.log import say_once
 from pipeline.processes import Team, group
 
 
@@ -24,19 +28,39 @@ class Together:
         members: the processes.
         sync_norms: whether batch norms that learn take the statistics of the whole batch; else of each process's part,
             and what counts later are those of the first process.
+        recomputes: whether activations are computed again in the backward pass, where torch lets nothing be intercepted.
     """
 
-    def __init__(self, model: nn.Module, members: Team, *, sync_norms: bool) -> None:
-        self.model, self.members, self.sync_norms = model, members, sync_norms
+    def __init__(self, model: nn.Module, members: Team, *, sync_norms: bool, recomputes: bool) -> None:
+        self.model, self.members = model, members
+        self.sync_norms, self.recomputes = sync_norms, recomputes
         self._network = model
         self._learn: list[bool] = []
         self._needs_whole = False
 
     def network(self) -> nn.Module:
-        """The network as it learns now, with what is frozen in it."""
+        """The network as it learns now, with what is frozen in it.
+
+        Raises:
+            ConfigError: settings that several processes cannot combine.
+        """
         if self.members.size == 1:
             return self.model
-        self._needs_whole = depends_on_batch(self.model, sync_norms=self.sync_norms)
+        norms = any(isinstance(module, _BatchNorm) and module.training for module in self.model.modules())
+        if self.recomputes and self.sync_norms and norms:
+            raise ConfigError(
+                "train.sync_norms must be false where train.grad_checkpointing is true and several processes train a "
+                "network whose batch norms learn. Got true: set one of the two to false"
+            )
+        if self.recomputes and depends_on_batch(self.model, sync_norms=False):
+            say_once(
+                "own draws",
+                INFO,
+                "train: with train.grad_checkpointing every process draws dropout and drop path for its own images: "
+                "results are not those of one process, but as by another seed",
+            )
+        sync_norms = norms and self.sync_norms
+        self._needs_whole = not self.recomputes and depends_on_batch(self.model, sync_norms=sync_norms)
         learn = [parameter.requires_grad for parameter in self.model.parameters()]
         if learn != self._learn:
             from torch.nn.parallel import DistributedDataParallel
@@ -51,10 +75,15 @@ class Together:
         return self._network
 
     def whole_batch(self, batch: Batch) -> AbstractContextManager[object]:
-        """Around the passes of a process's images: what depends on the whole batch does, see `WholeBatch`."""
+        """Around the forward pass of a process's images: what depends on the whole batch does, see `WholeBatch`."""
         if self.members.size == 1 or batch.share is None or not self._needs_whole:
             return contextlib.nullcontext()
         return WholeBatch(batch.share, self.members, sync_norms=self.sync_norms)
+
+    @property
+    def own_draws(self) -> tuple[int, ...]:
+        """What the seed of a step is made from beside the step, where each process draws for its own images."""
+        return (self.members.rank,) if self.members.size > 1 and self.recomputes else ()
 
     def weight(self, batch: Batch) -> float:
         """By what the mean loss of a process's images counts, so that the mean over processes is that over images."""

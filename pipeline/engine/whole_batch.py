@@ -25,8 +25,7 @@ _DROPOUTS = (functional.dropout, functional.dropout1d, functional.dropout2d, fun
 
 
 class WholeBatch(TorchFunctionMode):
-    """Have forward passes see the whole batch; around the passes of one process's images, the backward pass too, in
-    which torch hands what is intercepted on to its threads.
+    """Have forward passes see the whole batch; around the forward pass of one process's images.
 
     Args:
         share: what this process has of the batch.

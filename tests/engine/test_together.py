@@ -5,6 +5,7 @@ import torch
 from torch import nn
 from torch.nn import functional
 
+from pipeline.config import ConfigError
 from pipeline.engine.together import Together
 from pipeline.engine.whole_batch import WholeBatch, depends_on_batch
 from pipeline.images.batches import Batch, Share
@@ -18,8 +19,14 @@ def share(start: int, stop: int, length: int = 8) -> Share:
     return Share(0, 0, length, slice(start, stop), places, None, counts=True)
 
 
+def test_norms_that_learn_are_not_synchronised_where_activations_are_computed_again() -> None:
+    together = Together(NETWORK.train(), Team(0, 2), sync_norms=True, recomputes=True)
+    with pytest.raises(ConfigError, match="sync_norms must be false"):
+        together.network()
+
+
 def test_a_process_by_itself_is_left_alone() -> None:
-    together = Together(NETWORK.train(), ONE, sync_norms=True)
+    together = Together(NETWORK.train(), ONE, sync_norms=True, recomputes=False)
     batch = Batch(torch.zeros(8, 3, 4, 4), torch.zeros(8), 0, share(0, 8))
     assert together.network() is NETWORK and together.weight(batch) == 1.0
     with together.whole_batch(batch):
@@ -28,7 +35,7 @@ def test_a_process_by_itself_is_left_alone() -> None:
 
 @pytest.mark.parametrize(("start", "stop", "expected"), [(0, 3, 3 * 3 / 8), (3, 5, 2 * 3 / 8), (5, 8, 3 * 3 / 8)])
 def test_the_mean_over_processes_is_that_over_images(start: int, stop: int, expected: float) -> None:
-    together = Together(NETWORK, Team(0, 3), sync_norms=True)
+    together = Together(NETWORK, Team(0, 3), sync_norms=True, recomputes=False)
     assert together.weight(Batch(torch.zeros(stop - start, 1), None, 0, share(start, stop))) == pytest.approx(expected)
 
 
