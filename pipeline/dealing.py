@@ -12,12 +12,13 @@ from pipeline.processes import team
 Models = list[int | str]
 
 
-def dealt(models: Sequence[int | str], due: Sequence[int | str]) -> tuple[Models, Models]:
+def dealt(models: Sequence[int | str], due: Sequence[int | str], *, none_alone: bool = False) -> tuple[Models, Models]:
     """Deal the models of a run out to the processes; all of them ask at once.
 
     Args:
         models: of the run.
         due: those that are yet to be made; what the first process says counts.
+        none_alone: whether no process has room for a whole training, see `train.shard`.
 
     Returns:
         Those that this process makes by itself, and those that are for all together; of one process all models.
@@ -26,7 +27,7 @@ def dealt(models: Sequence[int | str], due: Sequence[int | str]) -> tuple[Models
     if members.size == 1:
         return [], list(models)
     still: Models = members.first(lambda: list(due))
-    num_dealt = len(still) // members.size * members.size
+    num_dealt = 0 if none_alone else len(still) // members.size * members.size
     whole, rest = still[:num_dealt], still[num_dealt:]
     if whole:
         log.info("train: %s models by %s processes, %s each", num_dealt, members.size, num_dealt // members.size)

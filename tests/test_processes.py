@@ -44,10 +44,10 @@ def environment(number: int, **more: str) -> dict[str, str]:
     return {**os.environ, "PYTHONPATH": str(ROOT), "NUM_PROC": str(number), "OMP_NUM_THREADS": "1", **more}
 
 
-def run(place: Path, number: int, stages: Sequence[str] = STAGES, *more: str) -> str:
+def run(place: Path, number: int, stages: Sequence[str] = STAGES, settings: Sequence[str] = SETTINGS) -> str:
     """Run stages in several processes; gives what they said."""
     done = subprocess.run(
-        command(stages, SETTINGS, *more),
+        command(stages, settings),
         cwd=place,
         env=environment(number),
         capture_output=True,
@@ -225,3 +225,14 @@ def test_a_number_of_processes_is_one(tmp_path: Path, number: str) -> None:
         command(("train",)), cwd=tmp_path, env=environment(1, NUM_PROC=number), capture_output=True, text=True
     )
     assert done.returncode == 2 and "NUM_PROC must be a number of processes" in done.stderr
+
+
+IN_PARTS = (*SETTINGS, "train.shard=true")
+
+
+def test_processes_that_hold_a_network_in_parts_make_what_one_does(alone: Path, tmp_path: Path) -> None:
+    """Both models by both processes, none by one alone."""
+    said = run(made(tmp_path), 2, settings=IN_PARTS)
+    assert "models 0, 1 by all 2 processes together" in said and "changes nothing" not in said
+    assert furthest(alone, tmp_path) < 1e-4
+    assert not list((tmp_path / RUN).glob("fold*/resume*"))
