@@ -34,6 +34,7 @@ SETTINGS = (
         "augment.hflip=0.5",
     ),
 )
+IN_PARTS = (*SETTINGS, "train.shard=true")
 
 
 def command(stages: Sequence[str], settings: Sequence[str] = SETTINGS, *more: str) -> list[str]:
@@ -193,11 +194,12 @@ def test_no_process_waits_for_one_that_is_gone(training: "subprocess.Popen[str]"
     assert time.monotonic() - began < 100 and "Traceback" not in said
 
 
-def test_a_killed_process_is_started_again_by_torchrun(alone: Path, ready: Path) -> None:
+@pytest.mark.parametrize("settings", [SETTINGS, pytest.param(IN_PARTS, marks=pytest.mark.slow)])
+def test_a_killed_process_is_started_again_by_torchrun(alone: Path, ready: Path, settings: Sequence[str]) -> None:
     """The job goes on from its last checkpoint, and ends with the same table."""
     command_ = [
         *(sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2", "--max-restarts=1"),
-        *("-m", "pipeline.train", *CONFIG, "--fold", "0", "--set", *SETTINGS, "train.checkpoint_minutes=0"),
+        *("-m", "pipeline.train", *CONFIG, "--fold", "0", "--set", *settings, "train.checkpoint_minutes=0"),
     ]
     paths = os.pathsep.join([str(ROOT / "tests" / "killed"), str(ROOT)])
     killed = {"PYTHONPATH": paths, "JOURNAL": str(ready / "journal"), "KILL_AT": "step:5:python", "KILL_RANK": "1"}
@@ -225,9 +227,6 @@ def test_a_number_of_processes_is_one(tmp_path: Path, number: str) -> None:
         command(("train",)), cwd=tmp_path, env=environment(1, NUM_PROC=number), capture_output=True, text=True
     )
     assert done.returncode == 2 and "NUM_PROC must be a number of processes" in done.stderr
-
-
-IN_PARTS = (*SETTINGS, "train.shard=true")
 
 
 def test_processes_that_hold_a_network_in_parts_make_what_one_does(alone: Path, tmp_path: Path) -> None:

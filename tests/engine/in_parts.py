@@ -44,24 +44,24 @@ VARIANTS: dict[str, tuple[Any, dict[str, Any], str, float]] = {
     ),
     "dropout": (VIT, {"optimizer": "adam"}, "float32", 1e-4),
     "computed again": (VIT, {"optimizer": "sgd", "grad_checkpointing": True, "lr": 0.05}, "float32", 1e-4),
-    "bfloat16": (RESNET, {"optimizer": "sgd", "lr": 0.01}, "bfloat16", 2e-3),
+    "bfloat16": (RESNET, {"optimizer": "sgd", "lr": 0.01}, "bfloat16", 1e-4),
 }
 
 
-def state_of(variant: str, members: Team, seed: int = 0) -> TrainState:
+def state_of(variant: str, members: Team, seed: int = 0, *, shard: bool = True) -> TrainState:
     network, settings, precision, _ = VARIANTS[variant]
     torch.default_generator.manual_seed(seed)
     model = network()
-    cfg = TrainConfig(num_epochs=NUM_EPOCHS, shard=members.size > 1, **settings)
+    cfg = TrainConfig(num_epochs=NUM_EPOCHS, shard=shard, **settings)
     if cfg.grad_checkpointing:
         for module in model.modules():  # what is drawn is drawn by each process for itself then
             if isinstance(module, nn.Dropout):
                 module.p = 0.0
         recompute(model, "it", SIZE, 3)
     machine = Machine(DEVICE, precision, members.size)
-    return TrainState(
-        cfg, 0, model if cfg.shard else machine.place(model), machine, [8] * NUM_STEPS, gather(8 * NUM_STEPS), members
-    )
+    # Both in one memory format, as kernels of others round otherwise.
+    model = model if shard else model.to(DEVICE)
+    return TrainState(cfg, 0, model, machine, [8] * NUM_STEPS, gather(8 * NUM_STEPS), members)
 
 
 def loss(logits: Tensor, targets: Tensor) -> Tensor:
@@ -84,14 +84,16 @@ def step(state: TrainState) -> None:
         state.end_epoch({})
 
 
-def must_be_what_one_process_makes(variant: str, state: TrainState) -> None:
-    alone = state_of(variant, ONE)
-    before = {name: value.clone().cpu() for name, value in alone.final.state_dict().items()}
+def must_be_what_whole_networks_become(variant: str, state: TrainState) -> None:
+    """Of one process; in bfloat16, where eight images round otherwise than three and five, of two."""
+    members = ONE if state.machine.precision == "float32" else state.members
+    whole = state_of(variant, members, shard=False)
+    before = {name: value.clone().cpu() for name, value in whole.final.state_dict().items()}
     for _ in range(NUM_STEPS * NUM_EPOCHS):
-        step(alone)
+        step(whole)
     weights, tolerance = state.whole().state_dict(), VARIANTS[variant][3]
     moved = 0.0
-    for name, value in alone.final.state_dict().items():
+    for name, value in whole.final.state_dict().items():
         torch.testing.assert_close(weights[name], value.cpu(), rtol=tolerance, atol=tolerance)
         moved = max(moved, float((value.cpu().float() - before[name].float()).abs().max()))
     assert moved > 10 * tolerance, "it learned nothing that could differ"
@@ -123,7 +125,7 @@ def main(folder: Path) -> None:
         members.meet()  # the first has written what names the parts
         for _ in range(2):
             step(state)
-        must_be_what_one_process_makes(variant, state)
+        must_be_what_whole_networks_become(variant, state)
 
         resumed, after = state_of(variant, members, seed=1), Store(folder / variant, {}, 0, members, is_in_parts=True)
         saved = after.load(resumed.machine)
