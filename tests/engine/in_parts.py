@@ -45,6 +45,7 @@ VARIANTS: dict[str, tuple[Any, dict[str, Any], str, float]] = {
     "dropout": (VIT, {"optimizer": "adam"}, "float32", 1e-4),
     "computed again": (VIT, {"optimizer": "sgd", "grad_checkpointing": True, "lr": 0.05}, "float32", 1e-4),
     "bfloat16": (RESNET, {"optimizer": "sgd", "lr": 0.01}, "bfloat16", 1e-4),
+    "float16, some steps left out": (RESNET, {"optimizer": "sgd", "lr": 0.01, "clip_grad": 1.0}, "float16", 1e-4),
 }
 
 
