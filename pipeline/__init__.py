@@ -77,8 +77,8 @@ scores/               what a run's predictions are worth: measure, by its folds,
                       spent: where the time went, and what bounds it;
                       advice: what to do next; ledger: all finished runs
 engine/               run_model, the one loop, over a network on its machine; what it says is gathered
-                      fit, start, training, learn, together, whole_batch, state, norms, freezing, recompute, optimizer,
-                      muon, losses, resume, nested, history, forecast: training
+                      fit, start, training, learn, together, whole_batch, shards, state, norms, freezing, recompute,
+                      optimizer, muon, losses, resume, nested, history, forecast: training
                       pace, limit, planning: what fits into a time limit
                       predictor, predict, held_out: validation and inference
                       features, heads, probing: of the network as it starts, for the probe

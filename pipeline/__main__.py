@@ -139,7 +139,7 @@ def _turns(options: list[str], *, after_probe: bool) -> list[Step]:
     # Where there are models there is a submission, which stays until training has accepted them.
     is_first = after_probe and has_probe(cfg) and not is_trained(cfg)
     steps = [Step("ensemble", options)] if is_first else []
-    own, rest = dealt(folds, due, lambda fold: begun_by(fold_dir(cfg, fold)))
+    own, rest = dealt(folds, due, lambda fold: begun_by(fold_dir(cfg, fold)), none_alone=cfg.train.shard)
     steps += [step for fold in own for step in _of_model(options, fold, is_own=True)]
     for fold in rest:
         steps += _of_model(options, fold, submits=fold in due or fold == folds[-1])

@@ -7,6 +7,8 @@ from pipeline.config import Config, ModelConfig, TrainConfig
 # The networks that have a width, and the one that `detect` writes: it stays in the file where another network is set.
 WIDE = ("resnet9", "cifarnet")
 DETECTED_WIDTH = 32
+# Optimizers that treat each number of a weight by itself, as they must where none has all of it.
+ELEMENTWISE = ("sgd", "nesterov", "adam", "adamw", "rmsprop")
 
 
 def refused(cfg: Config) -> Iterator[str]:
@@ -31,6 +33,16 @@ def refused(cfg: Config) -> Iterator[str]:
         yield (
             "train.head = 'probe' needs a network that starts from published weights, which the probe is made of. Set "
             "model.pretrained = true or model.weights, or train.head = 'random'"
+        )
+    if train.shard and train.optimizer not in ELEMENTWISE:
+        yield (
+            f"train.shard = true needs an optimizer that never looks at a whole matrix: {', '.join(ELEMENTWISE)}. Got "
+            f"{train.optimizer!r}: take one of these, or train.shard = false"
+        )
+    if train.shard and train.time_limit:
+        yield (
+            "train.time_limit measures what one process does with the whole network. Got it with train.shard = true: "
+            "leave one of the two out"
         )
 
 

@@ -189,6 +189,11 @@ class TrainConfig(Section):
         description="in several processes: batch norms that learn take the statistics of the whole batch, as one "
         "process does; else of each process's part",
     )
+    shard: Annotated[bool, Stages()] = Field(
+        False,
+        description="in several processes: each holds a part of all weights, gradients and optimizer state, for "
+        "networks whose training does not fit one GPU",
+    )
     momentum: float = Field(
         0.9, ge=0.0, lt=1.0, description="of sgd, nesterov, rmsprop and muon; the first beta of adam"
     )

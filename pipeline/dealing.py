@@ -14,7 +14,11 @@ Models = list[int | str]
 
 
 def dealt(
-    models: Sequence[int | str], due: Sequence[int | str], begun_by: Callable[[int | str], int]
+    models: Sequence[int | str],
+    due: Sequence[int | str],
+    begun_by: Callable[[int | str], int],
+    *,
+    none_alone: bool = False,
 ) -> tuple[Models, Models]:
     """Deal the models of a run out to the processes; all of them ask at once.
 
@@ -22,6 +26,7 @@ def dealt(
         models: of the run.
         due: those that are yet to be made; what the first process says counts.
         begun_by: how many processes have begun a model's training that is under way; 0 where none is.
+        none_alone: whether no process has room for a whole training, see `train.shard`.
 
     Returns:
         Those that this process makes by itself, and those that are for all together; of one process all models.
@@ -31,6 +36,7 @@ def dealt(
         return [], list(models)
     alone, fresh, together = members.first(lambda: _sorted_out(due, begun_by))
     num_dealt = max(len(alone + fresh) // members.size * members.size, len(alone))
+    num_dealt = 0 if none_alone else num_dealt
     whole, rest = (alone + fresh)[:num_dealt], (alone + fresh)[num_dealt:] + together
     if whole:
         log.info("train: %s by %s processes, each by one of them", _named(whole), members.size)

@@ -10,6 +10,8 @@ from pipeline.stamps import note
 
 # The states of a training under way, in its fold's folder: since the last epoch's end, and at it.
 STATES = ("resume.safetensors", "resume-epoch.safetensors")
+# Beside them: the parts of those that several processes hold in parts.
+PARTS = "resume-parts"
 
 # Settings that came after the names of folds: at their defaults they change none.
 _NEWER = {"data": ("encoding", "extra", "label_pattern", "unknown_flags", "conflicts"), "folds": ("duplicates",)}

@@ -1,5 +1,6 @@
 """folds, cache -> output/<run>/fold<K>/{model.safetensors, history.csv, valid.parquet}."""
 
+import shutil
 import sys
 from collections.abc import Mapping, Sequence
 from contextlib import nullcontext
@@ -21,13 +22,14 @@ from pipeline.freshness import (
 )
 from pipeline.log import log
 from pipeline.model.chosen import chosen_weights
-from pipeline.paths import STATES, all_folds, chosen_folds, fold_dir, run_dir
+from pipeline.paths import PARTS, STATES, all_folds, chosen_folds, fold_dir, run_dir
 from pipeline.plan import plan_is_due, planned, read_plan
 from pipeline.processes import alone, team
 from pipeline.stamps import other_versions, stale, write_stamp
 
 if TYPE_CHECKING:
     from pipeline.engine.fit import Trainer
+    from pipeline.model.checkpoint import Checkpoint
 
 
 def train(cfg: Config, fold: int | str, inputs: Inputs, num_models: int = 0) -> bool:
@@ -69,6 +71,7 @@ def _is_done(cfg: Config, fold: int | str, made_from: Mapping[str, Any]) -> bool
     if is_current:
         for name in STATES:
             (fold_dir(cfg, fold) / name).unlink(missing_ok=True)
+        shutil.rmtree(fold_dir(cfg, fold) / PARTS, ignore_errors=True)
     return is_current
 
 
@@ -83,6 +86,7 @@ def _train(cfg: Config, fold: int | str, inputs: Inputs, num_models: int) -> Non
     from pipeline.engine.history import line
     from pipeline.engine.probing import first_classifier
     from pipeline.engine.resume import Store
+    from pipeline.engine.shards import is_sharded
     from pipeline.images.cache import open_images
     from pipeline.scores.spent import add_epoch, fold_seconds
 
@@ -93,7 +97,8 @@ def _train(cfg: Config, fold: int | str, inputs: Inputs, num_models: int) -> Non
     # They are fetched where they are not here.
     inputs = replace(inputs, weights=members.first(lambda: chosen_weights(cfg.model, needed=True)))
     made_from = trained_from(cfg, fold, inputs)
-    store = Store(fold_dir(cfg, fold), made_from, cfg.train.checkpoint_minutes, members)
+    is_in_parts = is_sharded(cfg.train, members)
+    store = Store(fold_dir(cfg, fold), made_from, cfg.train.checkpoint_minutes, members, is_in_parts=is_in_parts)
     try:
         head = first_classifier(cfg, fold, labelled, inputs) if cfg.train.head == "probe" else None
         with open_board(cfg, fold, writes=members.is_first) as board:
@@ -111,12 +116,15 @@ def _train(cfg: Config, fold: int | str, inputs: Inputs, num_models: int) -> Non
                     add_epoch(fold_seconds(cfg, fold), {"epoch": epoch.row["epoch"], **counts}, epoch.seconds)
     finally:
         store.close()
+    checkpoint = trainer.checkpoint()
     if members.is_first:
-        _write(cfg, fold, made_from, trainer)
+        _write(cfg, fold, made_from, trainer, checkpoint)
     store.delete()
 
 
-def _write(cfg: Config, fold: int | str, made_from: Mapping[str, Any], trainer: "Trainer") -> None:
+def _write(
+    cfg: Config, fold: int | str, made_from: Mapping[str, Any], trainer: "Trainer", checkpoint: "Checkpoint"
+) -> None:
     """Write the model, and all that is said of it."""
     from pipeline.engine.held_out import write_valid
     from pipeline.engine.history import write_history
@@ -125,7 +133,7 @@ def _write(cfg: Config, fold: int | str, made_from: Mapping[str, Any], trainer: 
     folder, machine, labelled = fold_dir(cfg, fold), trainer.machine, trainer.labelled
     _write_resolved(cfg, labelled.task.kind, machine.precision)
     write_history(folder / "history.csv", trainer.history)
-    save_checkpoint(folder / "model.safetensors", trainer.checkpoint())
+    save_checkpoint(folder / "model.safetensors", checkpoint)
     notes: dict[str, Any] = {"machine": machine.describe(), "precision": machine.precision}
     notes["task"] = asdict(labelled.task)
     notes |= trainer.images.grey.notes
@@ -192,7 +200,7 @@ def train_all(cfg: Config, asked: str | None) -> None:
         from pipeline.engine.resume import begun_by
 
         due = [fold for fold in chosen if not train_stamp(cfg, fold).is_file()]
-        own, chosen = dealt(chosen, due, lambda fold: begun_by(fold_dir(cfg, fold)))
+        own, chosen = dealt(chosen, due, lambda fold: begun_by(fold_dir(cfg, fold)), none_alone=cfg.train.shard)
         with alone():
             for fold in own:
                 train(cfg, fold, inputs)

@@ -186,6 +186,13 @@ def test_a_wrong_value_names_where_it_came_from(tmp_path: Path) -> None:
             "model.width is read for resnet9 and cifarnet alone. Got 16 for 'resnet18'",
         ),
         (("train.head=probe",), "train.head = 'probe' needs a network that starts from published weights"),
+        (
+            ("train.shard=true", "train.optimizer=muon"),
+            "train.shard = true needs an optimizer that never looks at a whole matrix: sgd, nesterov, adam, adamw, "
+            "rmsprop. Got 'muon'",
+        ),
+        (("train.shard=true", "train.optimizer=lamb"), "Got 'lamb': take one of these, or train.shard = false"),
+        (("train.shard=true", "train.time_limit=1h"), "train.time_limit measures what one process does"),
     ],
 )
 def test_what_would_be_ignored_is_refused(tmp_path: Path, settings: tuple[str, ...], message: str) -> None:
@@ -206,6 +213,8 @@ def test_what_would_be_ignored_is_refused(tmp_path: Path, settings: tuple[str, .
         (f"model.width={DETECTED_WIDTH}",),
         ("train.head=probe", "model.weights=w.pth"),
         ("train.head=probe", "model.pretrained=true"),
+        ("train.shard=true", "train.optimizer=sgd"),
+        ("train.optimizer=muon",),
     ],
 )
 def test_what_is_read_is_not_refused(tmp_path: Path, settings: tuple[str, ...]) -> None:

@@ -88,6 +88,7 @@ CHANGES: dict[str, tuple[str, str]] = {
     "infer.keep_top": ("7", "S I"),
     "ensemble.method": ("rank", "E"),
     "train.grad_checkpointing": ("true", ""),
+    "train.shard": ("true", ""),
     "train.checkpoint_minutes": ("1.0", ""),
     "train.time_limit": ("1h", ""),
     "train.on_nan": ("rollback", ""),

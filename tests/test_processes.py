@@ -37,6 +37,7 @@ SETTINGS = (
         "augment.hflip=0.5",
     ),
 )
+IN_PARTS = (*SETTINGS, "train.shard=true")
 
 
 def command(stages: Sequence[str], settings: Sequence[str] = SETTINGS, *more: str) -> list[str]:
@@ -47,10 +48,10 @@ def environment(number: int, **more: str) -> dict[str, str]:
     return {**os.environ, "PYTHONPATH": str(ROOT), "NUM_PROC": str(number), "OMP_NUM_THREADS": "1", **more}
 
 
-def run(place: Path, number: int, stages: Sequence[str] = STAGES, *more: str) -> str:
+def run(place: Path, number: int, stages: Sequence[str] = STAGES, settings: Sequence[str] = SETTINGS) -> str:
     """Run stages in several processes; gives what they said."""
     done = subprocess.run(
-        command(stages, SETTINGS, *more),
+        command(stages, settings),
         cwd=place,
         env=environment(number),
         capture_output=True,
@@ -215,11 +216,12 @@ def test_no_process_waits_for_one_that_is_gone(training: "subprocess.Popen[str]"
     assert time.monotonic() - began < 100 and "Traceback" not in said
 
 
-def test_a_killed_process_is_started_again_by_torchrun(alone: Path, ready: Path) -> None:
+@pytest.mark.parametrize("settings", [SETTINGS, pytest.param(IN_PARTS, marks=pytest.mark.slow)])
+def test_a_killed_process_is_started_again_by_torchrun(alone: Path, ready: Path, settings: Sequence[str]) -> None:
     """The job goes on from its last checkpoint, and ends with the same table."""
     command_ = [
         *(sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2", "--max-restarts=1"),
-        *("-m", "pipeline.train", *CONFIG, "--fold", "0", "--set", *SETTINGS, "train.checkpoint_minutes=0"),
+        *("-m", "pipeline.train", *CONFIG, "--fold", "0", "--set", *settings, "train.checkpoint_minutes=0"),
     ]
     paths = os.pathsep.join([str(ROOT / "tests" / "killed"), str(ROOT)])
     killed = {"PYTHONPATH": paths, "JOURNAL": str(ready / "journal"), "KILL_AT": "step:5:python", "KILL_RANK": "1"}
@@ -297,3 +299,11 @@ def test_a_number_of_processes_is_one(tmp_path: Path, number: str) -> None:
         command(("train",)), cwd=tmp_path, env=environment(1, NUM_PROC=number), capture_output=True, text=True
     )
     assert done.returncode == 2 and "NUM_PROC must be a number of processes" in done.stderr
+
+
+def test_processes_that_hold_a_network_in_parts_make_what_one_does(alone: Path, tmp_path: Path) -> None:
+    """Both models by both processes, none by one alone."""
+    said = run(made(tmp_path), 2, settings=IN_PARTS)
+    assert "models 0, 1 by all 2 processes together" in said and "changes nothing" not in said
+    assert furthest(alone, tmp_path) < 1e-4
+    assert not list((tmp_path / RUN).glob("fold*/resume*"))

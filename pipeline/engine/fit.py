@@ -299,7 +299,7 @@ class Trainer:
 
     def predictor(self) -> Predictor:
         """The network with its weights after the last step, as it predicts."""
-        image, final = self.cfg.image, self.training.state.final
+        image, final = self.cfg.image, self.training.state.whole()
         final.train()  # some networks of timm keep tables of their weights until then
         return Predictor(
             model=for_inference(final, image.size, image.channels),
@@ -327,9 +327,11 @@ class Trainer:
         store.save(state, epoch_end=True)
 
     def checkpoint(self) -> Checkpoint:
-        """The model: the weights after the last epoch, averaged ones where `train.ema` asks for them."""
+        """The model: the weights after the last epoch, averaged ones where `train.ema` asks for them. All
+        processes of a team ask for it together.
+        """
         return Checkpoint(
-            weights=self.training.state.final.state_dict(),
+            weights=self.training.state.whole().state_dict(),
             config=training_settings(self.cfg),
             task=self.labelled.task,
             normalisation=self.start.normalisation,

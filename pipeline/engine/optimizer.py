@@ -9,6 +9,7 @@ from torch import nn
 from pipeline.config import ConfigError, TrainConfig
 from pipeline.engine.muon import Muon
 from pipeline.engine.nested import take_apart
+from pipeline.engine.shards import is_part
 from pipeline.model.weights import first_layers, head_prefixes
 from pipeline.nearest import did_you_mean
 
@@ -32,8 +33,10 @@ def make_optimizer(cfg: TrainConfig, model: nn.Module) -> torch.optim.Optimizer:
         ConfigError: an unknown name, or an optimizer that cannot be had with these settings here.
     """
     groups = _groups(model, cfg)
-    device = groups[0]["params"][0].device.type
-    fast: dict[str, Any] = {"fused": True} if device in _FUSED else {"foreach": True}
+    weight = groups[0]["params"][0]
+    # Of parts of weights there is no fused SGD (torch 2.13).
+    can_fuse = weight.device.type in _FUSED and not is_part(weight)
+    fast: dict[str, Any] = {"fused": True} if can_fuse else {"foreach": True}
     match cfg.optimizer:
         case "sgd" | "nesterov":
             nesterov = cfg.optimizer == "nesterov"

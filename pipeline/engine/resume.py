@@ -2,12 +2,20 @@
 
 There are two files, of the last epoch's end and of a step since then. Each is renamed into place when it is whole;
 until then the one before is kept. They are written beside the training, by a thread: the disk is not waited for.
+
+Of a network that processes hold in parts each writes its own, into a folder with a new name. Once all are on the disk
+the file is written, which names the folder, and the folders that no file names are deleted.
+`torch.distributed.checkpoint` does not serve: it unpickles what it reads, and could divide a state anew, which would
+give another model than the one begun.
 """
 
+import contextlib
 import hashlib
 import json
+import shutil
 import time
-from collections.abc import Mapping
+import uuid
+from collections.abc import Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,7 +30,7 @@ from pipeline.engine.nested import put_together, take_apart
 from pipeline.files import InputError, atomic_path
 from pipeline.log import log
 from pipeline.model.checkpoint import read_safetensors
-from pipeline.paths import STATES
+from pipeline.paths import PARTS, STATES
 from pipeline.processes import ONE, Team
 from pipeline.stamps import versions
 
@@ -32,6 +40,8 @@ if TYPE_CHECKING:
 
 # In a file's metadata: what it holds but for the tensors, and the digest of all.
 _KEY, _DIGEST = "resume", "sha256"
+# In a state that lies in parts: the name of their folder.
+_FOLDER = "folder of parts"
 # Of the files. What is written in another format, or before there were numbers, is not gone on from.
 _FORMAT = 4
 
@@ -44,12 +54,22 @@ class Store:
         made_from: all that the training depends on; a training from something else is not gone on with.
         minutes: between two savings within an epoch.
         members: the processes that train together, of which the first writes.
+        is_in_parts: whether each of them has a part of the state, and writes that.
 
     `has_epoch_end`: whether there is a state to go back to, once the states were loaded.
     """
 
-    def __init__(self, folder: Path, made_from: Mapping[str, Any], minutes: float, members: Team = ONE) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        made_from: Mapping[str, Any],
+        minutes: float,
+        members: Team = ONE,
+        *,
+        is_in_parts: bool = False,
+    ) -> None:
         self.within_epoch, self.epoch_end = (folder / name for name in STATES)
+        self.parts, self.is_in_parts = folder / PARTS, is_in_parts
         self.made_from = _as_read(made_from)
         self.has_epoch_end = False
         self.members = members
@@ -75,6 +95,8 @@ class Store:
             OSError: this or the one before could not be written.
         """
         whole = state.state_dict()  # which all processes take part in
+        if self.is_in_parts:
+            whole = {_FOLDER: self._save_part(whole)}
         self.has_epoch_end = self.has_epoch_end or epoch_end
         self.saved_at = time.monotonic()
         if not self.members.is_first:
@@ -84,7 +106,7 @@ class Store:
             {
                 "format": _FORMAT,
                 "made_from": self.made_from,
-                "made_on": _described(state.machine),
+                "made_on": self._described(state.machine),
                 "num_processes": self.members.size,
                 "at": state.at,
                 "state": described,
@@ -102,6 +124,28 @@ class Store:
             safetensors.torch.save_file(tensors, temporary, {_KEY: text, _DIGEST: _digest(tensors, text)})
         if path == self.epoch_end:
             self.within_epoch.unlink(missing_ok=True)  # it is of an earlier step, or of a rate that was gone back on
+        if self.is_in_parts:
+            self._delete_parts(but=[_folder_of(each) for each in (self.within_epoch, self.epoch_end)])
+
+    def _save_part(self, state: dict[str, Any]) -> str:
+        """Write what this process has of a state; give the folder's name once all parts are on the disk."""
+        # The first says it when its thread has done: what that deletes is nothing of the new folder.
+        folder = self.members.first(self._new_folder)
+        tensors, described = take_apart(state)
+        text = json.dumps(described)
+        with atomic_path(self.parts / folder / f"{self.members.rank}.safetensors") as temporary:
+            safetensors.torch.save_file(tensors, temporary, {_KEY: text, _DIGEST: _digest(tensors, text)})
+        self.members.meet()
+        return folder
+
+    def _new_folder(self) -> str:
+        self.wait()
+        return uuid.uuid4().hex
+
+    def _delete_parts(self, but: Sequence[str | None]) -> None:
+        for folder in self.parts.glob("*"):
+            if folder.name not in but:
+                shutil.rmtree(folder)
 
     def wait(self) -> None:
         """Wait until what was to be saved is on the disk.
@@ -127,7 +171,7 @@ class Store:
             InputError: the training was begun with other versions or on another device: going on would give a model
                 that no machine gives in one go.
         """
-        end, within = (self._read(path, machine) for path in (self.epoch_end, self.within_epoch))
+        end, within = (self._read_whole(path, machine) for path in (self.epoch_end, self.within_epoch))
         self.has_epoch_end = end is not None
         found = [saved for saved in (end, within) if saved]
         return max(found, key=lambda saved: saved.at).state() if found else None
@@ -140,10 +184,26 @@ class Store:
         """
         self.wait()
         self.members.meet()  # once the first has it on the disk
-        saved = self._read(self.epoch_end, machine)
+        saved = self._read_whole(self.epoch_end, machine)
         if saved is None:
             raise InputError(f"{self.epoch_end} must be there and whole to go back to. Start the same command again")
         return saved.state()
+
+    def _read_whole(self, path: Path, machine: "Machine") -> "_Saved | None":
+        """What `_read` gives; of a state in parts this process's, where each has its own."""
+        saved = self._read(path, machine)
+        if saved is None or not self.is_in_parts:
+            return saved
+        part, reason = self.parts / saved.state()[_FOLDER] / f"{self.members.rank}.safetensors", ""
+        try:
+            tensors, metadata = read_safetensors(part)
+            saved = _Saved(saved.at, tensors, _verified(tensors, metadata))
+        except (InputError, LookupError, ValueError, TypeError) as error:
+            reason = str(error)
+        if self.members.largest([int(bool(reason))]) == [0]:
+            return saved
+        log.info("train: the parts of %s are not all whole%s and are not gone on from", path, reason and f" ({reason})")
+        return None
 
     def _read(self, path: Path, machine: "Machine") -> "_Saved | None":
         """What a file holds; None where there is none, it is not whole, or of another format or training."""
@@ -157,20 +217,24 @@ class Store:
             if values.get("format") != _FORMAT:
                 log.info("train: %s was written by another version of this pipeline and is not gone on from", path)
                 return None
-            if metadata[_DIGEST] != _digest(tensors, metadata[_KEY]):
-                raise ValueError("its checksum is another")
+            _verified(tensors, metadata)
         except (InputError, LookupError, ValueError, TypeError) as error:
             log.info("train: %s is not whole (%s) and is not gone on from", path, error)
             return None
         if values["made_from"] != self.made_from:
             log.info("train: %s is of another training and is not gone on from", path)
             return None
-        if values["made_on"] != _described(machine):
+        if values["made_on"] != self._described(machine):
             raise InputError(
                 f"{path} is a training under way, begun on {values['made_on']}. Go on there, or delete it to begin "
-                f"anew on {_described(machine)}"
+                f"anew on {self._described(machine)}"
             )
         return _Saved(values["at"], tensors, values["state"])
+
+    def _described(self, machine: "Machine") -> str:
+        """Say what decides of the bytes beside the settings: a training stays on it."""
+        in_parts = " with train.shard" if self.is_in_parts else ""
+        return f"{machine.describe()}{in_parts} with torch {torch.__version__}, timm {versions().get('timm')}"
 
     def delete(self) -> None:
         """The training is over."""
@@ -179,6 +243,9 @@ class Store:
             return
         for path in (self.within_epoch, self.epoch_end):
             path.unlink(missing_ok=True)
+        self._delete_parts(but=[])
+        with contextlib.suppress(FileNotFoundError):
+            self.parts.rmdir()
 
 
 def is_of(folder: Path, made_from: Mapping[str, Any]) -> bool:
@@ -227,9 +294,24 @@ def _as_read(made_from: Mapping[str, Any]) -> dict[str, Any]:
     return plain
 
 
-def _described(machine: "Machine") -> str:
-    """Say what decides of the bytes beside the settings: a training stays on it."""
-    return f"{machine.describe()} with torch {torch.__version__}, timm {versions().get('timm')}"
+def _folder_of(path: Path) -> str | None:
+    """The folder of parts that a file names; None where there is none, or it is not whole."""
+    try:
+        with safetensors.safe_open(path, framework="pt") as file:
+            return str(dict(json.loads(file.metadata()[_KEY])["state"]["dict"])[_FOLDER])
+    except (OSError, safetensors.SafetensorError, LookupError, ValueError, TypeError):
+        return None
+
+
+def _verified(tensors: Mapping[str, Tensor], metadata: Mapping[str, str]) -> Any:
+    """What a file holds but for the tensors.
+
+    Raises:
+        LookupError, ValueError: it is not what was written.
+    """
+    if metadata[_DIGEST] != _digest(tensors, metadata[_KEY]):
+        raise ValueError("its checksum is another")
+    return json.loads(metadata[_KEY])
 
 
 def _digest(tensors: Mapping[str, Tensor], text: str) -> str:

@@ -19,6 +19,7 @@ from pipeline.engine.losses import make_loss
 from pipeline.engine.machine import SMALLER, Machine, failures_named, find_machine, memory_named, must_train
 from pipeline.engine.optimizer import make_optimizer
 from pipeline.engine.recompute import recompute
+from pipeline.engine.shards import is_sharded
 from pipeline.images.augment.epoch_changes import epoch_sizes
 from pipeline.images.batches import Batches, Statistics, statistics
 from pipeline.images.cache import Images
@@ -29,6 +30,7 @@ from pipeline.model.networks import CifarNet
 from pipeline.model.trial import accepted_sizes
 from pipeline.model.weights import linear_classifier, set_classifier
 from pipeline.paths import all_folds
+from pipeline.processes import team
 
 Array = np.ndarray[Any, Any]
 IMAGENET: Statistics = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
@@ -38,6 +40,7 @@ IMAGENET: Statistics = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
 class Start:
     """A network before its first step.
 
+    model: on its device; on the CPU where the processes of a team are to hold it in parts.
     machine: where it is trained.
     predicts: where it is validated, as inference will find it.
     name: timm's own name of a network that was fetched by another; "" for all others.
@@ -88,7 +91,9 @@ def make_start(
     normalisation = find_normalisation(cfg, model, images, indices)
     if isinstance(model, CifarNet) and not cfg.model.weights:
         _whiten(model, images, indices, normalisation, size)
-    return Start(machine.place(model), machine, predicts, normalisation, name, sizes)
+    if not is_sharded(cfg.train, team()):
+        model = machine.place(model)
+    return Start(model, machine, predicts, normalisation, name, sizes)
 
 
 def try_start(cfg: Config, labelled: Labelled, images: Images) -> None:
@@ -116,8 +121,9 @@ def try_start(cfg: Config, labelled: Labelled, images: Images) -> None:
         if min(cfg.train.batch_size, len(indices)) == 1:  # which not every batch norm takes
             freeze(start.model.train(), cfg.train, cfg.train.num_epochs - 1)
             shape = (1, cfg.image.channels, min(start.sizes), min(start.sizes))
+            device = next(start.model.parameters()).device
             with torch.no_grad(), start.machine.autocast():
-                start.model(torch.zeros(shape, device=start.machine.device))
+                start.model(torch.zeros(shape, device=device))
 
 
 def _say_what_is_ignored(cfg: Config, model: nn.Module) -> None:
@@ -125,6 +131,8 @@ def _say_what_is_ignored(cfg: Config, model: nn.Module) -> None:
     name, said = cfg.model.name, []
     if cfg.train.freeze_norms and not any(isinstance(module, _BatchNorm) for module in model.modules()):
         said.append(f"train.freeze_norms = true changes nothing: {name} has no batch norms")
+    if cfg.train.shard and team().size == 1:
+        said.append("train.shard = true changes nothing: one process trains the network")
     if ignores_width(cfg.model):
         said.append(f"model.width = {cfg.model.width} changes nothing: {name} has no width")
     for line in said:

@@ -15,6 +15,7 @@ from pipeline.engine.machine import Machine
 from pipeline.engine.norms import FreshNorms
 from pipeline.engine.optimizer import lr_factor, make_optimizer
 from pipeline.engine.recompute import statistics_kept
+from pipeline.engine.shards import Shards, is_part, is_sharded, own_part
 from pipeline.engine.together import Together
 from pipeline.processes import ONE, Team
 from pipeline.randomness import derived_seed
@@ -32,7 +33,7 @@ class TrainState:
     Args:
         cfg: the settings of training.
         fold: whose model it is; what the network draws depends on it.
-        model: on its device.
+        model: on its device; on the CPU where the members hold it in parts, see `train.shard`.
         machine: device and precision.
         batch_sizes: images in each batch of an epoch, in order.
         gathered: where an epoch's predictions and losses are gathered.
@@ -56,13 +57,18 @@ class TrainState:
         self.batch_sizes = batch_sizes
         self.updates_per_epoch = math.ceil(len(batch_sizes) / cfg.accumulate)
         self.fresh_norms = FreshNorms(model)
+        shard = is_sharded(cfg, members)
+        self.ema = averaged(model, cfg.ema, at_once=not shard) if cfg.ema else None
+        average = self.ema.module if self.ema else None
+        self.shards = Shards(model, average, members, machine.device) if shard else None
         self.optimizer = make_optimizer(cfg, model)
         self.base_lrs = [float(group["lr"]) for group in self.optimizer.param_groups]
         self.scaler = torch.amp.GradScaler(machine.device.type, enabled=machine.precision == "float16")
-        self.ema = averaged(model, cfg.ema) if cfg.ema else None
         self.gathered = gathered
         self.members = members
-        self.together = Together(model, members, sync_norms=cfg.sync_norms, recomputes=cfg.grad_checkpointing)
+        self.together = Together(
+            model, members, sync_norms=cfg.sync_norms, recomputes=cfg.grad_checkpointing, averages=not shard
+        )
         self.epoch = 0  # under way, from 0 on
         self.step = 0  # batches of it that are done
         self.pieces = 1  # in which a batch goes through the network: more once memory ran out
@@ -168,10 +174,10 @@ class TrainState:
 
     def have_all_alike(self) -> None:
         """Have all processes hold the first one's weights and statistics: those of norms may differ, see
-        `train.sync_norms`.
+        `train.sync_norms`. What each has a part of is nobody else's.
         """
-        for model in (self.model, self.ema.module if self.ema else self.model):
-            self.members.spread(list(model.state_dict().values()))
+        for model in (self.model, self.final):
+            self.members.spread([value for value in model.state_dict().values() if not is_part(value)])
 
     def take_step(self) -> None:
         """Count a batch whose gradients are there; change the weights where its group of batches is whole."""
@@ -209,8 +215,8 @@ class TrainState:
         self.lr_scale /= 2
 
     def is_finite(self) -> bool:
-        """Whether all weights and statistics are, with one wait for the device."""
-        tensors = [tensor for tensor in self.model.state_dict().values() if tensor.is_floating_point()]
+        """Whether all weights and statistics that this process has are, with one wait for the device."""
+        tensors = [own_part(tensor) for tensor in self.model.state_dict().values() if tensor.is_floating_point()]
         return bool(torch.stack([tensor.isfinite().all() for tensor in tensors]).all())
 
     @property
@@ -219,9 +225,15 @@ class TrainState:
         final: nn.Module = self.ema.module if self.ema else self.model
         return final
 
+    def whole(self) -> nn.Module:
+        """The network that predicts, with all its weights; a copy on the CPU where processes hold it in parts, for
+        which all of them ask together.
+        """
+        return self.shards.whole(self.final) if self.shards else self.final
+
     def state_dict(self) -> dict[str, Any]:
-        """All of it, nested, not copied."""
-        return {
+        """All of it that this process has, nested, not copied."""
+        state = {
             "epoch": self.epoch,
             "step": self.step,
             "pieces": self.pieces,
@@ -233,6 +245,7 @@ class TrainState:
             "scaler": self.scaler.state_dict(),
             "gathered": self.gathered.state_dict() if self.step else None,
         }
+        return own_part(state) if self.shards else state
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Go on from a state, with copies on this device.
@@ -243,30 +256,46 @@ class TrainState:
         """
         self.epoch, self.step, self.pieces = state["epoch"], state["step"], state["pieces"]
         self.lr_scale, self.history = state["lr_scale"], list(state["history"])
-        self.model.load_state_dict(state["model"])
+        self._load_weights(self.model, state["model"])
         if self.ema:
-            self.ema.module.load_state_dict(state["ema"])
+            self._load_weights(self.ema.module, state["ema"])
         self.optimizer.zero_grad(set_to_none=True)
-        self.optimizer.load_state_dict(state["optimizer"])
+        optimizer = state["optimizer"]
+        if self.shards:
+            optimizer = self.shards.of_optimizer(self.optimizer, optimizer)
+        self.optimizer.load_state_dict(optimizer)
         for name, entries in self.optimizer.state_dict()["state"].items():
-            entries.update(_in_dtypes_of(state["optimizer"]["state"][name], entries))
+            entries.update(_in_dtypes_of(optimizer["state"][name], entries))
         if state["scaler"]:
             self.scaler.load_state_dict(state["scaler"])
         self.gathered.reset()
         if state["gathered"]:
             self.gathered.load_state_dict(state["gathered"])
 
+    def _load_weights(self, model: nn.Module, weights: Mapping[str, Tensor]) -> None:
+        if self.shards:
+            self.shards.load(model, weights)
+        else:
+            model.load_state_dict(weights)
 
-def averaged(model: nn.Module, decay: float) -> Any:
+
+def averaged(model: nn.Module, decay: float, *, at_once: bool = True) -> Any:
     """The exponential moving average of a network's weights, and of its float buffers such as batch norm's statistics.
 
     Update number n keeps `min(decay, (1 + n) / (10 + n))` of the average, so that early weights are soon forgotten
     (tf.train.ExponentialMovingAverage, `num_updates`): timm's warm-up of power 1 and gamma 9, two updates on. timm's
     own power of 2/3 forgets them more slowly in trainings of few steps: see the benchmarks' README.
+
+    Args:
+        model: copied.
+        decay: the largest.
+        at_once: whether one call takes all tensors: not where some are parts and others whole, see `Shards`.
     """
     from timm.utils import ModelEmaV3  # it takes seconds
 
-    return ModelEmaV3(model, decay, update_after_step=-2, use_warmup=True, warmup_gamma=9.0, warmup_power=1.0)
+    return ModelEmaV3(
+        model, decay, update_after_step=-2, use_warmup=True, warmup_gamma=9.0, warmup_power=1.0, foreach=at_once
+    )
 
 
 def _in_dtypes_of(saved: Any, loaded: Any) -> Any:

@@ -28,12 +28,16 @@ class Together:
         members: the processes.
         sync_norms: whether batch norms that learn take the statistics of the whole batch; else of each process's part,
             and what counts later are those of the first process.
-        recomputes: whether activations are computed again in the backward pass, where torch lets nothing be intercepted.
+        recomputes: whether activations are computed again in the backward pass, where torch lets nothing be
+            intercepted.
+        averages: whether gradients are yet to be averaged: not where the network does so itself, see `Shards`.
     """
 
-    def __init__(self, model: nn.Module, members: Team, *, sync_norms: bool, recomputes: bool) -> None:
+    def __init__(
+        self, model: nn.Module, members: Team, *, sync_norms: bool, recomputes: bool, averages: bool = True
+    ) -> None:
         self.model, self.members = model, members
-        self.sync_norms, self.recomputes = sync_norms, recomputes
+        self.sync_norms, self.recomputes, self.averages = sync_norms, recomputes, averages
         self._network = model
         self._learn: list[bool] = []
         self._needs_whole = False
@@ -62,7 +66,7 @@ class Together:
         sync_norms = norms and self.sync_norms
         self._needs_whole = not self.recomputes and depends_on_batch(self.model, sync_norms=sync_norms)
         learn = [parameter.requires_grad for parameter in self.model.parameters()]
-        if learn != self._learn:
+        if self.averages and learn != self._learn:
             from torch.nn.parallel import DistributedDataParallel
 
             # Of weights in channels_last: what it says costs little, and nothing can be done here.

@@ -125,10 +125,12 @@ def test_what_changes_nothing_in_the_network_is_said_once(
 ) -> None:
     competition(num_train=9)
     options = [*CONFIG, "--set", "train.num_epochs=1", "train.freeze_norms=true", f"model.width={DETECTED_WIDTH}"]
+    options.append("train.shard=true")
     assert prepare.main(options) == folds.main(options) == train.main(options) == 0
     said = capsys.readouterr().out
     assert said.count("warning: train.freeze_norms = true changes nothing: mlp has no batch norms") == 1
     assert said.count("warning: model.width = 32 changes nothing: mlp has no width") == 1
+    assert said.count("warning: train.shard = true changes nothing: one process trains the network") == 1
     other = [*CONFIG, "--set", "train.num_epochs=1", "train.freeze_norms=true", "model.name=resnet9", "model.width=4"]
     shutil.rmtree("output/tiny/fold0")
     assert train.main([*other, "--fold", "0"]) == 0
