@@ -147,7 +147,10 @@ def _train_longer(run: Evidence) -> str | None:
         return None
     ends = [history[-1] for history in run.histories]
     before = [history[-1 - max(1, len(history) // 5)] for history in run.histories]
-    falls = all(end["valid_loss"] < 0.97 * old["valid_loss"] for end, old in zip(ends, before, strict=True))
+    falls = all(
+        old["valid_loss"] - end["valid_loss"] > max(0.03 * old["valid_loss"], 0.01)
+        for end, old in zip(ends, before, strict=True)
+    )
     if not falls or any(map(_by_heart, ends)):
         return None
     fell = f"from {_mean(before, 'valid_loss'):.3f} to {_mean(ends, 'valid_loss'):.3f}"

@@ -65,4 +65,4 @@ def test_mirror_images(competition: Callable[..., Config], capsys: pytest.Captur
     assert "without_versions" not in scores
     assert f"CV accuracy: {wanted:.5f} without {len(seen)} images that have a version in another fold or are" in printed
     page = (RUN / "report.html").read_text(encoding="utf-8")
-    assert f"of {len(found)} in alike.csv" in page and "cosine: 1.0000" in page
+    assert f"of {len(found)} in output/tiny/alike.csv" in page and "cosine: 1.0000" in page

@@ -14,6 +14,7 @@ from pipeline.config import AugmentConfig, Config
 from pipeline.images import batches as module
 from pipeline.images import cache, fill
 from pipeline.images.augment.augment import Augment
+from pipeline.images.augment.mix import Mixture
 from pipeline.images.batches import Batches, Changes, load_pixels, on_device, prefetch, statistics
 from pipeline.randomness import derived_seed, epoch_order, id_keys
 
@@ -160,15 +161,17 @@ def test_the_wait_for_images_and_for_their_changes_is_counted_apart_from_what_is
         now[0] += 2
         return pixels
 
-    def mix(
-        pixels: torch.Tensor, targets: torch.Tensor, indices: np.ndarray, step: int
-    ) -> tuple[torch.Tensor, torch.Tensor]:
+    def mixture(indices: np.ndarray, step: int) -> Mixture:
+        return Mixture(np.arange(len(indices)), 1.0, None)
+
+    def mix(pixels: torch.Tensor, targets: torch.Tensor, *_: object) -> tuple[torch.Tensor, torch.Tensor]:
         now[0] += 1
         return pixels, targets
 
+    monkeypatch.setattr(module, "mix", mix)
     monkeypatch.setattr(module, "PIXELS_AT_ONCE", 8 * 12 * 12)  # each batch is augmented by itself
     monkeypatch.setattr(module, "prefetch", lambda items: slowly(items, now))
-    changes = Changes(augment=augment, mix=mix)
+    changes = Changes(augment=augment, mix=mixture)
     device, targets = torch.device("cpu"), torch.zeros(24, dtype=torch.int64)
     some = Batches(images, np.arange(24), 8, 12, None, device, torch.float32, targets, changes)
     for _ in some:
