@@ -17,7 +17,7 @@ import pytest
 from making import TOML, tiny_competition
 from pipeline import folds, prepare
 from pipeline.dealing import dealt
-from pipeline.processes import Team
+from pipeline.processes import OtherFailed, Team, _poll
 from running import CONFIG, RUN
 
 ROOT = Path(__file__).parent.parent
@@ -158,6 +158,44 @@ def test_a_training_under_way_goes_on_by_as_many_as_began_it(
         monkeypatch.setattr(Team, "first", lambda _, work: work())
         monkeypatch.setattr("pipeline.dealing.team", lambda number=number: Team(number, 2))
         assert dealt([0, 1, 2], [0, 1, 2], lambda model: begun.get(int(model), 0)) == (own[number], rest)
+
+
+class Store:
+    """What torchrun keeps, played: a process that counts on lives."""
+
+    def __init__(self) -> None:
+        self.values: dict[str, bytes] = {}
+
+    def check(self, keys: list[str]) -> bool:
+        return all(key in self.values for key in keys)
+
+    def get(self, key: str) -> bytes:
+        return self.values[key]
+
+
+@pytest.mark.parametrize("gone", [None, 2])
+def test_a_machine_that_is_gone_is_noticed(monkeypatch: pytest.MonkeyPatch, gone: int | None) -> None:
+    """By what nobody on it says any more; who is slow is waited for."""
+    store, now = Store(), [0.0]
+    for name, value in (("RANK", "0"), ("WORLD_SIZE", "3"), ("MASTER_ADDR", "x"), ("MASTER_PORT", "1")):
+        monkeypatch.setenv(name, value)
+    monkeypatch.setenv("GROUP_WORLD_SIZE", "2")
+    monkeypatch.setattr("pipeline.processes._store", lambda: store)
+    monkeypatch.setattr("pipeline.processes.time.monotonic", lambda: now[0])
+
+    def sleep(seconds: float) -> None:
+        now[0] += 30
+        for rank in range(3):
+            if rank != gone or now[0] < 200:
+                store.values[f"alive/{rank}"] = str(now[0]).encode()
+
+    monkeypatch.setattr("pipeline.processes.time.sleep", sleep)
+    if gone is None:
+        _poll(lambda: now[0] > 1000)
+    else:
+        with pytest.raises(OtherFailed):
+            _poll(lambda: now[0] > 1000)
+        assert 300 <= now[0] <= 400
 
 
 @pytest.fixture
