@@ -109,10 +109,10 @@ class Team:
         key = f"said/{_session.num_messages}"
         if self.is_first:
             value = work()
-            _store().set(key, json.dumps(value))
+            shared_store().set(key, json.dumps(value))
             return value
-        _poll(lambda: _store().check([key]))
-        said: T = json.loads(_store().get(key))
+        wait_until(lambda: shared_store().check([key]))
+        said: T = json.loads(shared_store().get(key))
         return said
 
     def meet(self) -> None:
@@ -125,8 +125,8 @@ class Team:
             return
         _session.num_messages += 1
         key = f"met/{_session.num_messages}"
-        _store().add(key, 1)
-        _poll(lambda: _store().add(key, 0) >= self.size)
+        shared_store().add(key, 1)
+        wait_until(lambda: shared_store().add(key, 0) >= self.size)
 
     def largest(self, values: Sequence[int]) -> list[int]:
         """Of each of some numbers the largest that any process has."""
@@ -242,7 +242,7 @@ def group() -> Any:
         shares = torch.cuda.is_available() and torch.cuda.device_count() < int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
         distributed.init_process_group(
             "gloo" if shares or not torch.cuda.is_available() else "cpu:gloo,cuda:nccl",
-            store=PrefixStore("group", _store()),
+            store=PrefixStore("group", shared_store()),
             rank=rank(),
             world_size=count(),
             timeout=_TIMEOUT,
@@ -259,7 +259,8 @@ def leave() -> None:
         distributed.destroy_process_group()
 
 
-def _store() -> Any:
+def shared_store() -> Any:
+    """The key-value store of all processes, found when it is first asked for."""
     if _session.store is None:
         from torch.distributed.rendezvous import rendezvous
 
@@ -297,7 +298,7 @@ def _of_this_start(store: Any) -> Any:
             return PrefixStore(name, store)
 
 
-def _poll(is_done: Callable[[], bool]) -> None:
+def wait_until(is_done: Callable[[], bool]) -> None:
     """Wait until something is so.
 
     Raises:
@@ -330,7 +331,7 @@ class _Watch:
             return
         self.looked = now
         for other in range(count()):
-            beat = bytes(_store().get(f"alive/{other}")) if _store().check([f"alive/{other}"]) else b""
+            beat = bytes(shared_store().get(f"alive/{other}")) if shared_store().check([f"alive/{other}"]) else b""
             if self.last.get(other, (None, now))[0] != beat:
                 self.last[other] = beat, now
             if now - self.last[other][1] > _SILENCE:
@@ -360,9 +361,9 @@ class _Failure(NamedTuple):
 
 
 def _failure() -> _Failure | None:
-    if not _store().check(["failed"]):
+    if not shared_store().check(["failed"]):
         return None
-    return _Failure(*json.loads(_store().get("failed")))
+    return _Failure(*json.loads(shared_store().get("failed")))
 
 
 def is_left_alone(error: RuntimeError) -> bool:
@@ -383,7 +384,7 @@ def must_say(message: str, status: int, *, is_news: bool = True) -> bool:
         return True
     mine = _Failure(rank(), status, message)
     try:
-        heard = _store().compare_set("failed", "", json.dumps(mine))
+        heard = shared_store().compare_set("failed", "", json.dumps(mine))
     except RuntimeError:
         return True  # torchrun, which keeps the store, is gone
     first = _Failure(*json.loads(heard))

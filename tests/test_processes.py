@@ -17,7 +17,7 @@ import pytest
 from making import TOML, tiny_competition
 from pipeline import folds, prepare
 from pipeline.dealing import dealt
-from pipeline.processes import OtherFailed, Team, _poll
+from pipeline.processes import OtherFailed, Team, wait_until
 from running import CONFIG, RUN
 
 ROOT = Path(__file__).parent.parent
@@ -180,7 +180,7 @@ def test_a_machine_that_is_gone_is_noticed(monkeypatch: pytest.MonkeyPatch, gone
     for name, value in (("RANK", "0"), ("WORLD_SIZE", "3"), ("MASTER_ADDR", "x"), ("MASTER_PORT", "1")):
         monkeypatch.setenv(name, value)
     monkeypatch.setenv("GROUP_WORLD_SIZE", "2")
-    monkeypatch.setattr("pipeline.processes._store", lambda: store)
+    monkeypatch.setattr("pipeline.processes.shared_store", lambda: store)
     monkeypatch.setattr("pipeline.processes.time.monotonic", lambda: now[0])
 
     def sleep(seconds: float) -> None:
@@ -191,10 +191,10 @@ def test_a_machine_that_is_gone_is_noticed(monkeypatch: pytest.MonkeyPatch, gone
 
     monkeypatch.setattr("pipeline.processes.time.sleep", sleep)
     if gone is None:
-        _poll(lambda: now[0] > 1000)
+        wait_until(lambda: now[0] > 1000)
     else:
         with pytest.raises(OtherFailed):
-            _poll(lambda: now[0] > 1000)
+            wait_until(lambda: now[0] > 1000)
         assert 300 <= now[0] <= 400
 
 
