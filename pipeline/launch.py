@@ -43,7 +43,9 @@ def launch(number: int, arguments: Sequence[str]) -> int:
     from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
     from torch.distributed.launcher.api import LaunchConfig, elastic_launch
 
-    print(f"run: {number} processes, by {_reason()}", flush=True)
+    asked = os.environ.get("NUM_PROC", "")
+    reason = f"NUM_PROC={asked}" if asked else f"the {number} GPUs of this machine; NUM_PROC=1 takes one"
+    print(f"run: {number} processes, by {reason}", flush=True)
     # What they share, where the user has not said: the cores.
     os.environ.setdefault("OMP_NUM_THREADS", str(max(1, num_cores() // number)))
     # Each process says itself what is wrong with it.
@@ -65,9 +67,3 @@ def launch(number: int, arguments: Sequence[str]) -> int:
     except SignalException as error:
         return 128 + int(error.sigval)
     return 0
-
-
-def _reason() -> str:
-    """Why there are so many."""
-    asked = os.environ.get("NUM_PROC", "")
-    return f"NUM_PROC={asked}" if asked else f"the {num_gpus()} GPUs of this machine; NUM_PROC=1 takes one"

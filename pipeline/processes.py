@@ -250,15 +250,6 @@ def group() -> Any:
     return distributed.group.WORLD
 
 
-def leave() -> None:
-    """End what the process group holds, once all is done."""
-    import sys
-
-    distributed = sys.modules.get("torch.distributed")
-    if distributed is not None and distributed.is_available() and distributed.is_initialized():
-        distributed.destroy_process_group()
-
-
 def shared_store() -> Any:
     """The key-value store of all processes, found when it is first asked for."""
     if _session.store is None:

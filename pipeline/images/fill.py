@@ -93,27 +93,25 @@ def decode_missing(
             if new or (known and room):
                 # What is known and was not kept is decoded for keeping where there is room by now.
                 new = _by_file(new)
-                todo = _Todo(split, grey, index.next_number(), [*new, *known][:room], new[room:])
-                _share(todo, folder)
+                due = _Due(grey, index.next_number(), [*new, *known][:room], new[room:])
+                _share(due, folder)
                 began = time.perf_counter()
-                _decode_all(Source(cfg, grey, decoding), todo, folder, pool)
+                _decode_all(Source(cfg, grey, decoding), due, folder, pool)
                 decoding.seconds += time.perf_counter() - began
                 team().meet()
     return open_images(cfg, split, paths, grey, described=True)
 
 
 @dataclass(frozen=True)
-class _Todo:
+class _Due:
     """Files to decode.
 
-    split: `train` or `test`.
     grey: the range of 16-bit values.
     number: of the first index file that is written.
     kept: files whose pixels are kept, a shard for so many.
     rest: files that are decoded only to know that they can be read.
     """
 
-    split: str
     grey: GreyRange
     number: int
     kept: list[str]
@@ -121,23 +119,23 @@ class _Todo:
 
 
 # What one process has others decode, in the cache's folder: too much for a message.
-_TODO = ".todo.json"
+_SHARED = ".due.json"
 
 
-def _share(todo: _Todo, folder: Path) -> None:
+def _share(due: _Due, folder: Path) -> None:
     """Have the other processes of the team decode their part."""
     if team().size > 1:
-        write_json(folder / _TODO, asdict(todo))
-        team().first(lambda: str(folder / _TODO))
+        write_json(folder / _SHARED, asdict(due))
+        team().first(lambda: str(folder / _SHARED))
 
 
 def help_decode(cfg: Config) -> None:
     """Decode what the first process of the team gives out, until it is `decoded`."""
     while path := team().first(str):
         values = read_json(Path(path))
-        todo = _Todo(**{**values, "grey": GreyRange(**values["grey"])})
-        with decode_pool(_num_threads(data_dir(cfg), todo.kept or todo.rest)) as pool:
-            _decode_all(Source(cfg, todo.grey, Decoding()), todo, Path(path).parent, pool)
+        due = _Due(**{**values, "grey": GreyRange(**values["grey"])})
+        with decode_pool(_num_threads(data_dir(cfg), due.kept or due.rest)) as pool:
+            _decode_all(Source(cfg, due.grey, Decoding()), due, Path(path).parent, pool)
         team().meet()
 
 
@@ -205,7 +203,7 @@ def _size_time(path: str) -> tuple[int, int]:
     return status.st_size, changed_ns(status)
 
 
-def _decode_all(source: Source, todo: _Todo, folder: Path, pool: ThreadPoolExecutor) -> None:
+def _decode_all(source: Source, due: _Due, folder: Path, pool: ThreadPoolExecutor) -> None:
     """Decode files, the first into shards, the rest only to know that they can be read.
 
     Index files and shards have numbers, and each process of the team makes every so many of them.
@@ -213,23 +211,21 @@ def _decode_all(source: Source, todo: _Todo, folder: Path, pool: ThreadPoolExecu
     side, channels, members = source.settings.stored, source.settings.channels, team()
     per_shard = max(1, min(SHARD_IMAGES, SHARD_BYTES // (side * side * channels)))
     # As many for each process, and in a team of one as many as there is room for.
-    per_shard = min(per_shard, max(1, -(-len(todo.kept) // members.size)))
+    per_shard = min(per_shard, max(1, -(-len(due.kept) // members.size)))
     kept, rest = (
         [paths[start : start + most] for start in range(0, len(paths), most)]
-        for paths, most in ((todo.kept, per_shard), (todo.rest, SHARD_IMAGES))
+        for paths, most in ((due.kept, per_shard), (due.rest, SHARD_IMAGES))
     )
     if rest:
-        log.info(
-            "prepare: no room to keep %s of them: they are decoded whenever they are needed", f"{len(todo.rest):,}"
-        )
+        log.info("prepare: no room to keep %s of them: they are decoded whenever they are needed", f"{len(due.rest):,}")
     own = list(enumerate([*kept, *rest]))[members.rank :: members.size]
     with bar(sum(len(paths) for _, paths in own), "decode") as shown:
         for number, paths in own:
             if number < len(kept):
-                _decode_shard(source, folder, todo.number + number, paths, pool, shown)
+                _decode_shard(source, folder, due.number + number, paths, pool, shown)
             else:
                 entries = _in_jobs(partial(decode_file, source, None, NOT_STORED), paths, pool, shown)
-                write_index(folder, todo.number + number, list(entries))
+                write_index(folder, due.number + number, list(entries))
 
 
 def _by_file(paths: Sequence[str]) -> list[str]:

@@ -1,5 +1,6 @@
 """The stores that addresses lead to: fsspec's filesystems, the packages that read them, and what these raise."""
 
+import contextlib
 import importlib
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -85,15 +86,13 @@ class Store:
         if self.is_http:
             # One request for a whole file; requests for parts of it from its middle on.
             options |= {"block_size": BLOCK if start else 0, "size": size}
-        stream = self.filesystem.open(path, "rb", **options)
-        try:
+        with contextlib.ExitStack() as on_failure:
+            stream: IO[bytes] = self.filesystem.open(path, "rb", **options)
+            on_failure.callback(stream.close)
             if start:
                 stream.seek(start)
-        except BaseException:
-            stream.close()
-            raise
-        opened: IO[bytes] = stream
-        return opened
+            on_failure.pop_all()
+        return stream
 
 
 def open_store(address: str) -> Store:
