@@ -133,8 +133,10 @@ def test_a_part_that_is_not_whole_is_not_gone_on_from(
 ) -> None:
     saving = store()
     saving.save(stepped(1), epoch_end=True, wait=True)
+    before = set((tmp_path / "resume-parts").iterdir())
     saving.save(stepped(2), wait=True)
-    newest = max((tmp_path / "resume-parts").glob("*/0.safetensors"), key=lambda path: path.stat().st_mtime_ns)
+    (added,) = set((tmp_path / "resume-parts").iterdir()) - before
+    newest = added / "0.safetensors"
     if damage is None:
         newest.unlink()
     else:
