@@ -35,7 +35,7 @@ def dealt(
     if members.size == 1:
         return [], list(models)
     alone, fresh, together = members.first(lambda: _sorted_out(due, begun_by))
-    num_dealt = max(len(alone + fresh) // members.size * members.size, len(alone))
+    num_dealt = max(_num_dealt(len(alone + fresh), members.size), len(alone))
     num_dealt = 0 if none_alone else num_dealt
     whole, rest = (alone + fresh)[:num_dealt], (alone + fresh)[num_dealt:] + together
     if whole:
@@ -43,6 +43,16 @@ def dealt(
     if rest:
         log.info("train: %s by all %s processes together, each with a part of every batch", _named(rest), members.size)
     return whole[members.rank :: members.size], rest
+
+
+def turns(num_models: int, num_processes: int) -> int:
+    """How many models a process trains when all are yet to be made: its own, then those that all train together."""
+    num_whole = _num_dealt(num_models, num_processes)
+    return num_whole // num_processes + num_models - num_whole
+
+
+def _num_dealt(num_models: int, num_processes: int) -> int:
+    return num_models // num_processes * num_processes
 
 
 def _sorted_out(due: Sequence[int | str], begun_by: Callable[[int | str], int]) -> list[Models]:

@@ -233,21 +233,27 @@ class Requests:
 
 def group() -> Any:
     """The process group of all processes, made when it is first asked for."""
-    import torch
     from torch import distributed
     from torch.distributed.distributed_c10d import PrefixStore
 
     if not distributed.is_initialized():
         # Two processes cannot share a GPU through NCCL; gloo copies through the CPU.
-        shares = torch.cuda.is_available() and torch.cuda.device_count() < int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
         distributed.init_process_group(
-            "gloo" if shares or not torch.cuda.is_available() else "cpu:gloo,cuda:nccl",
+            "cpu:gloo,cuda:nccl" if have_own_gpus() else "gloo",
             store=PrefixStore("group", shared_store()),
             rank=rank(),
             world_size=count(),
             timeout=_TIMEOUT,
         )
     return distributed.group.WORLD
+
+
+def have_own_gpus() -> bool:
+    """Whether each process on this machine has a GPU to itself."""
+    import torch
+
+    num_gpus = torch.cuda.device_count() if torch.cuda.is_available() else 0
+    return num_gpus >= int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
 
 
 def shared_store() -> Any:

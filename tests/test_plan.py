@@ -124,6 +124,27 @@ def test_a_limit_that_is_too_short_names_the_least(
     ) in capsys.readouterr().out.splitlines()
 
 
+@pytest.mark.parametrize(
+    ("has_own", "num_epochs", "said"), [(True, 9, "plan: 2 models by 2 processes"), (False, 4, "plan: 4 epochs")]
+)
+def test_processes_with_a_gpu_each_train_models_at_the_same_time(
+    split: Split,
+    at_pace: Pacer,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    has_own: bool,
+    num_epochs: int,
+    said: str,
+) -> None:
+    """Each trains on the 12 images of one fold; those that share a processor train no faster than one."""
+    cfg = split("train.num_epochs=6")
+    at_pace(82 / 24 / 4.5)
+    monkeypatch.setattr(planning, "count", lambda: 2)
+    monkeypatch.setattr(planning, "have_own_gpus", lambda: has_own)
+    with_log(None)
+    assert planning.make_plan(cfg).train.num_epochs == num_epochs and said in capsys.readouterr().out
+
+
 def test_sizes_that_cannot_fit_are_not_measured(split: Split, at_pace: Pacer, monkeypatch: pytest.MonkeyPatch) -> None:
     """Two epochs of 12 px fit into 82 s, of 16 px take 117 s and of 20 px 182 s: from 24 px on, 12 px are next."""
     cfg = split("image.size=24")

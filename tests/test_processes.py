@@ -16,7 +16,7 @@ import pytest
 
 from making import TOML, tiny_competition
 from pipeline import folds, prepare
-from pipeline.dealing import dealt
+from pipeline.dealing import dealt, turns
 from pipeline.processes import OtherFailed, Team, wait_until
 from running import CONFIG, RUN
 
@@ -158,6 +158,15 @@ def test_a_training_under_way_goes_on_by_as_many_as_began_it(
         monkeypatch.setattr(Team, "first", lambda _, work: work())
         monkeypatch.setattr("pipeline.dealing.team", lambda number=number: Team(number, 2))
         assert dealt([0, 1, 2], [0, 1, 2], lambda model: begun.get(int(model), 0)) == (own[number], rest)
+
+
+@pytest.mark.parametrize(("num_models", "size"), [(1, 1), (5, 1), (5, 2), (5, 4), (5, 5), (5, 8), (20, 8)])
+def test_turns_are_as_many_as_a_process_is_dealt(monkeypatch: pytest.MonkeyPatch, num_models: int, size: int) -> None:
+    models: list[int | str] = list(range(num_models))
+    monkeypatch.setattr(Team, "first", lambda _, work: work())
+    monkeypatch.setattr("pipeline.dealing.team", lambda: Team(0, size))
+    own, rest = dealt(models, models, lambda _: 0)
+    assert turns(num_models, size) == len(own) + len(rest)
 
 
 class Store:

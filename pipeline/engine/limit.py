@@ -1,5 +1,6 @@
 """What fits into a time limit at a given pace: arithmetic alone; `pace` measures, `planning` decides."""
 
+import math
 from bisect import bisect_right
 from dataclasses import dataclass, replace
 
@@ -64,6 +65,13 @@ class Work:
     probe: float = 0.0
     num_fitted: int = 0
     fitting: float = 0.0
+
+
+def of_one_process(work: Work, num_models: int) -> Work:
+    """The work of a process that trains so many of the models, and its part of the others' images."""
+    part = num_models / work.num_models
+    num_train, num_valid = (math.ceil(part * number) for number in (work.num_train, work.num_valid))
+    return replace(work, num_models=num_models, num_train=num_train, num_valid=num_valid)
 
 
 def seconds(cfg: Config, work: Work, pace: Pace, num_epochs: int) -> float:

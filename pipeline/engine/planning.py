@@ -2,8 +2,9 @@
 
 The probe keeps the size that is asked for. Its time counts, and that of another classifier for smaller images.
 
-Folds are all trained, each for as long as the others, and the plan counts them one after the other: who trains them at
-the same time, each on a GPU of its own, is done earlier.
+Folds are all trained, each for as long as the others. Processes with a GPU each train as many at the same time; a fold
+that all of them train together counts as if one did, as what they gain is not measured. Processes that share cores, or
+a GPU, are no faster than one.
 """
 
 from dataclasses import asdict
@@ -12,6 +13,7 @@ from pipeline.competition.folds.fold_table import Labelled, read_labelled
 from pipeline.competition.tables.table import read_test
 from pipeline.config import Config, ConfigError
 from pipeline.cores import num_cores
+from pipeline.dealing import turns
 from pipeline.durations import in_words, seconds_of, span_of
 from pipeline.engine.forecast import epochs
 from pipeline.engine.limit import (
@@ -20,6 +22,7 @@ from pipeline.engine.limit import (
     Work,
     epochs_within,
     fewest_epochs,
+    of_one_process,
     seconds,
     smaller_sizes,
     with_epochs,
@@ -32,7 +35,7 @@ from pipeline.images.cache import Images, open_images
 from pipeline.log import log
 from pipeline.paths import all_folds
 from pipeline.plan import elapsed, plan_path, planned, planned_from
-from pipeline.processes import alone, team
+from pipeline.processes import alone, count, have_own_gpus, team
 
 # Seconds that each part of the pace is measured: this part of the limit, within these.
 _PART = 1 / 60
@@ -92,6 +95,14 @@ def _work(cfg: Config, labelled: Labelled, images: Images, pace: Pace) -> Work:
     return Work(len(splits), num_train, num_valid, num_test, probe, num_fitted, fitting)
 
 
+def _shared(work: Work) -> Work:
+    """The work of the process that has most of it."""
+    num_processes = count() if have_own_gpus() else 1
+    if num_processes > 1:
+        log.info("plan: %s models by %s processes, each with a GPU of its own", work.num_models, num_processes)
+    return of_one_process(work, turns(work.num_models, num_processes))
+
+
 def _decide(cfg: Config, labelled: Labelled, images: Images) -> tuple[Config, Pace]:
     """Choose epochs, and a smaller size where even the fewest do not fit; say what was chosen, and why.
 
@@ -101,7 +112,7 @@ def _decide(cfg: Config, labelled: Labelled, images: Images) -> tuple[Config, Pa
     limit = seconds_of(cfg.train.time_limit)
     enough = min(max(_PART * limit, _SHORTEST), _LONGEST)
     chosen, pace = cfg, measure(cfg, labelled, images, enough)
-    work = _work(cfg, labelled, images, pace)
+    work = _shared(_work(cfg, labelled, images, pace))
     left = limit - elapsed()
     _say_pace(cfg, work, pace, left)
     num_epochs = epochs_within(cfg, work, pace, SHARE * left)
