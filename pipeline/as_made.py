@@ -22,8 +22,8 @@ from pipeline.freshness import (
     train_stamp,
     trained_from,
 )
-from pipeline.paths import all_folds, prepare_stamp, run_dir
-from pipeline.stamps import changes, made_from
+from pipeline.paths import all_folds, folds_path, prepare_stamp, run_dir
+from pipeline.stamps import changes, made_from, stamped
 
 
 def changed_since(cfg: Config, inputs: Inputs) -> list[str]:
@@ -47,7 +47,7 @@ def settings_as_made(cfg: Config) -> Config:
         ConfigError: the stamps hold what no settings can be.
     """
     values, folds = cfg.model_dump(mode="json"), all_folds(cfg)
-    stamps = [prepare_stamp(cfg), folds_stamp(cfg), ensemble_stamp(cfg)]
+    stamps = [prepare_stamp(cfg), _made_folds(cfg), ensemble_stamp(cfg)]
     stamps += [stamp(cfg, fold) for stamp in (infer_stamp, train_stamp) for fold in folds]
     for stamp in stamps:
         for section, made in made_from(stamp).items():
@@ -57,6 +57,17 @@ def settings_as_made(cfg: Config) -> Config:
     values["folds"]["num_folds"] = made_from(ensemble_stamp(cfg)).get("num_folds", cfg.folds.num_folds)
     named = {"name": cfg.name, "path": cfg.path, "overrides": cfg.overrides, "planned": cfg.planned}
     return check({**values, **named, "asked_image": cfg.asked_image}, f"the stamps of {run_dir(cfg)}")
+
+
+def _made_folds(cfg: Config) -> Path:
+    """The stamp of the folds that the run's models had: they are shared, and its config may name others by now."""
+    made = [made_from(stamp) for stamp in (ensemble_stamp(cfg), *(train_stamp(cfg, fold) for fold in all_folds(cfg)))]
+    had = {values["folds"] for values in made if isinstance(values.get("folds"), str)}
+    named, own = folds_path(cfg), folds_stamp(cfg)
+    for table in [named, *sorted(named.parent.glob("*.csv"))]:
+        if stamped(table.with_suffix(own.suffix), table.name) in had:
+            return table.with_suffix(own.suffix)
+    return own
 
 
 def _products(cfg: Config, inputs: Inputs) -> Iterator[tuple[str, Path, Mapping[str, Any]]]:

@@ -1,7 +1,9 @@
 """Several processes at one run, on CPUs: what one process makes, whatever dies on the way."""
 
+import contextlib
 import os
 import re
+import shutil
 import signal
 import socket
 import subprocess
@@ -299,24 +301,65 @@ def test_networks_of_timm_are_what_one_process_trains(tmp_path: Path, network: s
     assert furthest(tmp_path / "1", tmp_path / "3") < 1e-4
 
 
+Machine = tuple[list[str], str, str]
+
+# Two network namespaces that a cable joins, without any right on the machine: "left", which `unshare` makes, is that of
+# the first process; the second makes "right". They live as long as their standard input is open.
+_LEFT = ["unshare", "--user", "--map-root-user", "--net", "cat"]
+_CABLE = """
+ip link set lo up
+ip link add left type veth peer name right netns {right}
+ip addr add 10.9.8.1/24 dev left
+ip link set left up
+nsenter --target {right} --net sh -c "ip link set lo up; ip addr add 10.9.8.2/24 dev right; ip link set right up"
+"""
+
+
+@pytest.fixture(params=["loopback", "namespaces"])
+def machines(request: pytest.FixtureRequest) -> Iterator[list[Machine]]:
+    """How a command is begun on each of two machines, its address there, and the name of its network."""
+    if request.param == "loopback":
+        yield [([], "localhost", "lo")] * 2
+        return
+    if not all(map(shutil.which, ("unshare", "nsenter", "ip"))):
+        pytest.skip("no util-linux or iproute2 here")
+    with contextlib.ExitStack() as stack:
+
+        def lives(command: list[str]) -> str:
+            pipe = subprocess.PIPE
+            process = stack.enter_context(subprocess.Popen(command, bufsize=0, stdin=pipe, stdout=pipe))
+            assert process.stdin is not None and process.stdout is not None
+            with contextlib.suppress(BrokenPipeError):
+                process.stdin.write(b"made\n")
+            if process.stdout.readline() != b"made\n":
+                pytest.skip("no namespaces for users here")
+            return str(process.pid)
+
+        on_left = ["nsenter", "--target", lives(_LEFT), "--user", "--preserve-credentials", "--net"]
+        right = lives([*on_left, "unshare", "--net", "cat"])
+        subprocess.run([*on_left, "sh", "-e", "-c", _CABLE.format(right=right)], check=True, timeout=60)
+        on_right = [*on_left, "nsenter", "--target", right, "--net"]
+        yield [(on_left, "10.9.8.1", "left"), (on_right, "10.9.8.2", "right")]
+
+
 @pytest.mark.slow
-def test_two_machines_make_what_one_process_does(alone: Path, tmp_path: Path) -> None:
+def test_two_machines_make_what_one_process_does(machines: list[Machine], alone: Path, tmp_path: Path) -> None:
     """Two launchers with two processes each, that find each other by an address and share a folder."""
-    place, port = made(tmp_path), free_port()
-    arguments = [
-        *("--nnodes=2", "--nproc-per-node=2", "--rdzv-backend=c10d", f"--rdzv-endpoint=localhost:{port}"),
-        *("--rdzv-id=two", "--local-addr=localhost", "-m", "pipeline", *STAGES, *CONFIG, "--set", *SETTINGS),
-    ]
+    place, port, first = made(tmp_path), free_port(), machines[0][1]
     nodes = [
         subprocess.Popen(
-            [sys.executable, "-m", "torch.distributed.run", *arguments],
+            [
+                *(*begins, sys.executable, "-m", "torch.distributed.run", "--nnodes=2", "--nproc-per-node=2"),
+                *("--rdzv-backend=c10d", f"--rdzv-endpoint={first}:{port}", "--rdzv-id=two", f"--local-addr={own}"),
+                *("-m", "pipeline", *STAGES, *CONFIG, "--set", *SETTINGS),
+            ],
             cwd=place,
-            env=environment(1),
+            env=environment(1, GLOO_SOCKET_IFNAME=network),
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,
         )
-        for _ in range(2)
+        for begins, own, network in machines
     ]
     said = [node.communicate(timeout=300)[0] for node in nodes]
     assert [node.returncode for node in nodes] == [0, 0], said

@@ -480,6 +480,23 @@ def test_answers_that_do_not_fit_are_said_so(
     assert (RUN / "submission.csv").is_file()
 
 
+def test_answers_of_a_class_that_train_lacks_are_left_out(
+    competition: Callable[..., Config], capsys: pytest.CaptureFixture[str]
+) -> None:
+    cfg = competition()
+    with (cfg.root / "answers.csv").open(newline="") as stream:
+        header, *answers = csv.reader(stream)
+    unknown, known = answers[:2], answers[2:]
+    write_table(cfg.root / "answers.csv", header, [*([id_, "wasp"] for id_, _ in unknown), *known])
+    assert run_all() == 0
+    with (RUN / "submission.csv").open(newline="") as stream:
+        submitted = dict(list(csv.reader(stream))[1:])
+    right = sum(submitted[id_] == label for id_, label in known) / len(known)
+    said = capsys.readouterr().out.splitlines()
+    assert f"score on the hidden answers: {right:.5f}" in said
+    assert "answers: images with a label that train lacks ('wasp') are left out: 2" in said
+
+
 def test_a_loss_that_diverges_is_not_kept(
     competition: Callable[..., Config], capsys: pytest.CaptureFixture[str]
 ) -> None:

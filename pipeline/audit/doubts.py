@@ -9,9 +9,11 @@ Which they are says the probability of the label: those with the least (self-con
 "Model-agnostic label quality scoring to detect real-world label errors"). By the margin to the likeliest class, and by
 the joint's own cells, fewer injected errors were found: see the benchmarks' README.
 
-A label is judged where its class was learnt, that is where another fold has it, and where the models know it: of the
-class's own images that count for any more than half count for it. The method rests on labels that are right more often
-than wrong (section 2 there): where models say otherwise it is they that are wrong, and nearly every label would be.
+The method rests on models that know the classes (section 2 there): where they do not it is they that are wrong, and
+nearly every label would be in doubt. Labels are judged where they and the models agree at least moderately by the
+joint's kappa (Landis and Koch 1977, "The Measurement of Observer Agreement for Categorical Data"), and of a class that
+was learnt, that is that another fold has, and of whose images no more count for another class than for itself, by two
+standard errors. Where more than half had to count for it, planted labels made small classes such, and were not found.
 
 Numbers are in doubt by the modified z-score of their residual (Iglewicz and Hoaglin 1993, "How to Detect and Handle
 Outliers").
@@ -31,6 +33,8 @@ Array = np.ndarray[Any, Any]
 _MOST_CLASSES = 10
 # Of the modified z-score, as its authors advise.
 _FAR = 3.5
+# Kappa from which agreement is moderate, as its authors have it; standard errors that are not by chance.
+_MODERATE, _ERRORS = 0.4, 2.0
 
 
 @dataclass(frozen=True)
@@ -113,12 +117,26 @@ def _classes(targets: Array, probs: Probs, is_learnt: Array) -> Doubts:
     counted = counts_for >= 0
     num_counted = np.bincount(targets[counted], minlength=num_classes)
     others = np.bincount(targets[counted & (counts_for != targets)], minlength=num_classes)
-    is_known = num_counted > 2 * others
+    is_known = _known(targets[counted], counts_for[counted], num_classes)
     number = (counts * others / np.maximum(num_counted, 1))[is_known].sum()
     judged = np.flatnonzero(is_known[targets])
     found = judged[np.argsort(own[judged], kind="stable")[: round(float(number))]]
     found = found[best[found, 0] != targets[found]]
     return _ranked(images[found], targets[found], best[found, 0], own[found], len(judged))
+
+
+def _known(labels: Array, counts_for: Array, num_classes: int) -> Array:
+    """Of which classes labels can be judged: bool (num_classes,), from the confident joint, a count for each image."""
+    own, said = (np.bincount(classes, minlength=num_classes) for classes in (labels, counts_for))
+    right = np.bincount(labels[labels == counts_for], minlength=num_classes)
+    by_chance = (own / max(len(labels), 1)) @ (said / max(len(labels), 1))
+    if right.sum() - by_chance * len(labels) <= _MODERATE * (1 - by_chance) * len(labels):
+        return np.zeros(num_classes, np.bool_)
+    wrong = labels != counts_for
+    cells, sizes = np.unique(labels[wrong] * num_classes + counts_for[wrong], return_counts=True)
+    most = np.zeros(num_classes, np.int64)
+    np.maximum.at(most, cells // num_classes, sizes)
+    return np.asarray((own > 0) & (most - right <= _ERRORS * np.sqrt(most + right)))
 
 
 def _tags(targets: Array, probs: Probs, is_learnt: Array) -> Doubts:

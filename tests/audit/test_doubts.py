@@ -60,14 +60,28 @@ def test_a_class_without_images_is_nobodys_doubt() -> None:
     assert len(labels_in_doubt(THREE, np.array([0, 0, 1, 1]), Probs.dense(probs))) == 0
 
 
-def test_models_that_know_nothing_doubt_no_label() -> None:
-    """Of 200 classes and 1,000 images the estimate of a guess is that nearly all labels are wrong."""
+@pytest.mark.parametrize("num_classes", [2, 3, 10, 200])
+def test_models_that_know_nothing_doubt_no_label(num_classes: int) -> None:
+    """Of 200 classes and 1,000 images the estimate of a guess is that nearly all labels are wrong; of two, half."""
     generator = np.random.default_rng(0)
-    targets, probs = generator.permutation(np.arange(1000) % 200), generator.dirichlet([0.3] * 200, 1000)
-    found = labels_in_doubt(
-        Task("single", tuple(map(str, range(200))), "accuracy", ("y",)), targets, Probs.dense(probs)
-    )
-    assert num_wrong(targets, probs) > 900 and len(found) < 10 and found.num_judged < 50
+    targets = generator.permutation(np.arange(1000) % num_classes)
+    probs = generator.dirichlet([0.3] * num_classes, 1000)
+    task = Task("single", tuple(map(str, range(num_classes))), "accuracy", ("y",))
+    found = labels_in_doubt(task, targets, Probs.dense(probs))
+    assert num_wrong(targets, probs) > 900 * (1 - 1 / num_classes) and len(found) == found.num_judged == 0
+
+
+def test_wrong_labels_of_a_small_class_are_found() -> None:
+    """Most of its labels are wrong: the models say other classes of these, each by chance another."""
+    generator = np.random.default_rng(0)
+    true = np.repeat(np.arange(10), 50)
+    targets = np.append(true, [10] * 10)
+    shown = np.append(true, [10] * 4 + [0, 2, 4, 6, 7, 8])
+    probs = 0.2 * generator.dirichlet([1] * 11, 510) + 0.8 * np.eye(11)[shown]
+    probs[500:] = 0.05 / 11 + 0.95 * np.eye(11)[shown[500:]]
+    task = Task("single", tuple(map(str, range(11))), "accuracy", ("y",))
+    found = labels_in_doubt(task, targets, Probs.dense(probs))
+    assert found.num_judged == 510 and sorted(found.image) == list(range(504, 510))
 
 
 def test_a_class_that_models_do_not_know_is_not_judged() -> None:
@@ -109,7 +123,7 @@ def test_what_is_learnt_is_a_label_of_another_fold() -> None:
     ("counts", "said"),
     [
         ((3, 100, 100), []),
-        ((0, 0, 40), ["40 of 40 labels are not judged: no other fold has their class, or models are "]),
+        ((0, 0, 40), ["40 of 40 labels are not judged: no other fold has their class, or models take "]),
         ((20, 100, 100), ["20% of the labels that are judged are in doubt: so many are hardly wrong"]),
     ],
 )

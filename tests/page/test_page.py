@@ -11,6 +11,8 @@ import pytest
 
 from making import write_table
 from pipeline import report
+from pipeline.as_made import settings_as_made
+from pipeline.competition.folds.fold_table import read_labelled
 from pipeline.config import Config
 from pipeline.config_file import load
 from pipeline.page.blocks import Chart, Gallery, Picture, Section, Source, Table, Text
@@ -213,6 +215,19 @@ def test_the_command_that_repeats_it_gives_the_same_run(competition: Callable[..
     assert (target, option) == (str(path), "--set")
     again = load(Path(target), overrides)
     assert again == load(path, settings) and again.name == name
+
+
+def test_folds_are_those_that_models_had(trained: Config) -> None:
+    """Whatever split the config names by now, and whether or not that is made."""
+    from pipeline import folds
+
+    was = read_labelled(trained).folds
+    edited = load(trained.path, ["folds.seed=7"])
+    for _ in range(2):
+        assert settings_as_made(edited).folds.seed == 0
+        assert read_labelled(settings_as_made(edited)).folds.tolist() == was.tolist()
+        folds.make_folds(edited)
+    assert read_labelled(edited).folds.tolist() != was.tolist()
 
 
 def test_copies_stand_together_and_folds_are_shown(competition: Callable[..., Config]) -> None:

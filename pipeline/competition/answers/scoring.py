@@ -15,6 +15,8 @@ from pipeline.competition.tables.csv_table import require_columns
 from pipeline.competition.tables.table import test_id, wide_frame
 from pipeline.config import Config
 from pipeline.files import InputError
+from pipeline.log import log
+from pipeline.quoting import shown
 
 Array = np.ndarray[Any, Any]
 # For each fold int64 indices of its images, and their probabilities.
@@ -121,13 +123,21 @@ def prior_score(task: Task, targets: Array, oof: Folds) -> float | None:
 def answers_score(cfg: Config, task: Task, path: Path, predictions: Predictions, decision: Decision) -> float | None:
     """The metric of test predictions on a table of answers, with the train table's label columns.
 
+    Images of which a label is no train class are left out, which is said.
+
     Raises:
-        InputError: the table has other columns, ids or labels.
+        InputError: the table has other columns or ids, or no label that is a class.
     """
     frame = wide_frame(cfg, path)
     if problems := require_columns(str(path), frame, [test_id(cfg), *task.labels]):
         raise InputError("; ".join(problems))
     advice = "data.answers must have the test images' ids, each once"
-    ids = [str(id_) for id_ in frame[test_id(cfg)]]
-    targets = task.encode(frame[list(task.labels)], str(path))
-    return score(task, targets, predictions.aligned(ids, str(path), advice), decision)
+    ids, labels = [str(id_) for id_ in frame[test_id(cfg)]], frame[list(task.labels)]
+    probs = predictions.aligned(ids, str(path), advice)
+    unknown = task.unknown(labels)
+    if any(unknown) and not all(unknown):
+        known = np.flatnonzero([not row for row in unknown])
+        name = shown(next(row[0] for row in unknown if row))
+        log.info("answers: images with a label that train lacks (%s) are left out: %s", name, len(labels) - len(known))
+        labels, probs = labels.iloc[known], probs[known]
+    return score(task, task.encode(labels, str(path)), probs, decision)

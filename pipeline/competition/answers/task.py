@@ -116,6 +116,14 @@ class Task:
             )
         return codes.to_numpy(np.int64)
 
+    def unknown(self, labels: pd.DataFrame) -> list[list[str]]:
+        """Of each row of text labels those, or the tags, that are no class: `encode` takes rows without any."""
+        if self.kind == "number" or len(self.labels) > 1:
+            return [[] for _ in range(len(labels))]
+        column, classes = labels[self.labels[0]], set(self.classes)
+        rows = [split_tags(cell, self.tag_separator) if self.kind == "multi" else [cell] for cell in column]
+        return [[name for name in row if name not in classes] for row in rows]
+
     def _encode_tags(self, column: "pd.Series[str]", index_of: dict[str, int], source: str) -> np.ndarray[Any, Any]:
         targets = np.zeros((len(column), len(self.classes)), np.float32)
         rows = [split_tags(cell, self.tag_separator) for cell in column]
