@@ -107,13 +107,17 @@ def _run(command: list[str], lock: int) -> int:
 
 
 def main() -> int:
-    """Exit 1 where a package is missing; one line for versions outside the tested ranges."""
+    """Exit 1 where a package is missing; one line for versions outside the tested ranges, and for what an environment
+    lacks that is nearly whole.
+    """
     if sys.argv[1:2] == ["make"]:
         status = make(sys.argv[2])
         return status if status >= 0 else 128 - status  # as shells count those that a signal ended
     missing, outside = look(needed(*sys.argv[1:2]))
     if not missing and outside:
         print("run.sh: versions that were not tested: " + ", ".join(outside))
+    if missing and "torch" not in missing:
+        print(f"run.sh: {sys.prefix} is not used, as it lacks {', '.join(missing)}; pip install these to have it used")
     return bool(missing)
 
 

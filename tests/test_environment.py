@@ -48,6 +48,17 @@ def test_versions_are_compared_by_their_numbers(
     assert environment.look([f"torch{part}"]) == ([], outside)
 
 
+@pytest.mark.parametrize("with_torch", [True, False])
+def test_what_a_nearly_whole_environment_lacks_is_said(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], with_torch: bool
+) -> None:
+    missing = ["no-such-package", *([] if with_torch else ["torch"])]
+    monkeypatch.setattr(environment, "look", lambda needed: (missing, []))
+    monkeypatch.setattr(sys, "argv", ["environment"])
+    assert environment.main() == 1
+    assert ("lacks no-such-package; pip install" in capsys.readouterr().out) == with_torch
+
+
 def test_it_needs_no_package() -> None:
     code = "import sys; sys.path.insert(0, sys.argv[1]); import pipeline.environment as e; print(e.needed()[0])"
     done = subprocess.run([sys.executable, "-I", "-S", "-c", code, str(ROOT)], capture_output=True, text=True)
