@@ -17,7 +17,8 @@ from dataclasses import dataclass
 
 from pipeline.dealing import dealt
 from pipeline.launch import launch, num_processes
-from pipeline.processes import alone, rank
+from pipeline.others import must_say
+from pipeline.processes import alone
 
 STAGES = ("detect", "prepare", "folds", "probe", "train", "infer", "ensemble", "report")
 TURNS = ("train", "infer", "ensemble")
@@ -104,8 +105,9 @@ def _lacks_packages(options: list[str]) -> int:
     try:
         must_be_installed(cfg)
     except ConfigError as error:
-        if rank() == 0:
-            say(f"train: {error}", sys.stderr)
+        message = f"train: {error}"
+        if must_say(message, 2):
+            say(message, sys.stderr)
         return 2
     return 0
 

@@ -7,7 +7,7 @@ from typing import TextIO
 
 from tqdm import tqdm
 
-from pipeline.processes import rank
+from pipeline.others import rank
 
 # Where a terminal does not say how wide it is, as in some containers: a bar of no width would not be cut to its line.
 _COLUMNS = 80

@@ -14,9 +14,10 @@ from pipeline.config import Config, ConfigError
 from pipeline.config_file import load
 from pipeline.files import InputError
 from pipeline.log import log, say, with_log
+from pipeline.others import OtherFailed, count, must_say, rank, reaching_others, see_anew
 from pipeline.paths import run_dir
 from pipeline.plan import planned
-from pipeline.processes import OtherFailed, count, is_left_alone, must_say, rank, status_of_first, team
+from pipeline.processes import team
 from pipeline.roots import is_address, local_root
 from pipeline.signals import Stopped, signals_stop
 
@@ -161,14 +162,17 @@ def guarded(
     began, members = time.perf_counter(), team()
     with signals_stop():
         try:
-            with_log(folder)
-            if not together:
+            with reaching_others():
+                with_log(folder)
+                # A message may come late, a tensor not: who is done with its own models may wait for hours.
                 members.meet()
-            if together or members.is_first:
-                work()
-            members.meet()
-            if folder is not None and members.is_first:
-                _write_seconds(folder, stage, fold, time.perf_counter() - began)
+                if folder is not None:
+                    see_anew(folder)
+                if together or members.is_first:
+                    work()
+                members.meet()
+                if folder is not None and members.is_first:
+                    _write_seconds(folder, stage, fold, time.perf_counter() - began)
         except ConfigError as error:
             return _failed(stage, str(error), 2)
         except (InputError, OSError, MemoryError) as error:
@@ -178,10 +182,6 @@ def guarded(
             return _failed(stage, "stopped; the same command goes on from here", status, is_news=False)
         except OtherFailed as error:
             return _failed(stage, "it ends, as another process has ended", error.status, is_news=False)
-        except RuntimeError as error:
-            if not is_left_alone(error):
-                raise
-            return _failed(stage, "it ends, as another process has ended", status_of_first(1), is_news=False)
     return 0
 
 

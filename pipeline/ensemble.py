@@ -22,8 +22,9 @@ from pipeline.freshness import (
     unprobed,
 )
 from pipeline.log import log
+from pipeline.others import count
 from pipeline.paths import all_folds, run_dir
-from pipeline.processes import count, team
+from pipeline.processes import team
 from pipeline.scores import summary
 from pipeline.stamps import stale, stamped, write_stamp
 

@@ -10,9 +10,11 @@ from collections.abc import Sequence
 
 from pipeline.cores import num_cores
 from pipeline.gpus import num_gpus
-from pipeline.processes import count
+from pipeline.others import count
 
 MODULE = "pipeline"
+# Seconds that processes have to end after a signal.
+_SAVING = 600
 
 
 def num_processes() -> int:
@@ -21,7 +23,7 @@ def num_processes() -> int:
     Raises:
         ValueError: `NUM_PROC` is no such number.
     """
-    if count() > 1:
+    if count() > 1 or "TORCHELASTIC_RUN_ID" in os.environ:
         return 1
     asked = os.environ.get("NUM_PROC", "")
     if not asked:
@@ -48,6 +50,8 @@ def launch(number: int, arguments: Sequence[str]) -> int:
     print(f"run: {number} processes, by {reason}", flush=True)
     # What they share, where the user has not said: the cores.
     os.environ.setdefault("OMP_NUM_THREADS", str(max(1, num_cores() // number)))
+    # A signal lets them save the step under way, which may take long; after half a minute, else, they would be killed.
+    os.environ.setdefault("TORCH_ELASTIC_SHUTDOWN_TIMEOUT", str(_SAVING))
     # Each process says itself what is wrong with it.
     logging.disable(logging.CRITICAL)
     config = LaunchConfig(

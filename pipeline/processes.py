@@ -1,4 +1,4 @@
-"""Several processes at one run, as torchrun starts them: who is who, who speaks, what they tell each other.
+"""Several processes at one run, as torchrun starts them: who works with whom, and what they tell each other.
 
     torchrun --nproc-per-node=2 -m pipeline.train --fold 0
 
@@ -9,68 +9,35 @@ Messages that may come late go through torchrun's key-value store, which is poll
 process that waits notices that another has failed. Tensors go through the process group: gloo on CPUs, NCCL on GPUs.
 """
 
+import atexit
 import contextlib
 import json
 import os
-import threading
-import time
-import uuid
+import sys
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
-from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from pipeline.others import count, has_failed, rank, shared_store, wait_until
 
 if TYPE_CHECKING:
     from torch import Tensor
 
 T = TypeVar("T")
 
-# Seconds between two looks at the store: the first, and the longest.
-_SHORTEST, _LONGEST = 0.001, 0.1
 # How long a process waits for tensors of another. What is slow is waited for at the store.
 _TIMEOUT = timedelta(minutes=30)
-# Seconds between two signs of life on several machines, and after how many without one a process is given up: a machine
-# that is gone is noticed by nobody else.
-_BEAT, _SILENCE = 5.0, 120.0
-
-
-def rank() -> int:
-    """The number of this process among all of the run, from 0 on."""
-    return int(os.environ["RANK"]) if _has_others() else 0
-
-
-def local_rank() -> int:
-    """The number of this process among those on this machine, from 0 on."""
-    return int(os.environ.get("LOCAL_RANK", "0"))
-
-
-def count() -> int:
-    """How many processes the run has."""
-    return int(os.environ["WORLD_SIZE"]) if _has_others() else 1
-
-
-def _has_others() -> bool:
-    """Whether there is all that a process needs to find the others; some machines set a part of it for all programs."""
-    return all(name in os.environ for name in ("RANK", "WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT"))
-
-
-class OtherFailed(Exception):
-    """Another process of the run has failed, which it has said; with which exit status."""
-
-    def __init__(self, status: int = 1) -> None:
-        self.status = status
 
 
 @dataclass
 class _Session:
-    """What this process knows of the others.
+    """What this process knows of its teams.
 
-    store: of torchrun; None until it is asked for.
     num_messages: that the team of all has sent so far, which numbers the next one.
     is_alone: whether it works in a team of its own.
     """
 
-    store: Any = None
     num_messages: int = 0
     is_alone: bool = False
 
@@ -106,13 +73,13 @@ class Team:
         if self.size == 1:
             return work()
         _session.num_messages += 1
-        key = f"said/{_session.num_messages}"
+        key, store = f"said/{_session.num_messages}", shared_store()  # found before the work, which may take long
         if self.is_first:
             value = work()
-            shared_store().set(key, json.dumps(value))
+            store.set(key, json.dumps(value))
             return value
-        wait_until(lambda: shared_store().check([key]))
-        said: T = json.loads(shared_store().get(key))
+        wait_until(lambda: bool(store.check([key])))
+        said: T = json.loads(store.get(key))
         return said
 
     def meet(self) -> None:
@@ -237,15 +204,28 @@ def group() -> Any:
     from torch.distributed.distributed_c10d import PrefixStore
 
     if not distributed.is_initialized():
-        # Two processes cannot share a GPU through NCCL; gloo copies through the CPU.
+        store = shared_store()
+        # Two processes cannot share a GPU through NCCL; gloo copies through the CPU. It is one for all machines.
+        store.set(f"own gpu/{rank()}", str(int(have_own_gpus())))
+        keys = [f"own gpu/{other}" for other in range(count())]
+        wait_until(lambda: bool(store.check(keys)))
         distributed.init_process_group(
-            "cpu:gloo,cuda:nccl" if have_own_gpus() else "gloo",
-            store=PrefixStore("group", shared_store()),
+            "cpu:gloo,cuda:nccl" if all(store.get(key) == b"1" for key in keys) else "gloo",
+            store=PrefixStore("group", store),
             rank=rank(),
             world_size=count(),
             timeout=_TIMEOUT,
         )
+        atexit.register(_leave)
     return distributed.group.WORLD
+
+
+def _leave() -> None:
+    """End what the process group holds once all is done; after a failure others may not be there to end it with."""
+    from torch import distributed
+
+    if distributed.is_initialized() and not has_failed() and not hasattr(sys, "last_value"):
+        distributed.destroy_process_group()
 
 
 def have_own_gpus() -> bool:
@@ -254,144 +234,3 @@ def have_own_gpus() -> bool:
 
     num_gpus = torch.cuda.device_count() if torch.cuda.is_available() else 0
     return num_gpus >= int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
-
-
-def shared_store() -> Any:
-    """The key-value store of all processes, found when it is first asked for."""
-    if _session.store is None:
-        from torch.distributed.rendezvous import rendezvous
-
-        _session.store = _of_this_start(next(rendezvous("env://"))[0])
-        if _on_several_machines():
-            threading.Thread(target=_give_signs_of_life, args=[_session.store], daemon=True).start()
-    return _session.store
-
-
-def _of_this_start(store: Any) -> Any:
-    """A part of torchrun's store for the processes that were started together.
-
-    After a process has died torchrun starts all of them again, and its store still holds what those before have said
-    (torch 2.13). So the first process gives the start a name, and answers each of the others, who know by their own
-    word in the answer that it is alive.
-    """
-    from torch.distributed.distributed_c10d import PrefixStore
-
-    def wait_for(key: str) -> bytes:
-        while not store.check([key]):
-            time.sleep(_LONGEST)
-        return bytes(store.get(key))
-
-    word = uuid.uuid4().hex
-    if rank() == 0:
-        store.set("start", word)
-        for other in range(1, count()):
-            store.set(f"{word}/answer/{other}", wait_for(f"{word}/word/{other}"))
-        return PrefixStore(word, store)
-    while True:
-        name = wait_for("start").decode()
-        store.set(f"{name}/word/{rank()}", word)
-        time.sleep(_LONGEST)
-        if store.check([f"{name}/answer/{rank()}"]) and store.get(f"{name}/answer/{rank()}") == word.encode():
-            return PrefixStore(name, store)
-
-
-def wait_until(is_done: Callable[[], bool]) -> None:
-    """Wait until something is so.
-
-    Raises:
-        OtherFailed: a process has said that it failed, or gives no sign of life any more.
-    """
-    pause, watch = _SHORTEST, _Watch()
-    while not is_done():
-        if failure := _failure():
-            raise OtherFailed(failure.status)
-        watch.look()
-        time.sleep(pause)
-        pause = min(2 * pause, _LONGEST)
-
-
-class _Watch:
-    """Looks whether the other processes are alive, where they are on several machines."""
-
-    def __init__(self) -> None:
-        self.last: dict[int, tuple[bytes, float]] = {}
-        self.looked = time.monotonic()
-
-    def look(self) -> None:
-        """Look, from time to time.
-
-        Raises:
-            OtherFailed: one has given no sign of life for long.
-        """
-        now = time.monotonic()
-        if not _on_several_machines() or now - self.looked < _BEAT:
-            return
-        self.looked = now
-        for other in range(count()):
-            beat = bytes(shared_store().get(f"alive/{other}")) if shared_store().check([f"alive/{other}"]) else b""
-            if self.last.get(other, (None, now))[0] != beat:
-                self.last[other] = beat, now
-            if now - self.last[other][1] > _SILENCE:
-                raise OtherFailed
-
-
-def _on_several_machines() -> bool:
-    return int(os.environ.get("GROUP_WORLD_SIZE", "1")) > 1
-
-
-def _give_signs_of_life(store: Any) -> None:
-    """Count on in the store while the process lives; a thread's work."""
-    beat = 0
-    with contextlib.suppress(RuntimeError):  # the store is gone, and so is whoever would look
-        while True:
-            beat += 1
-            store.set(f"alive/{rank()}", str(beat))
-            time.sleep(_BEAT)
-
-
-class _Failure(NamedTuple):
-    """What the process that failed first has said."""
-
-    rank: int
-    status: int
-    message: str
-
-
-def _failure() -> _Failure | None:
-    if not shared_store().check(["failed"]):
-        return None
-    return _Failure(*json.loads(shared_store().get("failed")))
-
-
-def is_left_alone(error: RuntimeError) -> bool:
-    """Whether a message to another process failed as that has ended; there is no class for it."""
-    words = ("closed by peer", "reset by peer", "Broken pipe", "NCCL", "Connection refused", "recvValue failed")
-    return count() > 1 and any(word in str(error) for word in words)
-
-
-def must_say(message: str, status: int, *, is_news: bool = True) -> bool:
-    """Whether this process says why it ends, of which the others hear.
-
-    Args:
-        message: what it would say.
-        status: with which it ends.
-        is_news: whether it is of interest even where another process has failed before, for another reason.
-    """
-    if count() == 1:
-        return True
-    mine = _Failure(rank(), status, message)
-    try:
-        heard = shared_store().compare_set("failed", "", json.dumps(mine))
-    except RuntimeError:
-        return True  # torchrun, which keeps the store, is gone
-    first = _Failure(*json.loads(heard))
-    return first == mine or (is_news and first.message != message)
-
-
-def status_of_first(status: int) -> int:
-    """The exit status of the process that failed first, where one has; else the given one."""
-    try:
-        failure = _failure()
-    except RuntimeError:
-        return status
-    return failure.status if failure else status

@@ -199,12 +199,14 @@ def train_all(cfg: Config, asked: str | None) -> None:
     if asked is None and members.size > 1 and inputs.has_train:
         from pipeline.engine.resume import begun_by
 
-        due = [fold for fold in chosen if not train_stamp(cfg, fold).is_file()]
-        own, chosen = dealt(chosen, due, lambda fold: begun_by(fold_dir(cfg, fold)), none_alone=cfg.train.shard)
+        due = [fold for fold in chosen if stale(train_stamp(cfg, fold), trained_from(cfg, fold, inputs))]
+        own, shared = dealt(chosen, due, lambda fold: begun_by(fold_dir(cfg, fold)), none_alone=cfg.train.shard)
         with alone():
             for fold in own:
                 train(cfg, fold, inputs)
         members.meet()
+        due = members.first(lambda: due)
+        chosen = [fold for fold in chosen if fold in shared or fold not in due]
     for fold in chosen:
         if asked is None and not inputs.has_train and not train_stamp(cfg, fold).is_file():
             log.info("train %s: there is no such model, and there are no images to train it on", fold)

@@ -34,7 +34,7 @@ BASE = {
     "cores",
 }
 BASE |= {"nearest", "randomness", "environment", "practice_sources", "durations", "plan", "quoting", "image_kinds"}
-BASE |= {"text_table", "stopwatch", "bars", "as_made", "processes", "dealing", "launch", "gpus"}
+BASE |= {"text_table", "stopwatch", "bars", "as_made", "others", "processes", "dealing", "launch", "gpus"}
 BASE |= {"archive_names", "roots", "__init__"}
 TOP = {"pipeline", "input", "output", "folds", "configs", "tests", "run.sh", "pyproject.toml", "README.md"}
 

@@ -15,11 +15,14 @@ from pathlib import Path
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
+from torch.distributed import TCPStore
 
 from making import TOML, tiny_competition
 from pipeline import folds, prepare
 from pipeline.dealing import dealt, turns
-from pipeline.processes import OtherFailed, Team, wait_until
+from pipeline.launch import num_processes
+from pipeline.others import OtherFailed, wait_until
+from pipeline.processes import Team
 from running import CONFIG, RUN
 
 ROOT = Path(__file__).parent.parent
@@ -191,8 +194,8 @@ def test_a_machine_that_is_gone_is_noticed(monkeypatch: pytest.MonkeyPatch, gone
     for name, value in (("RANK", "0"), ("WORLD_SIZE", "3"), ("MASTER_ADDR", "x"), ("MASTER_PORT", "1")):
         monkeypatch.setenv(name, value)
     monkeypatch.setenv("GROUP_WORLD_SIZE", "2")
-    monkeypatch.setattr("pipeline.processes.shared_store", lambda: store)
-    monkeypatch.setattr("pipeline.processes.time.monotonic", lambda: now[0])
+    monkeypatch.setattr("pipeline.others.shared_store", lambda: store)
+    monkeypatch.setattr("pipeline.others.time.monotonic", lambda: now[0])
 
     def sleep(seconds: float) -> None:
         now[0] += 30
@@ -200,7 +203,7 @@ def test_a_machine_that_is_gone_is_noticed(monkeypatch: pytest.MonkeyPatch, gone
             if rank != gone or now[0] < 200:
                 store.values[f"alive/{rank}"] = str(now[0]).encode()
 
-    monkeypatch.setattr("pipeline.processes.time.sleep", sleep)
+    monkeypatch.setattr("pipeline.others.time.sleep", sleep)
     if gone is None:
         wait_until(lambda: now[0] > 1000)
     else:
@@ -262,18 +265,29 @@ def test_no_process_waits_for_one_that_is_gone(training: "subprocess.Popen[str]"
     began = time.monotonic()
     status, said = ended(training)
     assert status == 128 + number, said
-    assert time.monotonic() - began < 100 and "Traceback" not in said
+    assert time.monotonic() - began < 100 and "Traceback" not in said, said
 
 
-@pytest.mark.parametrize("settings", [SETTINGS, pytest.param(IN_PARTS, marks=pytest.mark.slow)])
-def test_a_killed_process_is_started_again_by_torchrun(alone: Path, ready: Path, settings: Sequence[str]) -> None:
+# Epochs have three steps: it goes on within one, and from the end of one.
+@pytest.mark.parametrize(
+    ("settings", "kill_at"),
+    [
+        (SETTINGS, "step:5:python"),
+        pytest.param(SETTINGS, "step:3:python", marks=pytest.mark.slow),
+        pytest.param(IN_PARTS, "step:3:python", marks=pytest.mark.slow),
+        pytest.param(IN_PARTS, "step:5:python", marks=pytest.mark.slow),
+    ],
+)
+def test_a_killed_process_is_started_again_by_torchrun(
+    alone: Path, ready: Path, settings: Sequence[str], kill_at: str
+) -> None:
     """The job goes on from its last checkpoint, and ends with the same table."""
     command_ = [
         *(sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2", "--max-restarts=1"),
         *("-m", "pipeline.train", *CONFIG, "--fold", "0", "--set", *settings, "train.checkpoint_minutes=0"),
     ]
     paths = os.pathsep.join([str(ROOT / "tests" / "killed"), str(ROOT)])
-    killed = {"PYTHONPATH": paths, "JOURNAL": str(ready / "journal"), "KILL_AT": "step:5:python", "KILL_RANK": "1"}
+    killed = {"PYTHONPATH": paths, "JOURNAL": str(ready / "journal"), "KILL_AT": kill_at, "KILL_RANK": "1"}
     done = subprocess.run(
         command_, cwd=ready, env=environment(1, **killed), capture_output=True, text=True, timeout=240
     )
@@ -374,6 +388,44 @@ def free_port() -> int:
         return int(listening.getsockname()[1])
 
 
+def test_models_are_made_again_or_refused_as_by_one_process(ready: Path) -> None:
+    """A model that is lost is trained again, one of other settings is not passed over."""
+    run(ready, 2, ("train",))
+    (ready / RUN / "fold1" / "model.safetensors").unlink()
+    said = run(ready, 2, ("train",))
+    assert "train 0: up to date" in said and "model 1 by all 2 processes together" in said
+    assert (ready / RUN / "fold1" / "model.safetensors").is_file()
+    done = subprocess.run(
+        command(("train",), (*SETTINGS, "train.lr=0.5")),
+        cwd=ready,
+        env=environment(2),
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
+    assert done.returncode == 1 and "trained with other settings" in done.stderr and "Traceback" not in done.stderr
+
+
+def test_who_does_not_come_is_named(tmp_path: Path) -> None:
+    """Of two processes one never starts."""
+    code = (
+        "import sys, pipeline.others; pipeline.others._START = 1.0; from pipeline.prepare import main; sys.exit(main())"
+    )
+    kept = TCPStore("localhost", 0, is_master=True, wait_for_workers=False)
+    alone_ = {"RANK": "0", "WORLD_SIZE": "2", "MASTER_ADDR": "localhost", "MASTER_PORT": str(kept.port)}
+    alone_["TORCHELASTIC_USE_AGENT_STORE"] = "True"
+    done = subprocess.run(
+        [sys.executable, "-c", code, *CONFIG],
+        cwd=made(tmp_path),
+        env=environment(1, **alone_),
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
+    assert done.returncode == 1, done.stdout + done.stderr
+    assert "Process 1 did not: look at what it says" in done.stderr and "Traceback" not in done.stderr
+
+
 def test_what_is_wrong_is_said_once(tmp_path: Path) -> None:
     place = made(tmp_path)
     done = subprocess.run(
@@ -381,6 +433,16 @@ def test_what_is_wrong_is_said_once(tmp_path: Path) -> None:
     )
     assert done.returncode == 1
     assert done.stderr.count("pipeline.prepare") == 1 and "Traceback" not in done.stderr
+
+
+def test_who_is_one_of_torchruns_starts_no_others(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of one process too: `torchrun --nproc-per-node=1`."""
+    monkeypatch.setattr("pipeline.launch.num_gpus", lambda: 8)
+    monkeypatch.delenv("NUM_PROC", raising=False)
+    assert num_processes() == 8
+    for name, value in {"RANK": "0", "WORLD_SIZE": "1", "TORCHELASTIC_RUN_ID": "none"}.items():
+        monkeypatch.setenv(name, value)
+    assert num_processes() == 1
 
 
 @pytest.mark.parametrize("number", ["0", "-1", "two", "1025"])

@@ -13,7 +13,7 @@ The method rests on models that know the classes (section 2 there): where they d
 nearly every label would be in doubt. Labels are judged where they and the models agree at least moderately by the
 joint's kappa (Landis and Koch 1977, "The Measurement of Observer Agreement for Categorical Data"), and of a class that
 was learnt, that is that another fold has, and of whose images no more count for another class than for itself, by two
-standard errors. Where more than half had to count for it, planted labels made small classes such, and were not found.
+standard errors. Where more than half had to count for it, wrong labels made small classes such, and were not found.
 
 Numbers are in doubt by the modified z-score of their residual (Iglewicz and Hoaglin 1993, "How to Detect and Handle
 Outliers").

@@ -33,7 +33,7 @@ class Facts:
 
     side: longer side of the median train image, in pixels; grey: whether all are; text: what was looked at, in words.
     num_images: how many there are to train on.
-    numbers: whether numbers are predicted, not classes.
+    numbers: whether numbers are predicted, not classes; grades: whether classes that have an order.
     versions: whether classes are versions of one image, which differ in faint traces.
     against_hflip: why a left-right flip would change what an image says; "" where it does not.
     """
@@ -45,6 +45,7 @@ class Facts:
     numbers: bool = False
     versions: bool = False
     against_hflip: str = ""
+    grades: bool = False
 
 
 @dataclass(frozen=True)

@@ -84,7 +84,9 @@ def recognise(
     elif given.get("task.kind", "auto") not in ("auto", *metrics.get(str(metric.value)).kinds):
         kind = given["task.kind"]
         metric = Choice("task.metric", metrics.COMMON[kind], f"A common one of labels of kind {kind!r}.")
-    numbers = metrics.get(str(metric.value)).kinds == ("number",)
+    chosen = metrics.get(str(metric.value))
+    numbers = chosen.kinds == ("number",)
+    grades = chosen.needs == "grades" or given.get("task.kind") == "ordinal"
     if not numbers:
         must_count_alike(inventory, sample, train)
     extra = choose_extra(inventory, train, others, choices, numbers=numbers) if "data.extra" not in given else []
@@ -97,7 +99,7 @@ def recognise(
     lost_images = find_lost(inventory, train, asked)
     if bad := choose_bad_images(inventory, train, lost_images, there, numbers=numbers):
         choices.append(bad)
-    facts = Facts(there.side, there.grey, there.text, len(paths), numbers, versions, why_not)
+    facts = Facts(there.side, there.grey, there.text, len(paths), numbers, versions, why_not, grades)
     said = [Choice(key, value, "As was said with --set.") for key, value in given.items()]
     choices = [*(item for item in (*choices, metric) if item.key not in given), *said]
     # Of two of one setting, such as tables without a header, the later knows more.

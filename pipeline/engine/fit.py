@@ -25,6 +25,7 @@ from pipeline.engine.resume import Store
 from pipeline.engine.run_model import run_model
 from pipeline.engine.start import make_start
 from pipeline.engine.state import Row, TrainState
+from pipeline.engine.together import must_multiply_alike
 from pipeline.engine.training import Training
 from pipeline.files import InputError
 from pipeline.freshness import training_settings
@@ -128,6 +129,7 @@ class Trainer:
         seed = derived_seed("weights", settings.seed, self.fold)
         self.start = make_start(cfg, self.images, self.train_indices, task.num_outputs, seed, self.head)
         machine = self.machine = self.start.machine
+        must_multiply_alike(machine.precision, self.members)
         self.targets = self._targets().to(machine.device)
         weights = None
         if settings.class_weights == "balanced":

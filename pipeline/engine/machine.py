@@ -17,7 +17,8 @@ from pipeline.config import ConfigError
 from pipeline.cores import num_cores
 from pipeline.files import InputError
 from pipeline.model.convolutions import convolutions
-from pipeline.processes import local_rank, team
+from pipeline.others import local_rank
+from pipeline.processes import team
 
 Precision = Literal["float32", "bfloat16", "float16"]
 

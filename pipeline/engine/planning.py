@@ -33,9 +33,10 @@ from pipeline.files import InputError, lock, write_json
 from pipeline.freshness import has_probe
 from pipeline.images.cache import Images, open_images
 from pipeline.log import log
-from pipeline.paths import all_folds
+from pipeline.others import count, see_anew
+from pipeline.paths import all_folds, run_dir
 from pipeline.plan import elapsed, plan_path, planned, planned_from
-from pipeline.processes import alone, count, have_own_gpus, team
+from pipeline.processes import alone, have_own_gpus, team
 
 # Seconds that each part of the pace is measured: this part of the limit, within these.
 _PART = 1 / 60
@@ -62,6 +63,7 @@ def make_plan(cfg: Config) -> Config:
             _make(cfg)
 
     team().first(make)
+    see_anew(run_dir(cfg))
     return planned(cfg)
 
 

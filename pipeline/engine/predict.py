@@ -167,6 +167,7 @@ def evaluate(
             if size == 1:
                 raise
             fits = False
+        members.meet()  # who has too little memory at once waits for the others' pass, which may take long
         if members.largest([int(not fits)]) == [0]:
             return batches
         # Behind the except clause, as an error that is being handled holds on to the tensors of the pass that failed.

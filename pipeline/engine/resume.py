@@ -17,7 +17,7 @@ import time
 import uuid
 from collections.abc import Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -42,6 +42,8 @@ if TYPE_CHECKING:
 _KEY, _DIGEST = "resume", "sha256"
 # In a state that lies in parts: the name of their folder.
 _FOLDER = "folder of parts"
+# In every state: what the epoch has gathered so far.
+_GATHERED = "gathered"
 # Of the files. What is written in another format, or before there were numbers, is not gone on from.
 _FORMAT = 4
 
@@ -96,7 +98,9 @@ class Store:
         """
         whole = state.state_dict()  # which all processes take part in
         if self.is_in_parts:
-            whole = {_FOLDER: self._save_part(whole)}
+            # What was gathered is whole at the first process, which divides it anew.
+            gathered = whole.pop(_GATHERED)
+            whole = {_FOLDER: self._save_part(whole), _GATHERED: gathered}
         self.has_epoch_end = self.has_epoch_end or epoch_end
         self.saved_at = time.monotonic()
         if not self.members.is_first:
@@ -171,7 +175,8 @@ class Store:
             InputError: the training was begun with other versions or on another device: going on would give a model
                 that no machine gives in one go.
         """
-        end, within = (self._read_whole(path, machine) for path in (self.epoch_end, self.within_epoch))
+        made_on = self._made_on(machine)
+        end, within = (self._read_whole(path, made_on) for path in (self.epoch_end, self.within_epoch))
         self.has_epoch_end = end is not None
         found = [saved for saved in (end, within) if saved]
         return max(found, key=lambda saved: saved.at).state() if found else None
@@ -184,20 +189,25 @@ class Store:
         """
         self.wait()
         self.members.meet()  # once the first has it on the disk
-        saved = self._read_whole(self.epoch_end, machine)
+        saved = self._read_whole(self.epoch_end, self._made_on(machine))
         if saved is None:
             raise InputError(f"{self.epoch_end} must be there and whole to go back to. Start the same command again")
         return saved.state()
 
-    def _read_whole(self, path: Path, machine: "Machine") -> "_Saved | None":
+    def _made_on(self, machine: "Machine") -> str:
+        """What the first process is on: it has written so, and others may have another GPU."""
+        return self.members.first(lambda: self._described(machine))
+
+    def _read_whole(self, path: Path, made_on: str) -> "_Saved | None":
         """What `_read` gives; of a state in parts this process's, where each has its own."""
-        saved = self._read(path, machine)
+        saved = self._read(path, made_on)
         if saved is None or not self.is_in_parts:
             return saved
-        part, reason = self.parts / saved.state()[_FOLDER] / f"{self.members.rank}.safetensors", ""
+        named, reason = saved.state(), ""
+        part = self.parts / named[_FOLDER] / f"{self.members.rank}.safetensors"
         try:
             tensors, metadata = read_safetensors(part)
-            saved = _Saved(saved.at, tensors, _verified(tensors, metadata))
+            saved = _Saved(saved.at, tensors, _verified(tensors, metadata), {_GATHERED: named[_GATHERED]})
         except (InputError, LookupError, ValueError, TypeError) as error:
             reason = str(error)
         if self.members.largest([int(bool(reason))]) == [0]:
@@ -205,7 +215,7 @@ class Store:
         log.info("train: the parts of %s are not all whole%s and are not gone on from", path, reason and f" ({reason})")
         return None
 
-    def _read(self, path: Path, machine: "Machine") -> "_Saved | None":
+    def _read(self, path: Path, made_on: str) -> "_Saved | None":
         """What a file holds; None where there is none, it is not whole, or of another format or training."""
         if not path.is_file():
             return None
@@ -224,10 +234,10 @@ class Store:
         if values["made_from"] != self.made_from:
             log.info("train: %s is of another training and is not gone on from", path)
             return None
-        if values["made_on"] != self._described(machine):
+        if values["made_on"] != made_on:
             raise InputError(
                 f"{path} is a training under way, begun on {values['made_on']}. Go on there, or delete it to begin "
-                f"anew on {self._described(machine)}"
+                f"anew on {made_on}"
             )
         return _Saved(values["at"], tensors, values["state"])
 
@@ -276,16 +286,17 @@ def begun_by(folder: Path) -> int:
 
 @dataclass(frozen=True)
 class _Saved:
-    """What a file holds: the state of a training at some (epoch, step), taken apart."""
+    """What a file holds: the state of a training at some (epoch, step), taken apart; and what belongs to it beside."""
 
     at: list[int]
     tensors: dict[str, Tensor]
     described: Any
+    beside: Mapping[str, Any] = field(default_factory=dict)
 
     def state(self) -> dict[str, Any]:
         """The state as it was saved, in new tensors on the CPU."""
         state: dict[str, Any] = put_together(self.tensors, self.described)
-        return state
+        return {**state, **self.beside}
 
 
 def _as_read(made_from: Mapping[str, Any]) -> dict[str, Any]:

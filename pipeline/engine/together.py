@@ -9,11 +9,13 @@ import contextlib
 import warnings
 from contextlib import AbstractContextManager
 from logging import INFO
+from typing import get_args
 
 from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from pipeline.config import ConfigError
+from pipeline.engine.machine import Precision
 from pipeline.engine.whole_batch import WholeBatch, depends_on_batch
 from pipeline.images.batches import Batch
 from pipeline.log import say_once
@@ -94,3 +96,20 @@ class Together:
         if self.members.size == 1:
             return 1.0
         return len(batch) * self.members.size / batch.num_images if batch.counts else 0.0
+
+
+def must_multiply_alike(precision: str, members: Team) -> None:
+    """See that all processes of a training have one precision: GPUs of several kinds may find different ones, and their
+    gradients would be of different scales.
+
+    Raises:
+        ConfigError: they have not; in every process.
+    """
+    names = sorted(get_args(Precision))
+    own = names.index(precision)
+    most, least = members.largest([own, -own])
+    if most != -least:
+        raise ConfigError(
+            "train.precision must be one that all GPUs multiply in where they train together. Got "
+            f"{names[-least]} and {names[most]}: set train.precision = 'float32', or 'float16'"
+        )

@@ -19,7 +19,7 @@ from measure import machine_line
 from step import job_of, make_loop
 
 from pipeline.cores import num_cores
-from pipeline.processes import count, rank
+from pipeline.others import count, rank
 
 NUM_EPOCHS = 3
 

@@ -396,6 +396,22 @@ def test_few_images_learn_from_published_weights_in_small_batches(num_images: in
     assert [choice.value for choice in choices if choice.key == "train.freeze_norms"] == [True] * (num_images < 5000)
 
 
+@pytest.mark.parametrize(
+    ("num_images", "kind", "mixes"),
+    [
+        (1000, {}, True),
+        (5000, {}, True),
+        (499, {}, False),
+        (1000, {"grades": True}, False),
+        (1000, {"numbers": True}, False),
+    ],
+)
+def test_a_thousand_images_of_classes_are_mixed(num_images: int, kind: dict[str, bool], mixes: bool) -> None:
+    facts = Facts(400, False, "one image", num_images, **kind)
+    choices = recipe(facts, gpu_memory=0.0, published="tf_efficientnet_lite0")
+    assert ({"augment.mixup", "augment.strong_until"} <= {choice.key for choice in choices}) == mixes
+
+
 FACTS = Facts(32, False, "one image", 10)
 any_text = st.characters(codec="utf-8", exclude_characters="\0")
 

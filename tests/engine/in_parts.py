@@ -23,7 +23,7 @@ from pipeline.engine.shards import own_part
 from pipeline.engine.state import TrainState
 from pipeline.files import InputError
 from pipeline.images.batches import Batch, Share
-from pipeline.processes import ONE, Team, leave, team
+from pipeline.processes import ONE, Team, team
 from states import gather
 
 DEVICE = torch.device("cuda", 0) if torch.cuda.is_available() else torch.device("cpu")
@@ -151,7 +151,6 @@ def main(folder: Path) -> None:
         after.close()
         if members.is_first:
             print(f"{variant}: well", flush=True)
-    leave()
 
 
 if __name__ == "__main__":

@@ -1,12 +1,14 @@
 """A network that several processes train together; what they make of it, `tests/test_processes.py` shows."""
 
+from contextlib import nullcontext
+
 import pytest
 import torch
 from torch import nn
 from torch.nn import functional
 
 from pipeline.config import ConfigError
-from pipeline.engine.together import Together
+from pipeline.engine.together import Together, must_multiply_alike
 from pipeline.engine.whole_batch import WholeBatch, depends_on_batch
 from pipeline.images.batches import Batch, Share
 from pipeline.processes import ONE, Team
@@ -23,6 +25,19 @@ def test_norms_that_learn_are_not_synchronised_where_activations_are_computed_ag
     together = Together(NETWORK.train(), Team(0, 2), sync_norms=True, recomputes=True)
     with pytest.raises(ConfigError, match="sync_norms must be false"):
         together.network()
+
+
+@pytest.mark.parametrize(("other", "is_one"), [("bfloat16", True), ("float16", False), ("float32", False)])
+def test_gpus_of_several_precisions_train_nothing_together(
+    monkeypatch: pytest.MonkeyPatch, other: str, is_one: bool
+) -> None:
+    """What each of two processes asks the other, played: the same error in both."""
+    asked: list[list[int]] = []
+    monkeypatch.setattr(Team, "largest", lambda _, values: asked.append(values) or values)
+    must_multiply_alike(other, Team(1, 2))
+    monkeypatch.setattr(Team, "largest", lambda _, values: [max(pair) for pair in zip(values, asked[0], strict=True)])
+    with nullcontext() if is_one else pytest.raises(ConfigError, match=f"Got .*{other}.*set train.precision"):
+        must_multiply_alike("bfloat16", Team(0, 2))
 
 
 def test_a_process_by_itself_is_left_alone() -> None:

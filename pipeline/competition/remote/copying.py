@@ -8,7 +8,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from pipeline.competition.remote.listing import Entry
+from pipeline.competition.remote.listing import Entry, tag_of
 from pipeline.competition.remote.stores import BLOCK, Store, reason
 from pipeline.files import InputError
 
@@ -89,10 +89,22 @@ class Copier:
         if start:
             try:
                 self._append(entry, start)
+                self._must_be_one(entry)
                 return
             except ValueError:  # it gives whole files alone
                 self._forget(entry)
         self._append(entry, 0)
+
+    def _must_be_one(self, entry: Entry) -> None:
+        """See that a web server's file that came in several requests is still what was listed: nothing else may tell.
+
+        Raises:
+            _BrokenError: it was replaced meanwhile; its part is deleted.
+        """
+        is_told = bool(entry.sums) or not self.store.is_http
+        if not is_told and tag_of(self.store.filesystem.info(entry.path)) != entry.tag:
+            self._forget(entry)
+            raise _BrokenError("it was replaced while it was copied")
 
     def _append(self, entry: Entry, start: int) -> None:
         size = start

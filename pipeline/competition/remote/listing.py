@@ -118,9 +118,13 @@ def _linked(store: Store, root: str) -> dict[str, str]:
 
 
 def _entry(name: str, info: Mapping[str, Any], store: Store) -> Entry:
-    tag = next((str(info[key]) for key in (*_TELLING, *_TIMES) if info.get(key)), "")
     size = info.get("size")
-    return Entry(name, info.get("name") or name, None if size is None else int(size), tag, _sums(info, store))
+    return Entry(name, info.get("name") or name, None if size is None else int(size), tag_of(info), _sums(info, store))
+
+
+def tag_of(info: Mapping[str, Any]) -> str:
+    """What in a store's description of a file tells its version from another; "" where nothing does."""
+    return next((str(info[key]) for key in (*_TELLING, *_TIMES) if info.get(key)), "")
 
 
 def _sums(info: Mapping[str, Any], store: Store) -> dict[str, str]:

@@ -101,6 +101,25 @@ def test_a_server_that_breaks_off_is_asked_for_the_rest(large: Web, times: int) 
     assert large.bodies("large.bin")[: times + 1] == ["", *["bytes=40000-89999"] * times]
 
 
+def test_a_file_that_is_replaced_while_it_is_copied_is_not_mixed(large: Web) -> None:
+    """By one of the same length, between its first bytes and the rest."""
+    large.ranges = True
+    large.break_after["large.bin"] = (40_000, 1)
+    path = large.folder / "birds" / "large.bin"
+
+    def is_read() -> bool:
+        if sum_of(local_root(f"{large.address}/birds").parent / "parts") < 40_000:
+            return False
+        path.write_bytes(LARGE[::-1])
+        os.utime(path, (1, 1))
+        return True
+
+    large.is_read = is_read
+    for _ in range(2):
+        assert here(copy_root(f"{large.address}/birds")) == wanted(large)
+    assert large.bodies("large.bin").count("") == 3, "begun, begun anew, and copied again as it has another version"
+
+
 def test_without_ranges_a_broken_file_begins_again(large: Web) -> None:
     large.break_after["large.bin"] = (40_000, 1)
     large.is_read = lambda: sum_of(local_root(f"{large.address}/birds").parent / "parts") >= 40_000
