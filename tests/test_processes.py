@@ -365,6 +365,7 @@ def test_two_machines_make_what_one_process_does(machines: list[Machine], alone:
             [
                 *(*begins, sys.executable, "-m", "torch.distributed.run", "--nnodes=2", "--nproc-per-node=2"),
                 *("--rdzv-backend=c10d", f"--rdzv-endpoint={first}:{port}", "--rdzv-id=two", f"--local-addr={own}"),
+                f"--rdzv-conf=is_host={int(number == 0)}",
                 *("-m", "pipeline", *STAGES, *CONFIG, "--set", *SETTINGS),
             ],
             cwd=place,
@@ -373,7 +374,7 @@ def test_two_machines_make_what_one_process_does(machines: list[Machine], alone:
             stderr=subprocess.STDOUT,
             text=True,
         )
-        for begins, own, network in machines
+        for number, (begins, own, network) in enumerate(machines)
     ]
     said = [node.communicate(timeout=300)[0] for node in nodes]
     assert [node.returncode for node in nodes] == [0, 0], said
