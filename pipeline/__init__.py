@@ -29,9 +29,9 @@ log, text_table, signals
                       what is said, in lines and tables; how a stage stops
 cores                 how many cores there are to keep busy
 bars                  progress bars, and where one is drawn
-others, processes, dealing, launch, gpus
-                      several processes at one run: finding and missing each other, what they tell each other, which
-                      models each makes, how they start
+others, processes, sharing, dealing, launch, gpus
+                      several processes at one run: finding and missing each other, what they tell each other, what
+                      they must have in common, which models each makes, how they start
 durations, stopwatch  time spans in settings and in words; what parts of a loop take
 archive_names         which files are packed downloads
 roots                 folders and addresses of competitions, and where the copies of the latter are

@@ -141,7 +141,10 @@ def _turns(options: list[str], *, after_probe: bool) -> list[Step]:
     # Where there are models there is a submission, which stays until training has accepted them.
     is_first = after_probe and has_probe(cfg) and not is_trained(cfg)
     steps = [Step("ensemble", options)] if is_first else []
-    own, rest = dealt(folds, due, lambda fold: begun_by(fold_dir(cfg, fold)), none_alone=cfg.train.shard)
+    try:
+        own, rest = dealt(folds, due, lambda fold: begun_by(fold_dir(cfg, fold)), none_alone=cfg.train.shard)
+    except InputError:
+        return together  # training says what is wrong
     steps += [step for fold in own for step in _of_model(options, fold, is_own=True)]
     for fold in rest:
         steps += _of_model(options, fold, submits=fold in due or fold == folds[-1])

@@ -34,6 +34,8 @@ def changed_since(cfg: Config, inputs: Inputs) -> list[str]:
     products: dict[str, list[str]] = {}
     for product, stamp, now in _products(cfg, inputs):
         if made := made_from(stamp):
+            # Folds that are named and not made yet say nothing of the labels' kind.
+            now = {**now, "kind": made.get("kind")} if now.get("kind", "") is None else now
             for name in changes(made, now):
                 products.setdefault(name, []).append(product)
     return [f"{', '.join(own)}: {name} changed since" for name, own in products.items()]

@@ -7,6 +7,7 @@ import shlex
 import sys
 import time
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import NoReturn
 
@@ -14,11 +15,12 @@ from pipeline.config import Config, ConfigError
 from pipeline.config_file import load
 from pipeline.files import InputError
 from pipeline.log import log, say, with_log
-from pipeline.others import OtherFailed, count, must_say, rank, reaching_others, see_anew
+from pipeline.others import OtherFailed, count, must_say, rank, reaching_others
 from pipeline.paths import run_dir
 from pipeline.plan import planned
 from pipeline.processes import team
 from pipeline.roots import is_address, local_root
+from pipeline.sharing import must_share
 from pipeline.signals import Stopped, signals_stop
 
 DEFAULT_CONFIG = "configs/digits.toml"
@@ -142,11 +144,20 @@ def run_stage(
         return _failed(stage, str(error), 2)
     asked = getattr(arguments, "fold", None)
     cfg = cfg.model_copy(update={"in_turn": getattr(arguments, "in_turn", False)})
-    return guarded(stage, lambda: work(planned(cfg), asked), run_dir(cfg), asked or "", together=together)
+    begins = partial(must_share, cfg)
+    return guarded(
+        stage, lambda: work(planned(cfg), asked), run_dir(cfg), asked or "", together=together, begins=begins
+    )
 
 
 def guarded(
-    stage: str, work: Callable[[], None], folder: Path | None, fold: str = "", *, together: bool = False
+    stage: str,
+    work: Callable[[], None],
+    folder: Path | None,
+    fold: str = "",
+    *,
+    together: bool = False,
+    begins: Callable[[], None] = lambda: None,
 ) -> int:
     """Call a stage's work with the log open; errors that the user can mend become one line.
 
@@ -158,6 +169,7 @@ def guarded(
         folder: of the run; None where it concerns none.
         fold: what it was asked for; "" for all.
         together: whether several processes share the work; else the first does it, and the others wait.
+        begins: is called first, by all processes.
     """
     began, members = time.perf_counter(), team()
     with signals_stop():
@@ -166,8 +178,7 @@ def guarded(
                 with_log(folder)
                 # A message may come late, a tensor not: who is done with its own models may wait for hours.
                 members.meet()
-                if folder is not None:
-                    see_anew(folder)
+                begins()
                 if together or members.is_first:
                     work()
                 members.meet()

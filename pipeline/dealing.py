@@ -7,6 +7,7 @@ A training under way goes on as it was begun.
 
 from collections.abc import Callable, Sequence
 
+from pipeline.files import InputError
 from pipeline.log import log
 from pipeline.processes import team
 
@@ -29,15 +30,26 @@ def dealt(
         none_alone: whether no process has room for a whole training, see `train.shard`.
 
     Returns:
-        Those that this process makes by itself, and those that are for all together; of one process all models.
+        Those that this process makes by itself, and those that are for all together, with what is under way first; of
+        one process all models.
+
+    Raises:
+        InputError: another number of processes has begun one of them together.
     """
     members = team()
     if members.size == 1:
         return [], list(models)
-    alone, fresh, together = members.first(lambda: _sorted_out(due, begun_by))
+    begun: list[tuple[int | str, int]] = members.first(lambda: [(model, begun_by(model)) for model in due])
+    for model, number in begun:
+        if number not in (0, 1, members.size):
+            raise InputError(
+                f"the training of model {model}, which is under way, must go on with the {number} processes that have "
+                f"begun it. Got {members.size}: set NUM_PROC={number}, or delete its folder to begin anew"
+            )
+    alone, fresh, together = ([model for model, number in begun if min(number, 2) == kind] for kind in (1, 0, 2))
     num_dealt = max(_num_dealt(len(alone + fresh), members.size), len(alone))
     num_dealt = 0 if none_alone else num_dealt
-    whole, rest = (alone + fresh)[:num_dealt], (alone + fresh)[num_dealt:] + together
+    whole, rest = (alone + fresh)[:num_dealt], together + (alone + fresh)[num_dealt:]
     if whole:
         log.info("train: %s by %s processes, each by one of them", _named(whole), members.size)
     if rest:
@@ -53,12 +65,6 @@ def turns(num_models: int, num_processes: int) -> int:
 
 def _num_dealt(num_models: int, num_processes: int) -> int:
     return num_models // num_processes * num_processes
-
-
-def _sorted_out(due: Sequence[int | str], begun_by: Callable[[int | str], int]) -> list[Models]:
-    """Those that one process has begun, those that nobody has, and those that several have."""
-    numbers = {model: begun_by(model) for model in due}
-    return [[model for model in due if min(numbers[model], 2) == kind] for kind in (1, 0, 2)]
 
 
 def _named(models: Models) -> str:

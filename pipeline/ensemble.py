@@ -55,11 +55,12 @@ def ensemble(cfg: Config) -> None:
     if without_probe not in (None, "not made yet"):
         log.info("ensemble: the probe is left out, it is not current; %s", without_probe)
     if not ready and not probed:
-        # What is there is of other settings.
         (run_dir(cfg) / "submission.csv").unlink(missing_ok=True)
+        others = next((reason for reason in reasons.values() if reason not in (None, "not made yet")), "")
+        way_out = f" What is there is of other settings ({others}): undo that change, or make" if others else " Make"
         raise InputError(
-            f"no current predictions of this run are there, and so no submission. They are made by: python -m "
-            f"pipeline.infer {cfg.options}"
+            f"predictions of this run must be there and current. There are none, and so no submission.{way_out} them: "
+            f"python -m pipeline.infer {cfg.options}"
         )
     stamp, made_from = ensemble_stamp(cfg), ensembled_from(cfg, ready, probed=probed)
     # A submission made where the train images were, or were not, has its scores under the other name.

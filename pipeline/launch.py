@@ -5,6 +5,7 @@
 
 import logging
 import os
+import signal
 import sys
 from collections.abc import Sequence
 
@@ -66,7 +67,10 @@ def launch(number: int, arguments: Sequence[str]) -> int:
     try:
         elastic_launch(config, sys.executable)("-u", "-m", MODULE, *arguments)
     except ChildFailedError as error:
-        status = error.get_first_failure()[1].exitcode
+        number, failure = error.get_first_failure()
+        status = failure.exitcode
+        if status == -signal.SIGKILL:
+            print(f"run: process {number} was killed, as the system does where memory runs out", file=sys.stderr)
         return status if status > 0 else 128 - status
     except SignalException as error:
         return 128 + int(error.sigval)

@@ -27,8 +27,8 @@ _START = 600.0
 _SAYING = 2.0
 # What errors of torch say where a message does not reach another process.
 _NOT_REACHED = (
-    *("closed by peer", "reset by peer", "Broken pipe", "Connection refused", "recvValue failed", "Timed out waiting"),
-    "NCCL",
+    *("closed by peer", "reset by peer", "likely closed", "Broken pipe", "Connection refused", "recvValue failed"),
+    *("Timed out waiting", "NCCL"),
 )
 
 
@@ -232,6 +232,8 @@ def must_say(message: str, status: int, *, is_news: bool = True) -> bool:
     _session.has_failed = True
     if count() == 1 or _session.is_lost:
         return True
+    if _session.store is None and not is_news:
+        return rank() == 0  # who is told to stop does not first look for others, who may be gone
     mine = _Failure(rank(), status, message)
     try:
         heard = shared_store().compare_set("failed", "", json.dumps(mine))

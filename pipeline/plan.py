@@ -5,14 +5,15 @@ clock decides anything; from then on the run's settings are the planned ones, wh
 """
 
 import time
+from logging import INFO
 from pathlib import Path
 from typing import Any
 
-from pipeline.config import Config, settings_of
+from pipeline.config import Config, ConfigError, settings_of
 from pipeline.config_file import check
 from pipeline.files import InputError, read_json
 from pipeline.freshness import read_inputs, train_stamp
-from pipeline.log import log
+from pipeline.log import log, say_once
 from pipeline.paths import all_folds, run_dir
 from pipeline.stamps import changes, note
 
@@ -31,18 +32,23 @@ def plan_path(cfg: Config) -> Path:
 
 
 def planned(cfg: Config) -> Config:
-    """The settings of a run: with a time limit those that its plan decided, once there is one.
+    """The settings of a run: with a time limit those that its plan decided, once there is one. Models that were trained
+    by a plan keep it, where nothing is said of a limit.
 
     Raises:
         InputError: models are trained by a plan that was made for other settings.
         ConfigError: the plan decided what no setting can be.
     """
-    if not cfg.train.time_limit or cfg.planned:
+    if cfg.planned:
         return cfg
     models_are_there = is_trained(cfg)
+    if not cfg.train.time_limit and not models_are_there:
+        return cfg
     plan = read_plan(cfg)
     if plan is None:
         return cfg
+    if not cfg.train.time_limit:
+        return _as_trained(cfg, plan)
     asked = planned_from(cfg)
     if models_are_there:
         # How a model is asked, and how many there are, may change: what was trained is as long as it is.
@@ -62,6 +68,23 @@ def planned(cfg: Config) -> Config:
             f"Keep them and train under another name (copy {cfg.path}), or delete {run_dir(cfg)}"
         )
     return cfg
+
+
+def _as_trained(cfg: Config, plan: Plan) -> Config:
+    """The settings without a limit, of a run whose models hold a plan: with the plan's, if nothing else differs."""
+    limit = plan["made_from"].get("train", {}).get("time_limit")
+    is_of_models = any(note(train_stamp(cfg, fold), "plan") for fold in all_folds(cfg))
+    if not isinstance(limit, str) or not limit or not is_of_models:
+        return cfg
+    limited = cfg.model_copy(update={"train": cfg.train.model_copy(update={"time_limit": limit})})
+    try:
+        kept = planned(limited)
+    except (ConfigError, InputError):
+        return cfg  # what else differs is said where it counts
+    if kept.planned:
+        message = "plan: that of train.time_limit = '%s' is kept, by which the models were trained"
+        say_once("plan is kept", INFO, message, limit)
+    return kept if kept.planned else cfg
 
 
 def plan_is_due(cfg: Config) -> bool:

@@ -34,8 +34,8 @@ BASE = {
     "cores",
 }
 BASE |= {"nearest", "randomness", "environment", "practice_sources", "durations", "plan", "quoting", "image_kinds"}
-BASE |= {"text_table", "stopwatch", "bars", "as_made", "others", "processes", "dealing", "launch", "gpus"}
-BASE |= {"archive_names", "roots", "__init__"}
+BASE |= {"text_table", "stopwatch", "bars", "as_made", "others", "processes", "sharing", "dealing"}
+BASE |= {"launch", "gpus", "archive_names", "roots", "__init__"}
 TOP = {"pipeline", "input", "output", "folds", "configs", "tests", "run.sh", "pyproject.toml", "README.md"}
 
 

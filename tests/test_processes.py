@@ -152,6 +152,7 @@ def until(text: str, process: "subprocess.Popen[str]") -> None:
         ({}, [[0], [1]], [2]),
         ({1: 1}, [[1], [0]], [2]),
         ({0: 2}, [[1], [2]], [0]),
+        ({2: 2}, [[0], [1]], [2]),
         ({0: 1, 1: 2, 2: 2}, [[0], []], [1, 2]),
         ({0: 1, 1: 1, 2: 1}, [[0, 2], [1]], []),
     ],
@@ -163,6 +164,33 @@ def test_a_training_under_way_goes_on_by_as_many_as_began_it(
         monkeypatch.setattr(Team, "first", lambda _, work: work())
         monkeypatch.setattr("pipeline.dealing.team", lambda number=number: Team(number, 2))
         assert dealt([0, 1, 2], [0, 1, 2], lambda model: begun.get(int(model), 0)) == (own[number], rest)
+
+
+def test_what_is_under_way_comes_first(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of trainings that several have begun together, which no process has room for by itself."""
+    monkeypatch.setattr(Team, "first", lambda _, work: work())
+    monkeypatch.setattr("pipeline.dealing.team", lambda: Team(0, 2))
+    begun = {1: 2}
+    assert dealt([0, 1, 2], [0, 1, 2], lambda model: begun.get(int(model), 0), none_alone=True) == ([], [1, 0, 2])
+
+
+def test_another_number_of_processes_is_refused_before_anything_is_trained(ready: Path) -> None:
+    """Two have begun the second fold together; three would train the first one first."""
+    settings = (*SETTINGS, "train.num_epochs=200", "train.checkpoint_minutes=0")
+    with started(ready, settings) as process:
+        until("epoch 1/200", process)
+        process.send_signal(signal.SIGTERM)
+        ended(process)
+    done = subprocess.run(
+        command(("train", "infer", "ensemble"), settings),
+        cwd=ready,
+        env=environment(3),
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
+    assert done.returncode == 1 and "set NUM_PROC=2" in done.stderr and "Traceback" not in done.stderr
+    assert "epoch" not in done.stdout
 
 
 @pytest.mark.parametrize(("num_models", "size"), [(1, 1), (5, 1), (5, 2), (5, 4), (5, 5), (5, 8), (20, 8)])

@@ -475,9 +475,37 @@ def test_answers_that_do_not_fit_are_said_so(
 ) -> None:
     cfg = competition()
     write_table(cfg.root / "answers.csv", ["id", "label"], [["000", "ant"], ["zzz", "ant"]])
-    assert run_all() == 1
-    assert "data.answers must have the test images' ids" in capsys.readouterr().err
-    assert (RUN / "submission.csv").is_file()
+    assert run_all() == 0
+    said = capsys.readouterr().out
+    line = "answers: warning: the test score is unknown. data.answers must have the test images' ids, each once. Got "
+    assert f"{line}input/tiny/answers.csv: 1 ids are of no test image (zzz); input/tiny/answers.csv: 7 test" in said
+    assert said.splitlines()[-1].startswith("submission: ")
+
+
+def test_answers_that_come_twice_score_nothing(
+    competition: Callable[..., Config], capsys: pytest.CaptureFixture[str]
+) -> None:
+    cfg = competition()
+    with (cfg.root / "answers.csv").open(newline="") as stream:
+        header, *answers = csv.reader(stream)
+    write_table(cfg.root / "answers.csv", header, [*answers, answers[2]])
+    assert run_all() == 0
+    said = capsys.readouterr().out
+    assert f"1 ids appear more than once ({answers[2][0]})" in said and "score on the hidden answers" not in said
+
+
+def test_answers_in_another_spelling_are_the_same(competition: Callable[..., Config]) -> None:
+    """Grades as numbers with a point, which whoever saves a table with gaps writes."""
+    cfg = competition()
+    for name, suffix in (("train.csv", ""), ("answers.csv", ".0")):
+        with (cfg.root / name).open(newline="") as stream:
+            header, *rows = csv.reader(stream)
+        number = {"ant": "1", "bee": "2", "cow": "3"}
+        write_table(cfg.root / name, header, [[id_, number[label] + suffix] for id_, label in rows])
+    sample = cfg.root / "sample_submission.csv"
+    sample.write_text(re.sub("ant|bee|cow", "1", sample.read_text()))
+    assert run_all() == 0
+    assert "score on the hidden answers: 1.00000" in (RUN / "log.txt").read_text()
 
 
 def test_answers_of_a_class_that_train_lacks_are_left_out(

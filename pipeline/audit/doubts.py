@@ -10,13 +10,13 @@ Which they are says the probability of the label: those with the least (self-con
 the joint's own cells, fewer injected errors were found: see the benchmarks' README.
 
 The method rests on models that know the classes (section 2 there): where they do not it is they that are wrong, and
-nearly every label would be in doubt. Labels are judged where they and the models agree at least moderately by the
-joint's kappa (Landis and Koch 1977, "The Measurement of Observer Agreement for Categorical Data"), and of a class that
-was learnt, that is that another fold has, and of whose images no more count for another class than for itself, by two
+nearly every label would be in doubt. Labels are judged where they and what models say agree at least moderately by
+kappa (Landis and Koch 1977, "The Measurement of Observer Agreement for Categorical Data"), and of a class that was
+learnt, that is that another fold has, and of whose images no more count for another class than for itself, by two
 standard errors. Where more than half had to count for it, wrong labels made small classes such, and were not found.
 
 Numbers are in doubt by the modified z-score of their residual (Iglewicz and Hoaglin 1993, "How to Detect and Handle
-Outliers").
+Outliers"), where the median residual is less by as much than what a constant leaves.
 """
 
 from dataclasses import dataclass
@@ -117,7 +117,7 @@ def _classes(targets: Array, probs: Probs, is_learnt: Array) -> Doubts:
     counted = counts_for >= 0
     num_counted = np.bincount(targets[counted], minlength=num_classes)
     others = np.bincount(targets[counted & (counts_for != targets)], minlength=num_classes)
-    is_known = _known(targets[counted], counts_for[counted], num_classes)
+    is_known = _known(targets[counted], counts_for[counted], num_classes) & _agree(targets, best[:, 0], num_classes)
     number = (counts * others / np.maximum(num_counted, 1))[is_known].sum()
     judged = np.flatnonzero(is_known[targets])
     found = judged[np.argsort(own[judged], kind="stable")[: round(float(number))]]
@@ -126,17 +126,23 @@ def _classes(targets: Array, probs: Probs, is_learnt: Array) -> Doubts:
 
 
 def _known(labels: Array, counts_for: Array, num_classes: int) -> Array:
-    """Of which classes labels can be judged: bool (num_classes,), from the confident joint, a count for each image."""
-    own, said = (np.bincount(classes, minlength=num_classes) for classes in (labels, counts_for))
+    """Which classes are not taken for another: bool (num_classes,), from the cells of the confident joint."""
+    own = np.bincount(labels, minlength=num_classes)
     right = np.bincount(labels[labels == counts_for], minlength=num_classes)
-    by_chance = (own / max(len(labels), 1)) @ (said / max(len(labels), 1))
-    if right.sum() - by_chance * len(labels) <= _MODERATE * (1 - by_chance) * len(labels):
-        return np.zeros(num_classes, np.bool_)
     wrong = labels != counts_for
     cells, sizes = np.unique(labels[wrong] * num_classes + counts_for[wrong], return_counts=True)
     most = np.zeros(num_classes, np.int64)
     np.maximum.at(most, cells // num_classes, sizes)
     return np.asarray((own > 0) & (most - right <= _ERRORS * np.sqrt(most + right)))
+
+
+def _agree(labels: Array, said: Array, num_classes: int) -> bool:
+    """Whether labels and the likeliest classes agree more than by chance, by Cohen's kappa; without scikit-learn's
+    matrix of all classes.
+    """
+    shares = [np.bincount(classes, minlength=num_classes) / max(len(labels), 1) for classes in (labels, said)]
+    by_chance = float(shares[0] @ shares[1])
+    return bool(np.mean(labels == said) - by_chance > _MODERATE * (1 - by_chance)) if len(labels) else False
 
 
 def _tags(targets: Array, probs: Probs, is_learnt: Array) -> Doubts:
@@ -152,8 +158,7 @@ def _tags(targets: Array, probs: Probs, is_learnt: Array) -> Doubts:
         num_judged += found.num_judged
         parts.append((found.image, np.full(len(found), tag), found.said))
     if not parts:
-        none = np.zeros(0, np.int64)
-        return _ranked(none, none, none, np.zeros(0), num_judged)
+        return _none(num_judged)
     image, tags, said = (np.concatenate(column) for column in zip(*parts, strict=True))
     return _ranked(image, tags, tags, said, num_judged)
 
@@ -162,10 +167,18 @@ def _numbers(targets: Array, predicted: Array) -> Doubts:
     residual = targets.astype(np.float64) - predicted
     away = np.abs(residual - np.median(residual))
     spread = np.median(away)
-    scores = 0.6745 * away / spread if spread > 0 else np.zeros(len(away))
+    of_constant = np.median(np.abs(targets - np.median(targets)))
+    if not 0 < spread < (1 - _MODERATE) * of_constant:
+        return _none(0)
+    scores = 0.6745 * away / spread
     found = np.flatnonzero(scores > _FAR)
     no_class = np.full(len(found), -1)
     return _ranked(found, no_class, no_class, -scores[found], len(targets))
+
+
+def _none(num_judged: int) -> Doubts:
+    none = np.zeros(0, np.int64)
+    return Doubts(none, none, none, np.zeros(0), num_judged)
 
 
 def _ranked(image: Array, label: Array, likelier: Array, said: Array, num_judged: int) -> Doubts:

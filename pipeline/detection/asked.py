@@ -63,6 +63,8 @@ def choose_test_images(inventory: Inventory, train: Candidate, others: Sequence[
                 Choice("data.test_image", match.template, fit_in_words(match)),
             ]
         best = f"at most {match.num_found:,} of {match.num_rows:,}, by {match.template!r}" if match else "none"
+        if set(inventory.images.paths) <= set(train.paths):
+            best = "besides the train images there are no images, so none"
         way_on = way_on or way_without(match)
         tried.append(
             f"{inventory.root / sheet.name}: the ids in column {shown(id_)}, such as {shown(sheet.cells[id_][0])}, "

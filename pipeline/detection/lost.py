@@ -94,7 +94,7 @@ def choose_bad_images(
         reasons.append(
             f"{' and '.join(parts)}, of {len(cells):,}: they are left out. To stop instead: --set data.bad_images=error"
         )
-    return Choice("data.bad_images", "drop", " ".join(reasons), said=bool(gone))
+    return Choice("data.bad_images", "drop", " ".join(reasons), said=True)
 
 
 def _cells(train: Candidate) -> list[tuple[str, ...] | None]:

@@ -22,7 +22,7 @@ from pipeline.page.facts import Facts, read_facts
 from pipeline.paths import run_dir
 from pipeline.plan import planned
 from pipeline.scores.interval import Interval, difference
-from pipeline.scores.ledger import leaderboard_of, seconds_by_stage
+from pipeline.scores.ledger import leaderboard_of, minutes_of, seconds_by_stage
 from pipeline.stamps import made_from
 from pipeline.text_table import text_table
 
@@ -59,8 +59,8 @@ class Run:
 
     @cached_property
     def minutes(self) -> float:
-        """What all stages took."""
-        return sum(seconds_by_stage(self.facts.cfg).values()) / 60
+        """What all stages took, but for the page."""
+        return minutes_of(self.facts.cfg)
 
     @cached_property
     def pooled(self) -> tuple[list[str], Array, metrics.Predicted]:

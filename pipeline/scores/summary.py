@@ -7,7 +7,7 @@ from typing import Any
 
 from pipeline.audit.doubt_lines import qualified
 from pipeline.config import Config
-from pipeline.files import inside, read_rows
+from pipeline.files import InputError, inside, read_rows
 from pipeline.freshness import Inputs
 from pipeline.log import log
 from pipeline.paths import all_folds, data_dir, fold_dir, run_dir
@@ -134,6 +134,10 @@ def _say_score_on_answers(cfg: Config, inputs: Inputs, scores: Mapping[str, Any]
         return
     from pipeline.scores.measure import score_on_answers
 
-    value = score_on_answers(cfg, inputs, path, scores)
+    try:
+        value = score_on_answers(cfg, inputs, path, scores)
+    except InputError as error:  # what only scores stops no run
+        log.warning("answers: warning: the test score is unknown. %s", error)
+        return
     if value is not None:
         log.info("score on the hidden answers: %.5f", value)

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 from sklearn.datasets import load_digits
 from sklearn.linear_model import LogisticRegression
+from sklearn.metrics import cohen_kappa_score
 from sklearn.model_selection import cross_val_predict
 
 from pipeline.audit.doubt_lines import qualified
@@ -31,7 +32,7 @@ def num_wrong(targets: np.ndarray, probs: np.ndarray) -> float:
 def test_how_many_says_the_published_rule_and_which_the_probability(seed: int) -> None:
     generator = np.random.default_rng(seed)
     true = generator.integers(0, 3, 200)
-    probs = 0.7 * generator.dirichlet([1, 2, 0.5], 200) + 0.3 * np.eye(3)[true]
+    probs = 0.6 * generator.dirichlet([1, 2, 0.5], 200) + 0.4 * np.eye(3)[true]
     targets = np.where(generator.random(200) < 0.15, generator.integers(0, 3, 200), true)
     found = labels_in_doubt(THREE, targets, Probs.dense(probs))
     own = probs[np.arange(200), targets]
@@ -95,6 +96,27 @@ def test_a_class_that_models_do_not_know_is_not_judged() -> None:
     assert num_wrong(targets, probs) > 40 and found.image.tolist() == [5] and found.num_judged == 120
 
 
+def test_models_that_always_say_the_commonest_class_doubt_no_label() -> None:
+    """They say it more surely of its own images, so that by the joint alone they would know something."""
+    generator = np.random.default_rng(0)
+    targets = np.repeat([0, 1, 2], [140, 10, 8])
+    probs = np.stack([np.where(targets == 0, 0.9, 0.7), np.full(158, 0.05), np.full(158, 0.05)], 1)
+    probs += 0.05 * generator.random((158, 3))
+    assert num_wrong(targets, probs) > 5
+    found = labels_in_doubt(THREE, targets, Probs.dense(probs / probs.sum(1, keepdims=True)))
+    assert len(found) == found.num_judged == 0
+
+
+@pytest.mark.parametrize("kappa", [0.3, 0.5])
+def test_labels_are_judged_where_kappa_is_moderate(kappa: float) -> None:
+    generator = np.random.default_rng(0)
+    targets = generator.integers(0, 3, 3000)
+    said = np.where(generator.random(3000) < kappa, targets, generator.integers(0, 3, 3000))
+    assert cohen_kappa_score(targets, said) == pytest.approx(kappa, abs=0.05)
+    found = labels_in_doubt(THREE, targets, Probs.dense(0.1 / 3 + 0.9 * np.eye(3)[said]))
+    assert found.num_judged == (3000 if kappa > 0.4 else 0)
+
+
 def test_a_label_that_no_other_fold_has_is_not_judged() -> None:
     """No model that judged it has ever seen its class."""
     generator = np.random.default_rng(0)
@@ -150,6 +172,15 @@ def test_numbers_far_from_what_is_said_are_in_doubt() -> None:
     targets[3] -= 15
     found = labels_in_doubt(Task("number", (), "rmse", ("y",)), targets, Probs.dense(said))
     assert found.image.tolist()[:2] == [7, 3] and len(found) < 6
+
+
+def test_numbers_that_models_do_not_know_are_not_in_doubt() -> None:
+    """What they say is no nearer to most of them than a constant is."""
+    generator = np.random.default_rng(0)
+    targets = generator.normal(30, 1, (60, 1)).astype(np.float32)
+    task = Task("number", (), "rmse", ("y",))
+    found = labels_in_doubt(task, targets, Probs.dense(30 + 300 * generator.standard_t(2, (60, 1)).astype(np.float32)))
+    assert len(found) == found.num_judged == 0
 
 
 def test_planted_wrong_digits_are_found() -> None:

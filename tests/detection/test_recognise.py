@@ -712,8 +712,10 @@ def test_test_images_that_are_not_there(tmp_path: Path) -> None:
     plain(root)
     for path in (root / "test").iterdir():
         path.unlink()
+    with pytest.raises(InputError, match="must name test images; besides the train images there are no images"):
+        recognise(root)
     put(root, [f"train_masks/{id_}.png" for id_ in TRAIN])
-    with pytest.raises(InputError, match="must name test images"):
+    with pytest.raises(InputError, match="must name test images; at most"):
         recognise(root)
 
 

@@ -5,13 +5,15 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 
 from pipeline.competition.answers import metrics
 from pipeline.competition.answers.decide import PLAIN, Decision, decide, fit_decision, is_fitted
 from pipeline.competition.answers.predictions import Predictions
 from pipeline.competition.answers.probs import Probs
+from pipeline.competition.answers.spelling import same_among
 from pipeline.competition.answers.task import MANY, Task
-from pipeline.competition.tables.csv_table import require_columns
+from pipeline.competition.tables.csv_table import counted, duplicates, require_columns
 from pipeline.competition.tables.table import test_id, wide_frame
 from pipeline.config import Config
 from pipeline.files import InputError
@@ -131,13 +133,30 @@ def answers_score(cfg: Config, task: Task, path: Path, predictions: Predictions,
     frame = wide_frame(cfg, path)
     if problems := require_columns(str(path), frame, [test_id(cfg), *task.labels]):
         raise InputError("; ".join(problems))
-    advice = "data.answers must have the test images' ids, each once"
     ids, labels = [str(id_) for id_ in frame[test_id(cfg)]], frame[list(task.labels)]
-    probs = predictions.aligned(ids, str(path), advice)
+    row_of, own = {id_: row for row, id_ in enumerate(predictions.ids)}, set(ids)
+    others, lacking = [id_ for id_ in ids if id_ not in row_of], [id_ for id_ in predictions.ids if id_ not in own]
+    problems = duplicates(str(path), ids)
+    problems += [f"{path}: {counted('ids are of no test image', others)}"] if others else []
+    problems += [f"{path}: {counted('test images have no answer', lacking)}"] if lacking else []
+    if problems:
+        raise InputError(f"data.answers must have the test images' ids, each once. Got {'; '.join(problems)}")
+    labels = _as_in_train(task, labels)
     unknown = task.unknown(labels)
-    if any(unknown) and not all(unknown):
-        known = np.flatnonzero([not row for row in unknown])
+    known = np.flatnonzero([not row for row in unknown])
+    if 0 < len(known) < len(labels):
         name = shown(next(row[0] for row in unknown if row))
         log.info("answers: images with a label that train lacks (%s) are left out: %s", name, len(labels) - len(known))
-        labels, probs = labels.iloc[known], probs[known]
+        labels, ids = labels.iloc[known], [ids[row] for row in known]
+    probs = predictions.probs[np.array([row_of[id_] for id_ in ids], np.int64)]
     return score(task, task.encode(labels, str(path)), probs, decision)
+
+
+def _as_in_train(task: Task, labels: pd.DataFrame) -> pd.DataFrame:
+    """Labels of one column of classes as the train table writes them: `4.0` as `4`."""
+    if task.kind not in ("single", "ordinal") or len(task.labels) > 1:
+        return labels
+    alike = same_among(task.classes)
+    names = {alike(name): name for name in task.classes}
+    column = labels[task.labels[0]]
+    return column.map({cell: names.get(alike(cell), cell) for cell in column.unique()}).to_frame()

@@ -14,6 +14,8 @@ from pipeline.files import InputError
 
 # Seconds before a file is asked for again after attempts that brought it no further: a busy store is ready soon.
 PAUSES = (1.0, 4.0)
+# How much smaller blocks are after an attempt that brought a file no further.
+_SMALLER = 8
 # What this machine says no to, however often it is asked.
 _OUR_DISK_S = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS)
 # By which algorithm each kind of hash is made.
@@ -59,10 +61,10 @@ class Copier:
             StoppedError: it was stopped; the part stays, to be gone on with.
         """
         refuted: set[str] = set()
-        pauses, furthest = iter(PAUSES), self.there(entry)
+        pauses, furthest, block = iter(PAUSES), self.there(entry), BLOCK
         while True:
             try:
-                self._fill(entry)
+                self._fill(entry, block)
                 return self._checked(entry, refuted)
             except self.store.failures as error:
                 if isinstance(error, OSError) and error.errno in _OUR_DISK_S:
@@ -70,6 +72,8 @@ class Copier:
                 if self.there(entry) > furthest:
                     pauses, furthest = iter(PAUSES), self.there(entry)
                     continue
+                # What came of a block that breaks off is lost: smaller ones may come whole.
+                block = max(1, block // _SMALLER)
                 pause = next(pauses, None)
                 if pause is None:
                     raise InputError(
@@ -79,7 +83,7 @@ class Copier:
                 if self.stopped.wait(pause):
                     raise StoppedError from None
 
-    def _fill(self, entry: Entry) -> None:
+    def _fill(self, entry: Entry, block: int) -> None:
         """Have what is missing of a file come, from the middle on where the store can give that."""
         start = self.there(entry)
         if start and start == entry.size:
@@ -88,12 +92,12 @@ class Copier:
             start = self._forget(entry)
         if start:
             try:
-                self._append(entry, start)
+                self._append(entry, start, block)
                 self._must_be_one(entry)
                 return
             except ValueError:  # it gives whole files alone
                 self._forget(entry)
-        self._append(entry, 0)
+        self._append(entry, 0, block)
 
     def _must_be_one(self, entry: Entry) -> None:
         """See that a web server's file that came in several requests is still what was listed: nothing else may tell.
@@ -106,11 +110,11 @@ class Copier:
             self._forget(entry)
             raise _BrokenError("it was replaced while it was copied")
 
-    def _append(self, entry: Entry, start: int) -> None:
+    def _append(self, entry: Entry, start: int, block: int) -> None:
         size = start
         with self.store.open(entry.path, entry.size, start) as source, self.part(entry).open("ab") as target:
             while entry.size is None or size <= entry.size:
-                chunk = source.read(BLOCK)
+                chunk = source.read(block)
                 if not chunk:
                     break
                 target.write(chunk)

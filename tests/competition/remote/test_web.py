@@ -120,6 +120,14 @@ def test_a_file_that_is_replaced_while_it_is_copied_is_not_mixed(large: Web) -> 
     assert large.bodies("large.bin").count("") == 3, "begun, begun anew, and copied again as it has another version"
 
 
+def test_a_server_that_breaks_off_every_block_is_asked_for_smaller_ones(large: Web) -> None:
+    """After 20,000 bytes each time, of blocks of 50,000."""
+    large.ranges = True
+    large.break_after["large.bin"] = (20_000, 10**6)
+    large.is_read = lambda: True
+    assert here(copy_root(f"{large.address}/birds")) == wanted(large)
+
+
 def test_without_ranges_a_broken_file_begins_again(large: Web) -> None:
     large.break_after["large.bin"] = (40_000, 1)
     large.is_read = lambda: sum_of(local_root(f"{large.address}/birds").parent / "parts") >= 40_000
