@@ -266,8 +266,9 @@ def test_another_limit_after_training_says_what_differs(limited: Config, capsys:
         ) in capsys.readouterr().err
     assert train.main([*CONFIG, "--set", LIMIT, "train.lr=0.02"]) == 1
     assert "changed: train.lr (0.01 -> 0.02)." in capsys.readouterr().err
-    assert train.main(CONFIG) == 1
-    assert "changed: train.num_epochs (3 -> 2)." in capsys.readouterr().err
+    assert train.main([*CONFIG, "--set", "train.num_epochs=9"]) == 1
+    assert "changed: train.num_epochs (3 -> 9)." in capsys.readouterr().err
+    assert train.main(CONFIG) == infer.main(CONFIG) == 0, "models keep their plan where no limit is given"
     assert (RUN / "fold0" / "model.safetensors").read_bytes() == before
 
 
@@ -382,6 +383,12 @@ def test_measuring_leaves_no_trace(
     ]
 
 
-def test_no_plan_without_a_limit_is_read(limited: Config) -> None:
-    assert planned(limited) is limited
+def test_a_plan_without_a_limit_is_that_of_models(limited: Config) -> None:
     assert read_plan(limited) == plan() and plan_path(limited) == RUN / "plan.json"
+    kept = planned(limited)
+    assert kept.planned and kept == planned(load(Path("configs/tiny.toml"), [LIMIT])).model_copy(
+        update={"overrides": ()}
+    )
+    for fold in (0, 1):
+        train_stamp(limited, fold).unlink()
+    assert planned(limited) is limited

@@ -98,7 +98,10 @@ def test_a_server_that_breaks_off_is_asked_for_the_rest(large: Web, times: int) 
     large.break_after["large.bin"] = (40_000, times)
     large.is_read = lambda: sum_of(local_root(f"{large.address}/birds").parent / "parts") >= 40_000
     assert here(copy_root(f"{large.address}/birds")) == wanted(large)
-    assert large.bodies("large.bin")[: times + 1] == ["", *["bytes=40000-89999"] * times]
+    first, second, *more = large.bodies("large.bin")
+    assert (first, second) == ("", "bytes=40000-89999")
+    # What brought it no further was too much at a time.
+    assert more[0] == ("bytes=90000-139999" if times == 1 else "bytes=40000-46249")
 
 
 def test_a_file_that_is_replaced_while_it_is_copied_is_not_mixed(large: Web) -> None:
