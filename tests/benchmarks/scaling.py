@@ -142,7 +142,7 @@ def infer() -> Callable[[], object]:
         gathered = Gathered(task, len(test), torch.device("cpu"))
         for step, start in enumerate(range(0, len(test), 256)):
             num = min(256, len(test) - start)
-            gathered.add(Batch(pixels[:num], None, start), step, logits[:num], None)
+            gathered.add(Batch(pixels[:num], None, step), logits[:num], None)
         said = gathered.probs(0).filled(np.zeros(NUM_CLASSES, np.float32), np.ones(len(test), np.bool_), 100)
         write_predictions(Path("infer.parquet"), Predictions(test.ids, task.classes, said))
 
