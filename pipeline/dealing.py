@@ -47,9 +47,9 @@ def dealt(
                 f"begun it. Got {members.size}: set NUM_PROC={number}, or delete its folder to begin anew"
             )
     alone, fresh, together = ([model for model, number in begun if min(number, 2) == kind] for kind in (1, 0, 2))
-    num_dealt = max(_num_dealt(len(alone + fresh), members.size), len(alone))
-    num_dealt = 0 if none_alone else num_dealt
-    whole, rest = (alone + fresh)[:num_dealt], together + (alone + fresh)[num_dealt:]
+    by_one = alone + fresh
+    num_dealt = 0 if none_alone else max(_num_dealt(len(by_one), members.size), len(alone))
+    whole, rest = by_one[:num_dealt], together + by_one[num_dealt:]
     if whole:
         log.info("train: %s by %s processes, each by one of them", _named(whole), members.size)
     if rest:

@@ -20,12 +20,12 @@ def must_share(cfg: Config) -> None:
     if members.size == 1:
         return
     own = digest(cfg.model_dump(mode="json"))
-    if own != members.first(lambda: own):
+    settings, name = members.first(lambda: (own, f".shared.{uuid.uuid4().hex}.tmp"))
+    if own != settings:
         raise ConfigError(
             "all processes must have the same settings. Those of process 0 are others: give the same config and --set "
             "on all machines"
         )
-    name = members.first(lambda: f".shared.{uuid.uuid4().hex}.tmp")
     mark = run_dir(cfg) / name
     if members.is_first:
         mark.parent.mkdir(parents=True, exist_ok=True)

@@ -69,6 +69,13 @@ def chunk(kind: bytes, data: bytes) -> bytes:
     return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
 
 
+def read_table(path: Path) -> tuple[list[str], list[list[str]]]:
+    """Read a csv: its header and its rows."""
+    with path.open(encoding="utf-8", newline="") as stream:
+        header, *rows = csv.reader(stream)
+    return header, rows
+
+
 def write_table(path: Path, header: list[str], rows: list[list[object]], encoding: str = "utf-8") -> None:
     """Write a csv."""
     path.parent.mkdir(parents=True, exist_ok=True)

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from making import picture, write_table
+from making import picture, read_table, write_table
 from pipeline import detect, prepare
 from pipeline.config import Config
 from running import CONFIG, RUN, run_all
@@ -59,8 +59,7 @@ def test_a_label_changes_no_terminal_and_arrives_as_it_is(
     table.write_text(table.read_text().replace("cow", ESCAPES), encoding="utf-8")
     (ROOT / "answers.csv").unlink()
     assert run_all() == 0
-    with (RUN / "submission.csv").open(encoding="utf-8", newline="") as stream:
-        header, *rows = csv.reader(stream)
+    header, rows = read_table(RUN / "submission.csv")
     assert {label for _, label in rows} <= {"ant", "bee", ESCAPES}
     write_table(ROOT / "answers.csv", header, [[id_, f"{ESCAPES}?"] for id_, _ in rows])
     assert run_all() == 0

@@ -53,16 +53,18 @@ def environment(number: int, **more: str) -> dict[str, str]:
     return {**os.environ, "PYTHONPATH": str(ROOT), "NUM_PROC": str(number), "OMP_NUM_THREADS": "1", **more}
 
 
+def finished(
+    place: Path, number: int, stages: Sequence[str], settings: Sequence[str] = SETTINGS
+) -> "subprocess.CompletedProcess[str]":
+    """Run stages in several processes, whatever becomes of them."""
+    return subprocess.run(
+        command(stages, settings), cwd=place, env=environment(number), capture_output=True, text=True, timeout=240
+    )
+
+
 def run(place: Path, number: int, stages: Sequence[str] = STAGES, settings: Sequence[str] = SETTINGS) -> str:
     """Run stages in several processes; gives what they said."""
-    done = subprocess.run(
-        command(stages, settings),
-        cwd=place,
-        env=environment(number),
-        capture_output=True,
-        text=True,
-        timeout=240,
-    )
+    done = finished(place, number, stages, settings)
     assert done.returncode == 0, done.stdout + done.stderr
     return done.stdout
 
@@ -181,14 +183,7 @@ def test_another_number_of_processes_is_refused_before_anything_is_trained(ready
         until("epoch 1/200", process)
         process.send_signal(signal.SIGTERM)
         ended(process)
-    done = subprocess.run(
-        command(("train", "infer", "ensemble"), settings),
-        cwd=ready,
-        env=environment(3),
-        capture_output=True,
-        text=True,
-        timeout=120,
-    )
+    done = finished(ready, 3, ("train", "infer", "ensemble"), settings)
     assert done.returncode == 1 and "set NUM_PROC=2" in done.stderr and "Traceback" not in done.stderr
     assert "epoch" not in done.stdout
 
@@ -335,9 +330,7 @@ def test_networks_of_timm_are_what_one_process_trains(tmp_path: Path, network: s
     ]
     for number in (1, 3):
         place = made(tmp_path / str(number))
-        done = subprocess.run(
-            command(STAGES, settings), cwd=place, env=environment(number), capture_output=True, text=True, timeout=240
-        )
+        done = finished(place, number, STAGES, settings)
         assert done.returncode == 0, done.stdout + done.stderr
         assert "Warning" not in done.stderr
     assert furthest(tmp_path / "1", tmp_path / "3") < 1e-4
@@ -424,14 +417,7 @@ def test_models_are_made_again_or_refused_as_by_one_process(ready: Path) -> None
     said = run(ready, 2, ("train",))
     assert "train 0: up to date" in said and "model 1 by all 2 processes together" in said
     assert (ready / RUN / "fold1" / "model.safetensors").is_file()
-    done = subprocess.run(
-        command(("train",), (*SETTINGS, "train.lr=0.5")),
-        cwd=ready,
-        env=environment(2),
-        capture_output=True,
-        text=True,
-        timeout=120,
-    )
+    done = finished(ready, 2, ("train",), (*SETTINGS, "train.lr=0.5"))
     assert done.returncode == 1 and "trained with other settings" in done.stderr and "Traceback" not in done.stderr
 
 
@@ -457,9 +443,7 @@ def test_who_does_not_come_is_named(tmp_path: Path) -> None:
 
 def test_what_is_wrong_is_said_once(tmp_path: Path) -> None:
     place = made(tmp_path)
-    done = subprocess.run(
-        command(("train",), SETTINGS), cwd=place, env=environment(2), capture_output=True, text=True, timeout=120
-    )
+    done = finished(place, 2, ("train",))
     assert done.returncode == 1
     assert done.stderr.count("pipeline.prepare") == 1 and "Traceback" not in done.stderr
 

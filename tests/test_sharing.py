@@ -22,7 +22,7 @@ class Other:
         self.said, self.mark, self.folder = [settings, mark], mark, folder
 
     def first(self, work: Callable[[], Any]) -> Any:
-        return self.said.pop(0)
+        return self.said
 
     def meet(self) -> None:
         self.folder.mkdir(parents=True, exist_ok=True)

@@ -17,7 +17,7 @@ from PIL import Image
 from scipy.stats import rankdata
 from sklearn.metrics import roc_auc_score
 
-from making import picture, write_table
+from making import picture, read_table, write_table
 from pipeline import ensemble, folds, infer, prepare, train
 from pipeline.competition.answers.predictions import read_predictions
 from pipeline.config import Config
@@ -486,8 +486,7 @@ def test_answers_that_come_twice_score_nothing(
     competition: Callable[..., Config], capsys: pytest.CaptureFixture[str]
 ) -> None:
     cfg = competition()
-    with (cfg.root / "answers.csv").open(newline="") as stream:
-        header, *answers = csv.reader(stream)
+    header, answers = read_table(cfg.root / "answers.csv")
     write_table(cfg.root / "answers.csv", header, [*answers, answers[2]])
     assert run_all() == 0
     said = capsys.readouterr().out
@@ -498,8 +497,7 @@ def test_answers_in_another_spelling_are_the_same(competition: Callable[..., Con
     """Grades as numbers with a point, which whoever saves a table with gaps writes."""
     cfg = competition()
     for name, suffix in (("train.csv", ""), ("answers.csv", ".0")):
-        with (cfg.root / name).open(newline="") as stream:
-            header, *rows = csv.reader(stream)
+        header, rows = read_table(cfg.root / name)
         number = {"ant": "1", "bee": "2", "cow": "3"}
         write_table(cfg.root / name, header, [[id_, number[label] + suffix] for id_, label in rows])
     sample = cfg.root / "sample_submission.csv"
@@ -512,13 +510,11 @@ def test_answers_of_a_class_that_train_lacks_are_left_out(
     competition: Callable[..., Config], capsys: pytest.CaptureFixture[str]
 ) -> None:
     cfg = competition()
-    with (cfg.root / "answers.csv").open(newline="") as stream:
-        header, *answers = csv.reader(stream)
+    header, answers = read_table(cfg.root / "answers.csv")
     unknown, known = answers[:2], answers[2:]
     write_table(cfg.root / "answers.csv", header, [*([id_, "wasp"] for id_, _ in unknown), *known])
     assert run_all() == 0
-    with (RUN / "submission.csv").open(newline="") as stream:
-        submitted = dict(list(csv.reader(stream))[1:])
+    submitted = dict(read_table(RUN / "submission.csv")[1])
     right = sum(submitted[id_] == label for id_, label in known) / len(known)
     said = capsys.readouterr().out.splitlines()
     assert f"score on the hidden answers: {right:.5f}" in said

@@ -117,7 +117,9 @@ def _classes(targets: Array, probs: Probs, is_learnt: Array) -> Doubts:
     counted = counts_for >= 0
     num_counted = np.bincount(targets[counted], minlength=num_classes)
     others = np.bincount(targets[counted & (counts_for != targets)], minlength=num_classes)
-    is_known = _known(targets[counted], counts_for[counted], num_classes) & _agree(targets, best[:, 0], num_classes)
+    right, most = num_counted - others, _most_of_another(targets[counted], counts_for[counted], num_classes)
+    is_known = (num_counted > 0) & (most - right <= _ERRORS * np.sqrt(most + right))
+    is_known &= _agree(targets, best[:, 0], num_classes)
     number = (counts * others / np.maximum(num_counted, 1))[is_known].sum()
     judged = np.flatnonzero(is_known[targets])
     found = judged[np.argsort(own[judged], kind="stable")[: round(float(number))]]
@@ -125,15 +127,13 @@ def _classes(targets: Array, probs: Probs, is_learnt: Array) -> Doubts:
     return _ranked(images[found], targets[found], best[found, 0], own[found], len(judged))
 
 
-def _known(labels: Array, counts_for: Array, num_classes: int) -> Array:
-    """Which classes are not taken for another: bool (num_classes,), from the cells of the confident joint."""
-    own = np.bincount(labels, minlength=num_classes)
-    right = np.bincount(labels[labels == counts_for], minlength=num_classes)
+def _most_of_another(labels: Array, counts_for: Array, num_classes: int) -> Array:
+    """How many images of each class count for the other class that most do: int64 (num_classes,)."""
     wrong = labels != counts_for
     cells, sizes = np.unique(labels[wrong] * num_classes + counts_for[wrong], return_counts=True)
     most = np.zeros(num_classes, np.int64)
     np.maximum.at(most, cells // num_classes, sizes)
-    return np.asarray((own > 0) & (most - right <= _ERRORS * np.sqrt(most + right)))
+    return most
 
 
 def _agree(labels: Array, said: Array, num_classes: int) -> bool:

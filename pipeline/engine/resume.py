@@ -261,27 +261,25 @@ class Store:
 def is_of(folder: Path, made_from: Mapping[str, Any]) -> bool:
     """Whether a state of the training that is made from this lies in a folder, whole or not."""
     wanted = _as_read(made_from)
-    for path in (folder / name for name in STATES):
-        try:
-            with safetensors.safe_open(path, framework="pt") as file:
-                if json.loads((file.metadata() or {})[_KEY])["made_from"] == wanted:
-                    return True
-        except (OSError, safetensors.SafetensorError, LookupError, ValueError, TypeError):
-            continue
-    return False
+    return any(_described_in(folder / name).get("made_from") == wanted for name in STATES)
 
 
 def begun_by(folder: Path) -> int:
     """How many processes have begun the training that is under way in a folder, which as many must go on with; 0 where
     there is none.
     """
-    for path in (folder / name for name in STATES):
-        try:
-            with safetensors.safe_open(path, framework="np") as file:
-                return int(json.loads((file.metadata() or {})[_KEY]).get("num_processes", 1))
-        except (OSError, safetensors.SafetensorError, LookupError, ValueError, TypeError, AttributeError):
-            continue
-    return 0
+    found = (_described_in(folder / name) for name in STATES)
+    return next((int(values.get("num_processes", 1)) for values in found if values), 0)
+
+
+def _described_in(path: Path) -> dict[str, Any]:
+    """What a file says of its state, whole or not; nothing where there is none."""
+    try:
+        with safetensors.safe_open(path, framework="pt") as file:
+            values = json.loads((file.metadata() or {})[_KEY])
+    except (OSError, safetensors.SafetensorError, LookupError, ValueError, TypeError):
+        return {}
+    return values if isinstance(values, dict) else {}
 
 
 @dataclass(frozen=True)
@@ -308,9 +306,8 @@ def _as_read(made_from: Mapping[str, Any]) -> dict[str, Any]:
 def _folder_of(path: Path) -> str | None:
     """The folder of parts that a file names; None where there is none, or it is not whole."""
     try:
-        with safetensors.safe_open(path, framework="pt") as file:
-            return str(dict(json.loads(file.metadata()[_KEY])["state"]["dict"])[_FOLDER])
-    except (OSError, safetensors.SafetensorError, LookupError, ValueError, TypeError):
+        return str(dict(_described_in(path)["state"]["dict"])[_FOLDER])
+    except (LookupError, ValueError, TypeError):
         return None
 
 

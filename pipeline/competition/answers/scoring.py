@@ -134,21 +134,21 @@ def answers_score(cfg: Config, task: Task, path: Path, predictions: Predictions,
     if problems := require_columns(str(path), frame, [test_id(cfg), *task.labels]):
         raise InputError("; ".join(problems))
     ids, labels = [str(id_) for id_ in frame[test_id(cfg)]], frame[list(task.labels)]
-    row_of, own = {id_: row for row, id_ in enumerate(predictions.ids)}, set(ids)
-    others, lacking = [id_ for id_ in ids if id_ not in row_of], [id_ for id_ in predictions.ids if id_ not in own]
+    asked, own = set(predictions.ids), set(ids)
+    others, lacking = [id_ for id_ in ids if id_ not in asked], [id_ for id_ in predictions.ids if id_ not in own]
     problems = duplicates(str(path), ids)
     problems += [f"{path}: {counted('ids are of no test image', others)}"] if others else []
     problems += [f"{path}: {counted('test images have no answer', lacking)}"] if lacking else []
     if problems:
         raise InputError(f"data.answers must have the test images' ids, each once. Got {'; '.join(problems)}")
+    probs = predictions.aligned(ids, str(path), "")
     labels = _as_in_train(task, labels)
     unknown = task.unknown(labels)
     known = np.flatnonzero([not row for row in unknown])
     if 0 < len(known) < len(labels):
         name = shown(next(row[0] for row in unknown if row))
         log.info("answers: images with a label that train lacks (%s) are left out: %s", name, len(labels) - len(known))
-        labels, ids = labels.iloc[known], [ids[row] for row in known]
-    probs = predictions.probs[np.array([row_of[id_] for id_ in ids], np.int64)]
+        labels, probs = labels.iloc[known], probs[known]
     return score(task, task.encode(labels, str(path)), probs, decision)
 
 
